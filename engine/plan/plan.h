@@ -1,0 +1,85 @@
+/* Plans: a graph lowered to a backend, placed in memory, ready to run as a flat array of steps.
+ *
+ * avs_plan_build copies the graph, runs the passes, asks the backend for each node's kernel, places activations in one
+ * slab (lifetimes over the schedule, first fit by decreasing size) and packs parameters. avs_plan_run neither looks
+ * anything up nor allocates. Nodes that depend on parameters and constants alone (folded batch normalisation) form a
+ * prologue that runs once after parameters change.
+ *
+ * Slabs: trainable parameters lie in one slab (PARAM) and their gradients in another (GRAD) with the same offsets, in
+ * the backend's packed layout; the order is that of gradient completion. Canonical layout exists only in
+ * avs_plan_param_set/get, avs_plan_pack/unpack. Padding elements of packed layouts are 0 and stay 0.
+ *
+ * | pointer                | owner | valid until                                       |
+ * | avs_plan_input()       | plan  | avs_plan_free; write before each run              |
+ * | avs_plan_output()      | plan  | avs_plan_free; contents until the next run        |
+ * | avs_plan_slab()        | plan  | avs_plan_free                                     |
+ * Thread rules: one plan, one thread at a time; kernels use OpenMP inside. */
+#ifndef AVS_ENGINE_PLAN_PLAN_H
+#define AVS_ENGINE_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include "engine/graph/graph.h"
+
+typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */ } avs_prec;
+
+typedef struct {
+    const char *backend; /* "cpu" or "ref"                                              */
+    avs_prec prec;
+    bool training;       /* the graph holds a backward: keep parameters packed, no constant folding of them */
+    bool taps;           /* named activations become outputs "act:NAME" (no fusion across them) */
+    bool no_passes;      /* lower the graph as it was built                             */
+    bool keep_all;       /* no memory sharing between activations (debugging)           */
+    uint64_t dropout_seed;
+} avs_plan_cfg;
+
+typedef struct avs_plan avs_plan;
+
+int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, avs_err *e);
+void avs_plan_free(avs_plan *p); /* accepts NULL */
+
+/* Runs every step. AVS_OK or the first failing step's error with its scope. */
+int avs_plan_run(avs_plan *p, avs_err *e);
+/* Counters for dropout: optimiser step and the global number of this batch's first row. */
+void avs_plan_set_step(avs_plan *p, int64_t step, int64_t sample0);
+
+/* Buffers in engine layout (maps B,H,W,C), f32 or i32 (u8 for argmax outputs). NULL: no such name. With F64 plans
+ * inputs and outputs are still f32 (converted at the border); avs_plan_output_f64 gives the f64 elements. */
+void *avs_plan_input(avs_plan *p, const char *name, avs_type *t);
+const void *avs_plan_output(avs_plan *p, const char *name, avs_type *t);
+int avs_plan_input_f64(avs_plan *p, const char *name, const double *src);
+int avs_plan_output_f64(avs_plan *p, const char *name, double *dst);
+
+typedef struct {
+    const char *key;
+    avs_type type; /* canonical extents */
+    avs_vkind kind; /* PARAM or BUFFER   */
+    bool is_trainable; /* has a gradient in this plan */
+    int64_t slab_off, slab_len; /* elements in the PARAM and GRAD slabs; -1, 0 if not trainable */
+} avs_plan_param;
+int avs_plan_n_params(const avs_plan *p);
+const avs_plan_param *avs_plan_param_at(const avs_plan *p, int i);
+const avs_plan_param *avs_plan_param_find(const avs_plan *p, const char *key);
+int avs_plan_param_set(avs_plan *p, const char *key, const float *canon, avs_err *e);
+int avs_plan_param_get(avs_plan *p, const char *key, float *canon, avs_err *e);
+int avs_plan_grad_get(avs_plan *p, const char *key, float *canon, avs_err *e); /* zeros if it has no gradient */
+
+typedef enum { AVS_SLAB_PARAM, AVS_SLAB_GRAD } avs_slab;
+float *avs_plan_slab(avs_plan *p, avs_slab which, int64_t *n);
+/* One parameter between an array with the slab's layout (optimiser state) and canonical layout. */
+int avs_plan_unpack(avs_plan *p, const char *key, const float *slab, float *canon, avs_err *e);
+int avs_plan_pack(avs_plan *p, const char *key, const float *canon, float *slab, avs_err *e);
+/* After writing the PARAM slab directly (optimiser step): the prologue runs again before the next run. */
+void avs_plan_params_changed(avs_plan *p);
+
+typedef struct {
+    size_t arena_bytes, lower_bound_bytes, param_bytes, workspace_bytes;
+    int n_steps, n_prologue;
+} avs_plan_stats;
+avs_plan_stats avs_plan_get_stats(const avs_plan *p);
+/* Per step: op, scope, MACs, bytes, offset; peak and lower bound. */
+void avs_plan_report(const avs_plan *p, FILE *f);
+/* Runs once with a clock around each step; prints milliseconds per op kind and the slowest steps. */
+int avs_plan_profile(avs_plan *p, int runs, FILE *f, avs_err *e);
+
+#endif

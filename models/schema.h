@@ -1,0 +1,74 @@
+/* Parameter schemas: the single source for names, types, ranges, defaults and help of every option a user may write.
+ *
+ * One declarative table per model plus the common ones (problem, training, evaluation, latency). Used for validation,
+ * did-you-mean, `avsweep show --schema`, documentation and the canonical configuration that is hashed. Includes base
+ * alone, so that the orchestrator can link it without the engine.
+ *
+ * A resolved configuration (avs_cfg) holds every active parameter of one model with its final value: defaults filled in
+ * (`auto` and task defaults resolved), inactive parameters dropped. Its canonical JSON is avs_cfg_json.
+ * Ownership: everything belongs to the arena passed in. */
+#ifndef AVS_MODELS_SCHEMA_H
+#define AVS_MODELS_SCHEMA_H
+
+#include <stdbool.h>
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/json.h"
+
+typedef enum {
+    AVS_P_BOOL,
+    AVS_P_INT,
+    AVS_P_FLOAT,
+    AVS_P_CHOICE,
+    AVS_P_STRING,
+    AVS_P_SIZE,       /* int, or [height, width]      */
+    AVS_P_INT_LIST,
+    AVS_P_INT_OR_LIST
+} avs_ptype;
+
+typedef struct {
+    const char *name;
+    avs_ptype type;
+    double min, max;      /* INT, FLOAT, SIZE and list elements        */
+    const char *choices;  /* CHOICE: "s4|ms3|avss"                     */
+    const char *fallback; /* default as text; NULL: required; "auto": resolved by rule before hashing */
+    const char *serves;   /* published table whose rows differ in it, or "-" */
+    const char *help;     /* one line; says "our choice" where the papers leave it open */
+} avs_param_spec;
+
+/* NULL-name terminated. model: "avesformer", ..; NULL if there is no such model. The list of one model is the common
+ * tables followed by its own. */
+const avs_param_spec *avs_schema_of(const char *model);
+/* Names of all models, NULL-terminated. */
+const char *const *avs_schema_models(void);
+enum { AVS_SCHEMA_VERSION = 1 };
+
+typedef struct avs_cfg avs_cfg;
+
+/* One problem found while resolving; key points to the offending parameter (or the pair in text). */
+typedef struct avs_problem {
+    const char *key, *text, *help; /* help: "did you mean ..", may be NULL */
+    struct avs_problem *next;
+} avs_problem;
+
+/* given: an object of parameter -> value (as JSON). kind: "train", "eval", "latency", "noop": decides the defaults that
+ * depend on it (frames 1 in latency). On AVS_EPARSE *problems lists everything that is wrong, in order of the keys. */
+int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_cfg **out, avs_problem **problems,
+                    avs_err *e);
+/* The canonical object {name: value, ..}, every active parameter, for hashing and for the trial. */
+const avs_json *avs_cfg_json(const avs_cfg *c);
+
+/* Getters. Asking for a name that the model's schema does not have is a bug of ours (assert); an inactive parameter
+ * gives its default. */
+bool avs_cfg_has(const avs_cfg *c, const char *name); /* active and present */
+int64_t avs_cfg_int(const avs_cfg *c, const char *name);
+double avs_cfg_num(const avs_cfg *c, const char *name);
+bool avs_cfg_bool(const avs_cfg *c, const char *name);
+const char *avs_cfg_str(const avs_cfg *c, const char *name); /* CHOICE and STRING */
+bool avs_cfg_is(const avs_cfg *c, const char *name, const char *value);
+void avs_cfg_size(const avs_cfg *c, const char *name, int *h, int *w);
+
+/* Nearest name of the list by Damerau-Levenshtein distance (at most 3 and less than half the length), or NULL. */
+const char *avs_nearest(const char *word, const char *const *names, int n);
+
+#endif
