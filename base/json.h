@@ -21,8 +21,8 @@ typedef struct avs_json {
     bool b;           /* BOOL                                    */
     int64_t i;        /* INT                                     */
     double d;         /* INT and FLOAT                           */
-    const char *s;    /* STR (NUL-terminated, UTF-8)             */
-    size_t len;       /* STR: bytes; ARR, OBJ: number of children */
+    const char *s;    /* STR (NUL-terminated, UTF-8); numbers of a parsed text: as written */
+    size_t len;       /* bytes of s; ARR, OBJ: number of children */
     struct avs_json *first, *next, *last; /* children in order; next sibling */
 } avs_json;
 
@@ -51,5 +51,8 @@ avs_json *avs_json_add_bool(avs_arena *a, avs_json *parent, const char *key, boo
 void avs_json_write(avs_buf *out, const avs_json *v, bool canonical);
 void avs_json_write_str(avs_buf *out, const char *s); /* quoted and escaped */
 void avs_json_write_num(avs_buf *out, double v);      /* shortest round trip */
+
+/* Bytes (1..4) of the well-formed UTF-8 sequence at s, of which n bytes are there; 0 if there is none. */
+size_t avs_utf8_len(const char *s, size_t n);
 
 #endif
