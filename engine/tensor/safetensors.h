@@ -37,6 +37,9 @@ const avs_st_tensor *avs_st_find(const avs_st_file *f, const char *name);
 /* Converts to float32 (from F32, F64, BF16, F16, I64, I32, U8, BOOL); out holds t->count elements. */
 int avs_st_f32(const avs_st_tensor *t, float *out, avs_err *e);
 
+/* Bytes of one element of "F32", ..; 0 for a name that is no dtype. */
+size_t avs_st_dtype_size(const char *dtype);
+
 /* Writer: add tensors, then write atomically (tmp, fsync, rename, fsync folder). Data is not copied. */
 typedef struct avs_st_writer avs_st_writer;
 avs_st_writer *avs_st_writer_new(avs_arena *a);
