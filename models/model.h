@@ -1,16 +1,17 @@
-/* AVS models as graph builders: a resolved configuration in, a graph with named inputs, outputs and losses out.
+/* AVS models as graph builders: a resolved configuration in, a graph with named inputs, outputs and losses
+ * out.
  *
- * Every system is one file that fills one avs_model_rule. Builders only call engine builders: no loops over elements.
- * Parameter names are the reference implementation's state_dict keys.
+ * Every system is one file that fills one avs_model_rule. Builders only call engine builders: no loops over
+ * elements. Parameter names are the reference implementation's state_dict keys.
  *
  * Names of inputs (engine layout, f32 unless said):
  *   frames   [R,H,W,3]   normalised images, R = rows = clips * frames
  *   audio    [R,96,64,1] log-mel patches           (audio_input MEL)
  *   audio_feature [R,F]  output of a frozen encoder (audio_input FEATURE: features cached once per data set)
  *   target   [R,H,W]     0/1 mask f32, or classes i32 with num_classes >= 2   (with_loss)
- *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight  (with_loss)
- * Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the total.
- * Taps carry the activation names of the model's golden files. */
+ *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight
+ * (with_loss) Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the
+ * total. Taps carry the activation names of the model's golden files. */
 #ifndef AVS_MODELS_MODEL_H
 #define AVS_MODELS_MODEL_H
 
@@ -20,9 +21,9 @@
 typedef enum { AVS_AUDIO_MEL, AVS_AUDIO_FEATURE } avs_audio_input;
 
 typedef struct {
-    int rows;         /* R                                              */
+    int rows;          /* R                                              */
     int height, width; /* of frames and target                           */
-    bool training;    /* dropout and batch statistics                   */
+    bool training;     /* dropout and batch statistics                   */
     bool with_loss;
     avs_audio_input audio_input;
 } avs_build;
@@ -35,14 +36,16 @@ typedef struct {
     const char *name;
     /* Appends the whole model; on failure the graph holds the error. */
     int (*build)(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io, avs_err *e);
-    /* state_dict prefixes: visual backbone ("backbone.") and frozen audio encoder ("vggish."), NULL if none. */
+    /* state_dict prefixes: visual backbone ("backbone.") and frozen audio encoder ("vggish."), NULL if none.
+     */
     const char *backbone_prefix, *audio_prefix;
 } avs_model_rule;
 
 const avs_model_rule *avs_model_find(const char *name); /* NULL: no such model */
 /* Image normalisation of the model: mean and std per RGB channel of x/255. */
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3]);
-/* Does the configuration allow the audio encoder's output to be computed once (frozen encoder)? *prefix names it. */
+/* Does the configuration allow the audio encoder's output to be computed once (frozen encoder)? *prefix names
+ * it. */
 bool avs_model_frozen_audio(const avs_cfg *cfg, const char **prefix, int *width);
 
 #endif

@@ -1,10 +1,12 @@
-/* Parameter schemas: the single source for names, types, ranges, defaults and help of every option a user may write.
+/* Parameter schemas: the single source for names, types, ranges, defaults and help of every option a user may
+ * write.
  *
- * One declarative table per model plus the common ones (problem, training, evaluation, latency). Used for validation,
- * did-you-mean, `avsweep show --schema`, documentation and the canonical configuration that is hashed. Includes base
- * alone, so that the orchestrator can link it without the engine.
+ * One declarative table per model plus the common ones (problem, training, evaluation, latency). Used for
+ * validation, did-you-mean, `avsweep show --schema`, documentation and the canonical configuration that is
+ * hashed. Includes base alone, so that the orchestrator can link it without the engine.
  *
- * A resolved configuration (avs_cfg) holds every active parameter of one model with its final value: defaults filled in
+ * A resolved configuration (avs_cfg) holds every active parameter of one model with its final value: defaults
+ * filled in
  * (`auto` and task defaults resolved), inactive parameters dropped. Its canonical JSON is avs_cfg_json.
  * Ownership: everything belongs to the arena passed in. */
 #ifndef AVS_MODELS_SCHEMA_H
@@ -21,7 +23,7 @@ typedef enum {
     AVS_P_FLOAT,
     AVS_P_CHOICE,
     AVS_P_STRING,
-    AVS_P_SIZE,       /* int, or [height, width]      */
+    AVS_P_SIZE, /* int, or [height, width]      */
     AVS_P_INT_LIST,
     AVS_P_INT_OR_LIST
 } avs_ptype;
@@ -36,8 +38,8 @@ typedef struct {
     const char *help;     /* one line; says "our choice" where the papers leave it open */
 } avs_param_spec;
 
-/* NULL-name terminated. model: "avesformer", ..; NULL if there is no such model. The list of one model is the common
- * tables followed by its own. */
+/* NULL-name terminated. model: "avesformer", ..; NULL if there is no such model. The list of one model is the
+ * common tables followed by its own. */
 const avs_param_spec *avs_schema_of(const char *model);
 /* Names of all models, NULL-terminated. */
 const char *const *avs_schema_models(void);
@@ -51,15 +53,16 @@ typedef struct avs_problem {
     struct avs_problem *next;
 } avs_problem;
 
-/* given: an object of parameter -> value (as JSON). kind: "train", "eval", "latency", "noop": decides the defaults that
- * depend on it (frames 1 in latency). On AVS_EPARSE *problems lists everything that is wrong, in order of the keys. */
-int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_cfg **out, avs_problem **problems,
-                    avs_err *e);
+/* given: an object of parameter -> value (as JSON). kind: "train", "eval", "latency", "noop": decides the
+ * defaults that depend on it (frames 1 in latency). On AVS_EPARSE *problems lists everything that is wrong,
+ * in order of the keys. */
+int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_cfg **out,
+                    avs_problem **problems, avs_err *e);
 /* The canonical object {name: value, ..}, every active parameter, for hashing and for the trial. */
 const avs_json *avs_cfg_json(const avs_cfg *c);
 
-/* Getters. Asking for a name that the model's schema does not have is a bug of ours (assert); an inactive parameter
- * gives its default. */
+/* Getters. Asking for a name that the model's schema does not have is a bug of ours (assert); an inactive
+ * parameter gives its default. */
 bool avs_cfg_has(const avs_cfg *c, const char *name); /* active and present */
 int64_t avs_cfg_int(const avs_cfg *c, const char *name);
 double avs_cfg_num(const avs_cfg *c, const char *name);
@@ -68,7 +71,8 @@ const char *avs_cfg_str(const avs_cfg *c, const char *name); /* CHOICE and STRIN
 bool avs_cfg_is(const avs_cfg *c, const char *name, const char *value);
 void avs_cfg_size(const avs_cfg *c, const char *name, int *h, int *w);
 
-/* Nearest name of the list by Damerau-Levenshtein distance (at most 3 and less than half the length), or NULL. */
+/* Nearest name of the list by Damerau-Levenshtein distance (at most 3 and less than half the length), or
+ * NULL. */
 const char *avs_nearest(const char *word, const char *const *names, int n);
 
 #endif

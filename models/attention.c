@@ -1,0 +1,142 @@
+/* Attention blocks: packed multi-head attention and multi-scale deformable self-attention, composed of
+ * MATMUL, SOFTMAX and MSDEFORM. The rows of in_proj_weight are read as free views of the parameter. */
+#include "models/attention.h"
+
+#include <math.h>
+
+#include "models/layers.h"
+
+avs_val avs_attention_core(avs_graph *g, avs_val q, avs_val k, avs_val v, const avs_attention_cfg *cfg,
+                           const char *tap)
+{
+    if (!q || !k || !v) return 0;
+    const float d = (float)avs_dim(g, q, 2) / (float)cfg->heads;
+    avs_val a = avs_matmul(
+        g, q, k,
+        (avs_matmul_attr){.tb = 1, .a_split = 1, .b_split = 1, .heads = cfg->heads, .alpha = 1.F / sqrtf(d)});
+    a = cfg->sigmoid ? avs_sigmoid(g, a) : avs_softmax(g, a);
+    if (tap) avs_nn_tap(g, a, "%s:attn", tap);
+    a = avs_dropout(g, a, cfg->dropout, false);
+    return avs_matmul(g, a, v, (avs_matmul_attr){.b_split = 1, .c_split = 1, .heads = cfg->heads});
+}
+
+avs_val avs_attention(avs_graph *g, const char *name, avs_val q, avs_val kv, const avs_attention_cfg *cfg)
+{
+    if (!q || !kv) return 0;
+    const int C = avs_dim(g, q, 2);
+    avs_val part[3];
+    avs_scope_push(g, "%s", name);
+    avs_val w =
+        avs_param(g, "in_proj_weight", AVS_F32T(3 * C, C), (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
+    avs_val b =
+        cfg->bias ? avs_param(g, "in_proj_bias", AVS_F32T(3 * C), (avs_init){.kind = AVS_INIT_ZERO}) : 0;
+    for (int i = 0; i < 3; i++) {
+        avs_val wi = avs_slice(g, w, 0, i * C, C), bi = b ? avs_slice(g, b, 0, i * C, C) : 0;
+        part[i] = avs_linear(g, i == 0 ? q : kv, wi, bi);
+    }
+    avs_scope_pop(g);
+    avs_val y = avs_attention_core(g, part[0], part[1], part[2], cfg, name);
+    avs_scope_push(g, "%s", name);
+    y = avs_nn_linear(g, y, "out_proj", C, cfg->bias, AVS_NN_XAVIER);
+    avs_scope_pop(g);
+    avs_nn_tap(g, y, "%s:out", name);
+    return y;
+}
+
+avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *lv, int C)
+{
+    int64_t n = 0;
+    for (int l = 0; l < lv->levels; l++) n += (int64_t)lv->h[l] * lv->w[l];
+    float *pos = AVS_NEW_N(g->arena, float, n *C);
+    if (!pos)
+        return avs_graph_fail(g, AVS_ENOMEM, "out of memory for a position table of %lld values",
+                              (long long)(n * C));
+    const int half = C / 2;
+    float *p = pos;
+    for (int l = 0; l < lv->levels; l++)
+        for (int y = 1; y <= lv->h[l]; y++)
+            for (int x = 1; x <= lv->w[l]; x++)
+                for (int c = 0; c < C; c++) {
+                    const int j = c % half;
+                    /* float32 as the reference: its table is compared element by element */
+                    const float freq = powf(10000.F, (float)(2 * (j / 2)) / (float)half);
+                    const float a = (float)(c < half ? y : x) / freq;
+                    *p++ = j % 2 ? cosf(a) : sinf(a);
+                }
+    return avs_const(g, AVS_F32T(1, n, C), pos);
+}
+
+/* Reference points of the tokens themselves, repeated for each level: [1,N,L*2]. */
+static avs_val own_reference(avs_graph *g, const avs_msdeform_attr *lv)
+{
+    int64_t n = 0;
+    for (int l = 0; l < lv->levels; l++) n += (int64_t)lv->h[l] * lv->w[l];
+    float *ref = AVS_NEW_N(g->arena, float, n * lv->levels * 2);
+    if (!ref) return avs_graph_fail(g, AVS_ENOMEM, "out of memory for reference points");
+    float *p = ref;
+    for (int l = 0; l < lv->levels; l++)
+        for (int y = 0; y < lv->h[l]; y++)
+            for (int x = 0; x < lv->w[l]; x++)
+                for (int k = 0; k < lv->levels; k++) {
+                    *p++ = ((float)x + 0.5F) / (float)lv->w[l];
+                    *p++ = ((float)y + 0.5F) / (float)lv->h[l];
+                }
+    return avs_const(g, AVS_F32T(1, n, lv->levels * 2), ref);
+}
+
+avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
+                          int points, const avs_msdeform_attr *levels)
+{
+    if (!query || !ref || !x) return 0;
+    const int B = avs_dim(g, query, 0), Q = avs_dim(g, query, 1), C = avs_dim(g, query, 2),
+              L = levels->levels;
+    const int n = heads * L * points;
+    avs_msdeform_attr attr = *levels;
+    attr.heads = heads;
+    attr.points = points;
+
+    avs_scope_push(g, "%s", name);
+    avs_val value = avs_nn_linear(g, x, "value_proj", C, true, AVS_NN_XAVIER0);
+    avs_scope_push(g, "sampling_offsets");
+    avs_val ow = avs_param(g, "weight", AVS_F32T(2 * n, C), (avs_init){.kind = AVS_INIT_ZERO});
+    avs_val ob = avs_param(
+        g, "bias", AVS_F32T(2 * n),
+        (avs_init){.kind = AVS_INIT_MSDEFORM_BIAS, .a = (float)heads, .b = (float)L, .c = (float)points});
+    avs_scope_pop(g);
+    avs_val off = avs_linear(g, query, ow, ob);
+    avs_val weight = avs_nn_linear(g, query, "attention_weights", n, true, AVS_NN_ZERO);
+    weight = avs_softmax(g, avs_reshape(g, weight, AVS_F32T(B, Q, heads, L * points)));
+    weight = avs_reshape(g, weight, AVS_F32T(B, Q, n));
+
+    /* loc = ref + off / (w, h): channel (m, l, p, xy) of an offset counts pixels of level l */
+    float *inv = AVS_NEW_N(g->arena, float, 2 * n);
+    if (!inv) return avs_graph_fail(g, AVS_ENOMEM, "out of memory for a table of level sizes");
+    for (int i = 0; i < n; i++) {
+        const int l = i / points % L;
+        inv[2 * i] = 1.F / (float)levels->w[l];
+        inv[2 * i + 1] = 1.F / (float)levels->h[l];
+    }
+    off = avs_mul(g, off, avs_const(g, AVS_F32T(2 * n), inv));
+    /* ref [R,Q,L,2] broadcast over heads and points, one axis at a time */
+    const int R = avs_dim(g, ref, 0);
+    avs_val r = avs_reshape(g, ref, AVS_F32T(R, Q * L, 1, 2));
+    r = avs_expand(g, r, AVS_F32T(R, Q * L, points, 2));
+    r = avs_reshape(g, r, AVS_F32T(R, Q, 1, L * points * 2));
+    if (R == B) {
+        off = avs_add(g, avs_reshape(g, off, AVS_F32T(B, Q, heads, L * points * 2)), r);
+    } else { /* one table for all rows: two runs of broadcast axes, so repeat it over the heads once */
+        r = avs_reshape(g, avs_expand(g, r, AVS_F32T(R, Q, heads, L * points * 2)), AVS_F32T(R, Q, 2 * n));
+        off = avs_add(g, off, r);
+    }
+    off = avs_reshape(g, off, AVS_F32T(B, Q, 2 * n));
+    avs_val y = avs_msdeform(g, value, off, weight, &attr);
+    y = avs_nn_linear(g, y, "output_proj", C, true, AVS_NN_XAVIER0);
+    avs_scope_pop(g);
+    return y;
+}
+
+avs_val avs_deformable(avs_graph *g, const char *name, avs_val query, avs_val x, int heads, int points,
+                       const avs_msdeform_attr *levels)
+{
+    return avs_deformable_at(g, name, query, own_reference(g, levels), x, heads, points, levels);
+}

@@ -1,0 +1,38 @@
+/* Attention blocks shared by the systems, with torch's packed key names.
+ *
+ * C channels, h heads, scale 1/sqrt(C/h). Attention weights are tapped as "PATH:attn" [B,h,N,K] and outputs
+ * before the residual as "PATH:out", for the dissipation statistics. */
+#ifndef AVS_MODELS_ATTENTION_H
+#define AVS_MODELS_ATTENTION_H
+
+#include "engine/graph/ops.h"
+
+typedef struct {
+    int heads;
+    bool bias;
+    bool sigmoid;  /* sigmoid(q.k/sqrt(d)) in place of softmax, not normalised by K */
+    float dropout; /* on the attention weights, training only                       */
+} avs_attention_cfg;
+
+/* q [B,N,C], kv [B,K,C] -> [B,N,C]. Parameters under name: in_proj_weight (3C,C) rows q then k then v,
+ * in_proj_bias, out_proj.weight, out_proj.bias. */
+avs_val avs_attention(avs_graph *g, const char *name, avs_val q, avs_val kv, const avs_attention_cfg *cfg);
+
+/* Scaled dot products of given q, k, v [B,*,C] (no parameters) -> [B,N,C]. tap may be NULL. */
+avs_val avs_attention_core(avs_graph *g, avs_val q, avs_val k, avs_val v, const avs_attention_cfg *cfg,
+                           const char *tap);
+
+/* Multi-scale deformable self-attention over tokens whose levels are (h[l], w[l]) in order.
+ * query, x [B,N,C], N = sum h*w; the reference point of a token is its own pixel centre, the same for all
+ * levels. Parameters under name: sampling_offsets, attention_weights, value_proj, output_proj. Source:
+ * Deformable DETR, arXiv 2010.04159; ms-deform-attn. */
+avs_val avs_deformable(avs_graph *g, const char *name, avs_val query, avs_val x, int heads, int points,
+                       const avs_msdeform_attr *levels);
+/* The same with given reference points ref [B,Q,L*2] (x, y in [0,1]); query [B,Q,C]. */
+avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
+                          int points, const avs_msdeform_attr *levels);
+
+/* Unnormalised sine position of the levels' pixels [1,N,C]: avesformer.md section 5 step 7. */
+avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *levels, int C);
+
+#endif

@@ -1,0 +1,22 @@
+/* Backbones as graph builders. Parameters are declared in the current scope with the reference's state_dict
+ * keys; taps carry the module paths of the golden files.
+ *
+ * Inputs are normalised images [B,H,W,3] (visual) or log-mel patches [B,96,64,1] (audio). */
+#ifndef AVS_MODELS_BACKBONES_BACKBONES_H
+#define AVS_MODELS_BACKBONES_BACKBONES_H
+
+#include "engine/graph/ops.h"
+
+/* Four maps at strides 4, 8, 16, 32; channels by name (parameters.md section 1). A name that is not built in
+ * is the graph's error. drop_path: highest rate of stochastic depth (pvt_v2 only; 0 outside training).
+ * resnet18/34/50: torchvision's v1.5 (arXiv 1512.03385). pvt_v2_b0..b5: arXiv 2106.13797. */
+void avs_backbone(avs_graph *g, const char *name, avs_val x, float drop_path, avs_val out[4]);
+bool avs_backbone_known(const char *name);
+
+/* VGGish (arXiv 1609.09430, torchvggish keys): [B,96,64,1] -> [B,128], ReLU last, no post-processing. */
+avs_val avs_vggish(avs_graph *g, avs_val logmel);
+
+void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4]);
+void avs_pvt_v2(avs_graph *g, int b, avs_val x, float drop_path, avs_val out[4]);
+
+#endif
