@@ -45,7 +45,8 @@ typedef struct {
     uint8_t out;      /* TMP: which output of that node                                     */
     uint8_t is_frozen; /* PARAM: gets no gradient                                           */
     uint8_t want_grad; /* INPUT: avs_backward also makes "grad:NAME"                        */
-    avs_val view_of;  /* != 0: the same storage as that value, view_off elements further on */
+    avs_val view_of;  /* != 0: the same storage as that value, view_off elements further on. A view is a
+                       * TMP with node 0; view_of is never itself a view (chains are flattened)          */
     int64_t view_off; /* in elements                                                        */
     const char *name; /* state_dict key, input name, or NULL                                */
     const char *scope; /* scope path where it was made                                      */
@@ -81,7 +82,11 @@ typedef struct avs_graph {
         avs_val buffer, value;
     } *update; /* after a run, value is copied into buffer (running statistics) */
     uint32_t n_update, cap_update;
-    char *scope; /* current path, "" at the top */
+    const char *scope; /* current path, "" at the top */
+    const char **outer; /* paths of the enclosing scopes */
+    uint32_t n_outer, cap_outer;
+    const char **frozen; /* prefixes given to avs_graph_freeze, for parameters made later */
+    uint32_t n_frozen, cap_frozen;
     bool training; /* what builders of dropout and batch normalisation go by */
     uint32_t n_stream; /* ordinal for dropout streams */
     avs_err err; /* first error */
@@ -100,7 +105,7 @@ avs_val avs_const_scalar(avs_graph *g, float v);
 
 void avs_scope_push(avs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void avs_scope_pop(avs_graph *g);
-/* All parameters whose key starts with prefix get no gradient. */
+/* All parameters whose key starts with prefix, made before or after, get no gradient. */
 void avs_graph_freeze(avs_graph *g, const char *prefix);
 void avs_graph_want_grad(avs_graph *g, avs_val input);
 
@@ -120,16 +125,19 @@ avs_graph *avs_graph_clone(const avs_graph *g, avs_arena *a);
 /* One line per node: stable text, diffed by tests. */
 void avs_graph_dump(const avs_graph *g, FILE *f);
 
-/* Multiply-accumulates of the forward: convolutions, linear layers, attention products (metrics.md section 6). */
+/* Multiply-accumulates: all CONV2D and MATMUL nodes the graph holds at the time of the call, so the figure of the
+ * forward (convolutions, linear layers, attention products; metrics.md section 6) is asked before avs_backward. */
 int64_t avs_graph_macs(const avs_graph *g);
 /* Elements of all parameters (buffers excluded); trainable: those that are not frozen. */
 int64_t avs_graph_param_count(const avs_graph *g, bool trainable_only);
 
 /* For builders: records the first error with scope and returns 0. */
 avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* For op builders: appends a node, runs the op's infer, returns output 0 (others through out, may be NULL). */
+/* For op builders: appends a node, runs the op's infer, returns output 0 (all n_out outputs through out, which may be
+ * NULL). attr is copied; NULL stands for all zeros. Trailing absent operands are dropped. */
 avs_val avs_graph_node(avs_graph *g, int op, const avs_val *in, int n_in, const void *attr, avs_val *out);
-/* A view: same storage, other extents, first element `off` elements further on. */
+/* A view: same storage and dtype, other extents, first element `off` elements further on; `of` itself where nothing
+ * changes. */
 avs_val avs_graph_view(avs_graph *g, avs_val of, avs_type t, int64_t off);
 
 #endif

@@ -243,14 +243,16 @@ avs_val avs_concat(avs_graph *g, const avs_val *x, int n, int axis);
 avs_val avs_slice(avs_graph *g, avs_val x, int axis, int start, int len); /* a free view where axes before are 1 */
 avs_val avs_pad(avs_graph *g, avs_val x, int axis, int before, int after);
 avs_val avs_permute(avs_graph *g, avs_val x, const int *perm);
-avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t); /* free view */
+avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t); /* free view; keeps the dtype of x */
 avs_val avs_dropout(avs_graph *g, avs_val x, float p, bool per_row); /* x itself unless g->training and p > 0 */
 /* -> [B] */
 avs_val avs_loss(avs_graph *g, avs_val pred, avs_val target, avs_loss_attr attr);
 /* sum_b w_b x_b / max(sum_b w_b, 1): scalar [1] mean over the rows with weight; w 0: all ones */
 avs_val avs_row_mean(avs_graph *g, avs_val rows, avs_val w);
 
-const avs_type *avs_t(const avs_graph *g, avs_val v); /* type of a value (of an empty type for 0) */
+/* Type of a value; for 0 rank 0 with every extent 1, so that arithmetic with extents is safe after an error. Pointers
+ * stay readable while the graph grows. */
+const avs_type *avs_t(const avs_graph *g, avs_val v);
 static inline int avs_dim(const avs_graph *g, avs_val v, int axis) { return avs_t(g, v)->d[axis]; }
 
 #endif
