@@ -156,7 +156,8 @@ static int read_string(reader *r, const char **s, size_t *len)
             r->p += n;
         }
         size_t n = (size_t)(r->p - run);
-        if (r->p < r->end && *r->p == '"' && r->scratch.len == 0) { /* no escape: straight to the arena */
+        /* No escape so far: straight to the arena. (A scratch that ran out of memory is empty as well.) */
+        if (r->p < r->end && *r->p == '"' && r->scratch.len == 0 && avs_buf_ok(&r->scratch)) {
             r->p++;
             *s = avs_arena_strn(r->a, run, n);
             *len = n;
