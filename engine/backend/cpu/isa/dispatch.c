@@ -1,0 +1,31 @@
+/* Chooses among the instruction sets that this build has. Compiled once, for the baseline. */
+#include "engine/backend/cpu/kernels.h"
+
+extern const avs_cpu_kernel avs_cpu_table_v1[AVS_OP_COUNT];
+#ifdef AVS_HAVE_ISA_V3
+extern const avs_cpu_kernel avs_cpu_table_v3[AVS_OP_COUNT];
+extern const avs_cpu_kernel avs_cpu_table_v4[AVS_OP_COUNT];
+#endif
+
+const avs_cpu_kernel *avs_cpu_kernel_variant(int i, const char **name)
+{
+    static const char *const names[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
+    const avs_cpu_kernel *table = NULL;
+    if (i == 0) table = avs_cpu_table_v1;
+#ifdef AVS_HAVE_ISA_V3
+    if (i == 1 && __builtin_cpu_supports("x86-64-v3")) table = avs_cpu_table_v3;
+    if (i == 2 && __builtin_cpu_supports("x86-64-v4")) table = avs_cpu_table_v4;
+#endif
+    if (table && name) *name = names[i];
+    return table;
+}
+
+const avs_cpu_kernel *avs_cpu_kernel_table(void)
+{
+    const avs_cpu_kernel *best = avs_cpu_table_v1;
+    for (int i = 1;; i++) {
+        const avs_cpu_kernel *t = avs_cpu_kernel_variant(i, NULL);
+        if (!t) return best;
+        best = t;
+    }
+}

@@ -1,0 +1,311 @@
+/* Batch and group normalisation: one algorithm. x is seen as [S][n][C] (batch: S = 1 set of all rows; group: a set
+ * per sample) with statistics per (set, group of channels); batch normalisation has groups of one channel.
+ *
+ * Forward: every chunk of rows gives its columns' mean and sum of squared deviations (two passes in cache); chunks and
+ * the channels of a group are joined in double with Chan's formula. Then y = act((x - mean) rstd gamma + beta).
+ * Backward: column sums A = sum g and B = sum g xh give dbeta, dgamma and
+ *   gx = rstd (g gamma - mean(g gamma) - xh mean(g gamma xh)), means over the set's group. g is gy where y > 0. */
+#include "engine/backend/cpu/isa/columns.h"
+#include "engine/kernel/math.k.h"
+
+typedef struct {
+    int64_t S, n, C, G; /* sets, rows per set, channels, groups */
+    int64_t step, chunks;
+    float *part;  /* [S * chunks][2 C]        */
+    float *table; /* [S][4 C], per channel    */
+    float *sums;  /* [S][2 C]                 */
+} norm_plan;
+
+/* is_batch: one set of all rows and C groups. */
+static norm_plan norm_plan_of(const avs_kernel_args *a, int x_at, bool is_batch, void *work, size_t *bytes)
+{
+    const avs_type *t = &a->in[x_at].type;
+    const avs_norm_attr *at = a->attr;
+    norm_plan q = {.C = avs_last(t)};
+    q.S = is_batch ? 1 : t->d[0];
+    q.G = is_batch ? q.C : at->groups;
+    q.n = avs_type_count(t) / q.C / q.S;
+    q.step = avs_chunk_rows(q.n, q.C);
+    q.chunks = avs_ceil_div(q.n, q.step);
+    avs_scratch s = {.base = work};
+    q.part = avs_scratch_take(&s, (size_t)(q.S * q.chunks * 2 * q.C) * sizeof(float));
+    q.table = avs_scratch_take(&s, (size_t)(q.S * 4 * q.C) * sizeof(float));
+    q.sums = avs_scratch_take(&s, (size_t)(q.S * 2 * q.C) * sizeof(float));
+    if (bytes) *bytes = s.used;
+    return q;
+}
+
+/* The rows of task t (a chunk of a set). */
+static int64_t task_rows(const norm_plan *q, int64_t t, int64_t *first)
+{
+    const int64_t k = t % q->chunks;
+    *first = t / q->chunks * q->n + k * q->step;
+    return avs_min64(q->step, q->n - k * q->step);
+}
+
+static void column_sum(const float *AVS_RESTRICT x, int64_t rows, int64_t C, float *AVS_RESTRICT s)
+{
+    int64_t r = 0;
+    for (int64_t c = 0; c < C; c++) s[c] = 0.f;
+    for (; r + 4 <= rows; r += 4) {
+        const float *x0 = x + r * C, *x1 = x0 + C, *x2 = x1 + C, *x3 = x2 + C;
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) s[c] += (x0[c] + x1[c]) + (x2[c] + x3[c]);
+    }
+    for (; r < rows; r++) {
+        const float *x0 = x + r * C;
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) s[c] += x0[c];
+    }
+}
+
+static void chunk_moments(const float *AVS_RESTRICT x, int64_t rows, int64_t C, float *AVS_RESTRICT mean,
+                          float *AVS_RESTRICT m2)
+{
+    column_sum(x, rows, C, mean);
+    const float k = 1.f / (float)rows;
+    for (int64_t c = 0; c < C; c++) {
+        mean[c] *= k;
+        m2[c] = 0.f;
+    }
+    int64_t r = 0;
+    for (; r + 2 <= rows; r += 2) {
+        const float *x0 = x + r * C, *x1 = x0 + C;
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) {
+            const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c];
+            m2[c] += d0 * d0 + d1 * d1;
+        }
+    }
+    for (; r < rows; r++) {
+        const float *x0 = x + r * C;
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) m2[c] += (x0[c] - mean[c]) * (x0[c] - mean[c]);
+    }
+}
+
+/* Joins the chunks of channels [c0, c1) of set s: their common mean and sum of squared deviations. */
+static void join_moments(const norm_plan *q, int64_t s, int64_t c0, int64_t c1, double *mean, double *m2)
+{
+    const float *part = q->part + s * q->chunks * 2 * q->C;
+    double m = 0, v = 0;
+    for (int64_t k = 0; k < q->chunks; k++) {
+        const double n = (double)avs_min64(q->step, q->n - k * q->step);
+        for (int64_t c = c0; c < c1; c++) m += n * (double)part[k * 2 * q->C + c];
+    }
+    m /= (double)(q->n * (c1 - c0));
+    for (int64_t k = 0; k < q->chunks; k++) {
+        const double n = (double)avs_min64(q->step, q->n - k * q->step);
+        for (int64_t c = c0; c < c1; c++) {
+            const double d = (double)part[k * 2 * q->C + c] - m;
+            v += (double)part[k * 2 * q->C + q->C + c] + n * d * d;
+        }
+    }
+    *mean = m;
+    *m2 = v;
+}
+
+static void affine_rows(const norm_plan *q, const float *AVS_RESTRICT x, const float *AVS_RESTRICT tab,
+                        const float *AVS_RESTRICT beta, float *AVS_RESTRICT y, int64_t rows, bool has_relu)
+{
+    const int64_t C = q->C;
+    const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT scale = tab + C;
+    const float floor = has_relu ? 0.f : -avs_float(0x7f800000u);
+    for (int64_t r = 0; r < rows; r++) {
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) {
+            const float v = (x[r * C + c] - mean[c]) * scale[c] + beta[c];
+            y[r * C + c] = v < floor ? floor : v;
+        }
+    }
+}
+
+static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
+{
+    const avs_kernel_args *k = &c->k;
+    const avs_norm_attr *at = k->attr;
+    const float *x = k->in[0].data, *gamma = k->in[1].data;
+    float *y = k->out[0].data, *mean = k->out[1].data, *rstd = k->out[2].data;
+    const int64_t C = q->C, tasks = q->S * q->chunks, Cg = C / q->G;
+#pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
+    for (int64_t t = 0; t < tasks; t++) {
+        int64_t first;
+        const int64_t rows = task_rows(q, t, &first);
+        chunk_moments(x + first * C, rows, C, q->part + t * 2 * C, q->part + t * 2 * C + C);
+    }
+#pragma omp parallel for schedule(static) if (tasks * C >= AVS_PAR_MIN)
+    for (int64_t i = 0; i < q->S * q->G; i++) {
+        const int64_t s = i / q->G, c0 = i % q->G * Cg;
+        double m, m2;
+        join_moments(q, s, c0, c0 + Cg, &m, &m2);
+        const double var = m2 / (double)(q->n * Cg);
+        mean[i] = (float)m;
+        rstd[i] = (float)(1.0 / __builtin_sqrt(var + (double)at->eps));
+        float *tab = q->table + s * 4 * C;
+        for (int64_t j = c0; j < c0 + Cg; j++) {
+            tab[j] = mean[i];
+            tab[C + j] = rstd[i] * gamma[j];
+        }
+        if (k->n_in == 5) { /* batch normalisation: running statistics, unbiased variance */
+            const double f = (double)at->momentum;
+            const float *rm = k->in[3].data, *rv = k->in[4].data;
+            float *nm = k->out[3].data, *nv = k->out[4].data;
+            nm[i] = (float)((1 - f) * (double)rm[i] + f * m);
+            nv[i] = (float)((1 - f) * (double)rv[i] + f * m2 / (double)(q->n - 1));
+        }
+    }
+#pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
+    for (int64_t t = 0; t < tasks; t++) {
+        int64_t first;
+        const int64_t rows = task_rows(q, t, &first);
+        affine_rows(q, x + first * C, q->table + t / q->chunks * 4 * C, k->in[2].data, y + first * C, rows,
+                    at->act == AVS_ACT_RELU);
+    }
+}
+
+/* A = sum g and B = sum g (x - mean), still without rstd, of a chunk's columns; y NULL: nothing is masked. */
+static void chunk_sums(const norm_plan *q, const float *AVS_RESTRICT gy, const float *AVS_RESTRICT x,
+                       const float *AVS_RESTRICT y, const float *AVS_RESTRICT mean, int64_t rows,
+                       float *AVS_RESTRICT part)
+{
+    const int64_t C = q->C;
+    float *AVS_RESTRICT A = part, *AVS_RESTRICT B = part + C;
+    for (int64_t c = 0; c < 2 * C; c++) part[c] = 0.f;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t o = r * C;
+        if (y) {
+            AVS_SIMD
+            for (int64_t c = 0; c < C; c++) {
+                const float g = y[o + c] > 0.f ? gy[o + c] : 0.f;
+                A[c] += g;
+                B[c] += g * (x[o + c] - mean[c]);
+            }
+        } else {
+            AVS_SIMD
+            for (int64_t c = 0; c < C; c++) {
+                A[c] += gy[o + c];
+                B[c] += gy[o + c] * (x[o + c] - mean[c]);
+            }
+        }
+    }
+}
+
+/* gx = k1 g - k2 - (x - mean) k3, the four per channel in tab. */
+static void grad_rows(const norm_plan *q, const float *AVS_RESTRICT gy, const float *AVS_RESTRICT x,
+                      const float *AVS_RESTRICT y, const float *AVS_RESTRICT tab, int64_t rows,
+                      float *AVS_RESTRICT gx)
+{
+    const int64_t C = q->C;
+    const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT k1 = tab + C, *AVS_RESTRICT k2 = tab + 2 * C,
+                              *AVS_RESTRICT k3 = tab + 3 * C;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t o = r * C;
+        if (y) {
+            AVS_SIMD
+            for (int64_t c = 0; c < C; c++) {
+                const float g = y[o + c] > 0.f ? gy[o + c] : 0.f;
+                gx[o + c] = (k1[c] * g - k2[c]) - (x[o + c] - mean[c]) * k3[c];
+            }
+        } else {
+            AVS_SIMD
+            for (int64_t c = 0; c < C; c++)
+                gx[o + c] = (k1[c] * gy[o + c] - k2[c]) - (x[o + c] - mean[c]) * k3[c];
+        }
+    }
+}
+
+/* The coefficients of grad_rows for the channels of one group, from the sums A and B of its set. */
+static void grad_table(const norm_plan *q, const float *gamma, float mean, float rstd, int64_t s, int64_t c0)
+{
+    const int64_t C = q->C, Cg = C / q->G;
+    const float *A = q->sums + s * 2 * C, *B = A + C;
+    float *tab = q->table + s * 4 * C;
+    double s1 = 0, s2 = 0;
+    for (int64_t c = c0; c < c0 + Cg; c++) {
+        s1 += (double)gamma[c] * (double)A[c];
+        s2 += (double)gamma[c] * (double)B[c];
+    }
+    const double m = (double)(q->n * Cg), k = (double)rstd;
+    for (int64_t c = c0; c < c0 + Cg; c++) {
+        tab[c] = mean;
+        tab[C + c] = rstd * gamma[c];
+        tab[2 * C + c] = (float)(k * s1 / m);
+        tab[3 * C + c] = (float)(k * k * k * s2 / m);
+    }
+}
+
+static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
+{
+    const avs_kernel_args *k = &c->k;
+    const float *gy = k->in[0].data, *x = k->in[1].data, *gamma = k->in[2].data;
+    const float *mean = k->in[3].data, *rstd = k->in[4].data;
+    const float *y = k->n_in > 5 ? k->in[5].data : NULL;
+    float *gx = k->out[0].data, *dgamma = k->out[1].data, *dbeta = k->out[2].data;
+    const int64_t C = q->C, Cg = C / q->G, tasks = q->S * q->chunks;
+    for (int64_t i = 0; i < q->S * C; i++) q->table[i / C * 4 * C + i % C] = mean[i / C * q->G + i % C / Cg];
+#pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
+    for (int64_t t = 0; t < tasks; t++) {
+        int64_t first;
+        const int64_t rows = task_rows(q, t, &first), o = first * C;
+        chunk_sums(q, gy + o, x + o, y ? y + o : NULL, q->table + t / q->chunks * 4 * C, rows,
+                   q->part + t * 2 * C);
+    }
+    for (int64_t s = 0; s < q->S; s++)
+        avs_add_chunks(q->part + s * q->chunks * 2 * C, q->chunks, 2 * C, 2 * C, q->sums + s * 2 * C);
+    for (int64_t j = 0; j < C; j++) {
+        double a = 0, b = 0;
+        for (int64_t s = 0; s < q->S; s++) {
+            a += (double)q->sums[s * 2 * C + j];
+            b += (double)q->sums[s * 2 * C + C + j] * (double)rstd[s * q->G + j / Cg];
+        }
+        dbeta[j] = (float)a;
+        dgamma[j] = (float)b;
+    }
+    for (int64_t i = 0; i < q->S * q->G; i++) grad_table(q, gamma, mean[i], rstd[i], i / q->G, i % q->G * Cg);
+#pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
+    for (int64_t t = 0; t < tasks; t++) {
+        int64_t first;
+        const int64_t rows = task_rows(q, t, &first), o = first * C;
+        grad_rows(q, gy + o, x + o, y ? y + o : NULL, q->table + t / q->chunks * 4 * C, rows, gx + o);
+    }
+}
+
+#define NORM_WORK(name, x_at, is_batch)                                                                      \
+    size_t AVS_ISA(avs_cpu_##name##_work)(const avs_kernel_args *a)                                          \
+    {                                                                                                        \
+        size_t bytes;                                                                                        \
+        norm_plan_of(a, x_at, is_batch, NULL, &bytes);                                                       \
+        return bytes;                                                                                        \
+    }
+NORM_WORK(batchnorm, 0, true)
+NORM_WORK(batchnorm_bwd, 1, true)
+NORM_WORK(groupnorm, 0, false)
+NORM_WORK(groupnorm_bwd, 1, false)
+
+int AVS_ISA(avs_cpu_batchnorm)(const avs_cpu_call *c)
+{
+    const norm_plan q = norm_plan_of(&c->k, 0, true, c->work, NULL);
+    norm_forward(c, &q);
+    return AVS_OK;
+}
+
+int AVS_ISA(avs_cpu_batchnorm_bwd)(const avs_cpu_call *c)
+{
+    const norm_plan q = norm_plan_of(&c->k, 1, true, c->work, NULL);
+    norm_backward(c, &q);
+    return AVS_OK;
+}
+
+int AVS_ISA(avs_cpu_groupnorm)(const avs_cpu_call *c)
+{
+    const norm_plan q = norm_plan_of(&c->k, 0, false, c->work, NULL);
+    norm_forward(c, &q);
+    return AVS_OK;
+}
+
+int AVS_ISA(avs_cpu_groupnorm_bwd)(const avs_cpu_call *c)
+{
+    const norm_plan q = norm_plan_of(&c->k, 1, false, c->work, NULL);
+    norm_backward(c, &q);
+    return AVS_OK;
+}

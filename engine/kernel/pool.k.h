@@ -1,0 +1,84 @@
+/* Max pooling, lanes over channels, one output pixel (forward) or one input pixel (backward) per index.
+ * The backward is a gather: an input pixel looks at the windows that cover it and takes the gradient of those whose
+ * argmax names it. So nothing is scattered and the order of additions is fixed. */
+#ifndef AVS_ENGINE_KERNEL_POOL_K_H
+#define AVS_ENGINE_KERNEL_POOL_K_H
+
+#include "engine/kernel/math.k.h"
+
+typedef struct {
+    const float *x;
+    float *y;
+    uint8_t *arg;
+    int32_t H, W, C, Ho, Wo, k, s, p;
+} avs_pool_max_p;
+
+AVS_FN void avs_pool_max_body(const avs_pool_max_p *p, int64_t r)
+{
+    const int C = p->C, ox = (int)(r % p->Wo), oy = (int)(r / p->Wo % p->Ho);
+    const float *AVS_RESTRICT x = p->x + r / p->Wo / p->Ho * p->H * p->W * C;
+    float *AVS_RESTRICT y = p->y + r * C;
+    uint8_t *AVS_RESTRICT arg = p->arg + r * C;
+    const int y0 = oy * p->s - p->p, x0 = ox * p->s - p->p;
+    int is_first = 1;
+    for (int ky = 0; ky < p->k; ky++) {
+        const int iy = y0 + ky;
+        if (iy < 0 || iy >= p->H) continue;
+        for (int kx = 0; kx < p->k; kx++) {
+            const int ix = x0 + kx;
+            if (ix < 0 || ix >= p->W) continue;
+            const float *AVS_RESTRICT v = x + ((int64_t)iy * p->W + ix) * C;
+            const uint8_t tap = (uint8_t)(ky * p->k + kx);
+            if (is_first) { /* even -inf wins over padding */
+                AVS_SIMD
+                for (int c = AVS_LANE; c < C; c += AVS_LANES) {
+                    y[c] = v[c];
+                    arg[c] = tap;
+                }
+            } else {
+                AVS_SIMD
+                for (int c = AVS_LANE; c < C; c += AVS_LANES) {
+                    const int is_more = v[c] > y[c];
+                    y[c] = is_more ? v[c] : y[c];
+                    arg[c] = is_more ? tap : arg[c];
+                }
+            }
+            is_first = 0;
+        }
+    }
+}
+AVS_KERNEL_ROW(avs_pool_max, avs_pool_max_p)
+
+typedef struct {
+    const float *gy;
+    const uint8_t *arg;
+    float *gx;
+    int32_t H, W, C, Ho, Wo, k, s, p;
+} avs_pool_max_bwd_p;
+
+AVS_FN void avs_pool_max_bwd_body(const avs_pool_max_bwd_p *p, int64_t r)
+{
+    const int C = p->C, ix = (int)(r % p->W), iy = (int)(r / p->W % p->H);
+    const int64_t image = r / p->W / p->H * p->Ho * p->Wo * C;
+    const float *AVS_RESTRICT gy = p->gy + image;
+    const uint8_t *AVS_RESTRICT arg = p->arg + image;
+    float *AVS_RESTRICT gx = p->gx + r * C;
+    const int ay = iy + p->p - p->k + 1, ax = ix + p->p - p->k + 1;
+    const int oy0 = ay > 0 ? (ay + p->s - 1) / p->s : 0, ox0 = ax > 0 ? (ax + p->s - 1) / p->s : 0;
+    int oy1 = (iy + p->p) / p->s, ox1 = (ix + p->p) / p->s;
+    oy1 = oy1 < p->Ho - 1 ? oy1 : p->Ho - 1;
+    ox1 = ox1 < p->Wo - 1 ? ox1 : p->Wo - 1;
+    AVS_SIMD
+    for (int c = AVS_LANE; c < C; c += AVS_LANES) gx[c] = 0.f;
+    for (int oy = oy0; oy <= oy1; oy++) {
+        for (int ox = ox0; ox <= ox1; ox++) {
+            const int64_t o = ((int64_t)oy * p->Wo + ox) * C;
+            const uint8_t tap = (uint8_t)((iy + p->p - oy * p->s) * p->k + ix + p->p - ox * p->s);
+            AVS_SIMD
+            for (int c = AVS_LANE; c < C; c += AVS_LANES) gx[c] += arg[o + c] == tap ? gy[o + c] : 0.f;
+        }
+    }
+}
+AVS_KERNEL_ROW(avs_pool_max_bwd, avs_pool_max_bwd_p)
+
+#endif

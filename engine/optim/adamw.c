@@ -1,0 +1,77 @@
+/* One pass over the slab per segment: gradient, moments, weight. Memory-bound, so it is written plainly. */
+#include "engine/optim/adamw.h"
+
+#include <math.h>
+
+enum { CHUNK = 4096, MAX_PARTS = 1024, PAR_MIN = 16384 };
+
+typedef struct {
+    float l2, keep, beta1, beta2, eps; /* keep: 1 - lr * decay */
+    float step, inv_bc2, grad_scale;   /* step: lr / (1 - beta1^t); inv_bc2: 1 / sqrt(1 - beta2^t) */
+} factors;
+
+static void update(float *restrict w, const float *restrict g, float *restrict m, float *restrict v,
+                   int64_t n, const factors *f)
+{
+    const float b1 = f->beta1, b2 = f->beta2, a1 = 1.f - b1, a2 = 1.f - b2;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float gi = g[i] * f->grad_scale + f->l2 * w[i];
+        const float mi = b1 * m[i] + a1 * gi, vi = b2 * v[i] + a2 * gi * gi;
+        m[i] = mi;
+        v[i] = vi;
+        w[i] = w[i] * f->keep - f->step * mi / (sqrtf(vi) * f->inv_bc2 + f->eps);
+    }
+}
+
+void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_segment *seg, int n_seg,
+                    const avs_adamw_cfg *cfg, int64_t t, float grad_scale)
+{
+    const double bc1 = 1.0 - pow((double)cfg->beta1, (double)t),
+                 bc2 = 1.0 - pow((double)cfg->beta2, (double)t);
+    for (int s = 0; s < n_seg; s++) {
+        const avs_opt_segment *q = &seg[s];
+        if (q->lr_mult == 0.f) continue;
+        const double lr = (double)cfg->lr * (double)q->lr_mult, wd = (double)q->weight_decay;
+        const factors f = {.l2 = cfg->decoupled ? 0.f : q->weight_decay,
+                           .keep = cfg->decoupled ? (float)(1.0 - lr * wd) : 1.f,
+                           .beta1 = cfg->beta1,
+                           .beta2 = cfg->beta2,
+                           .eps = cfg->eps,
+                           .step = (float)(lr / bc1),
+                           .inv_bc2 = (float)(1.0 / sqrt(bc2)),
+                           .grad_scale = grad_scale};
+#pragma omp parallel for schedule(static) if (q->len >= PAR_MIN)
+        for (int64_t i = 0; i < q->len; i += CHUNK) {
+            const int64_t o = q->off + i, n = q->len - i < CHUNK ? q->len - i : CHUNK;
+            update(w + o, g + o, m + o, v + o, n, &f);
+        }
+    }
+}
+
+static double sum_squares(const float *g, int64_t n)
+{
+    double s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += (double)g[i] * (double)g[i];
+    return s;
+}
+
+/* Chunks are dealt to at most 1024 parts of consecutive chunks, by size alone; parts are added in order. */
+double avs_grad_norm(const float *g, int64_t n)
+{
+    const int64_t chunks = (n + CHUNK - 1) / CHUNK, per_part = (chunks + MAX_PARTS - 1) / MAX_PARTS;
+    const int64_t parts = per_part ? (chunks + per_part - 1) / per_part : 0;
+    double part[MAX_PARTS];
+#pragma omp parallel for schedule(static) if (n >= PAR_MIN)
+    for (int64_t p = 0; p < parts; p++) {
+        part[p] = 0;
+        for (int64_t c = p * per_part; c < chunks && c < (p + 1) * per_part; c++) {
+            const int64_t o = c * CHUNK;
+            part[p] += sum_squares(g + o, n - o < CHUNK ? n - o : CHUNK);
+        }
+    }
+    double s = 0;
+    for (int64_t p = 0; p < parts; p++) s += part[p];
+    return sqrt(s);
+}
