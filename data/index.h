@@ -1,7 +1,7 @@
 /* The manifest of a data root and its fingerprint.
  *
  * ROOT/.avsweep-manifest is text: a first line `avs-manifest-1 FINGERPRINT N_FILES`, then for each regular
- * file below ROOT (names that start with ".avsweep" left out; links to files are followed), sorted by path as
+ * file below ROOT (names that start with ".avsweep" left out; links are followed), sorted by path as
  * bytes, SHA256 SIZE MTIME_NS INODE PATH FINGERPRINT = SHA-256 over the lines "PATH\tSIZE\tSHA256\n", so
  * another copy of the data is the same data. A file whose inode, modification time and size are those of the
  * existing manifest is not read again. */

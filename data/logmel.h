@@ -29,9 +29,9 @@ typedef enum {
 } avs_mel_pad;
 
 int64_t avs_logmel_examples(int64_t n_samples); /* whole examples in n samples at 16 kHz */
-/* out f32 [count, 96, 64]: the first min(count, examples) examples of x (16 kHz), *made tells how many; the
- * rest is untouched. Errors: AVS_ENOMEM. */
-int avs_logmel(const double *x, int64_t n, int64_t count, float *out, int64_t *made, avs_err *e);
+/* out f32 [count, 96, 64]: the first min(count, examples) examples of x [n] (16 kHz); the rest is untouched. Returns how
+ * many were made. */
+int64_t avs_logmel(const double *x, int64_t n, int64_t count, float *out);
 /* A whole sound to exactly count examples: resampled (AVS_RESAMPY_043) to 16 kHz when needed, cut or padded.
  * Errors: AVS_ERANGE when AVS_MEL_REPEAT has not one example to repeat (less than 0.975 s). */
 int avs_logmel_clip(const avs_sound *s, int64_t count, avs_mel_pad pad, float *out, avs_err *e);

@@ -2,7 +2,7 @@
  *
  * WAV is read by a strict parser of our own (PCM 8, 16, 24, 32 bits and 32-bit float, plain or extensible
  * header): a data chunk that promises more bytes than the file holds is an error with both numbers, where
- * libraries would hand out what is left. Everything else (Ogg Vorbis, FLAC) goes through libsndfile.
+ * libraries would hand out what is left. Ogg and FLAC files go through libsndfile.
  * Ownership: an avs_sound owns x; avs_sound_free leaves it empty and accepts an empty one. */
 #ifndef AVS_DATA_WAV_H
 #define AVS_DATA_WAV_H
@@ -26,7 +26,7 @@ enum { AVS_SOUND_MAX_SAMPLES = 1 << 28 }; /* samples times channels of one file 
 /* what names the bytes in messages. Errors: AVS_EPARSE (not RIFF/WAVE, no fmt or data chunk, unknown format,
  * truncated chunk), AVS_ERANGE (too long), AVS_ENOMEM. */
 int avs_wav_decode(avs_sound *out, const char *what, const void *data, size_t n, avs_err *e);
-/* A file: WAV by its first bytes, else libsndfile. */
+/* A file: Ogg or FLAC by its first bytes (libsndfile), else WAV. */
 int avs_sound_read(avs_sound *out, const char *path, avs_err *e);
 
 /* 16-bit PCM, mono, into *out. */
