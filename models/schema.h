@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -28,28 +29,57 @@ typedef enum {
     AVS_P_INT_OR_LIST
 } avs_ptype;
 
+/* What a parameter is for decides the kinds of trial in which it is active. `noop` has those of `train`. */
+typedef enum {
+    AVS_G_MODEL,      /* every kind                                            */
+    AVS_G_TRAINING,   /* train                                                 */
+    AVS_G_EVALUATION, /* train, eval                                           */
+    AVS_G_LATENCY,    /* latency                                               */
+    AVS_G_SIZES       /* every kind, only with a `_custom` backbone            */
+} avs_pgroup;
+
 typedef struct {
     const char *name;
     avs_ptype type;
     double min, max;      /* INT, FLOAT, SIZE and list elements        */
     const char *choices;  /* CHOICE: "s4|ms3|avss"                     */
-    const char *fallback; /* default as text; NULL: required; "auto": resolved by rule before hashing */
+    const char *fallback; /* default as text before the rules of schema_rules.c; NULL: required; "auto": by rule */
     const char *serves;   /* published table whose rows differ in it, or "-" */
     const char *help;     /* one line; says "our choice" where the papers leave it open */
+    avs_pgroup group;
 } avs_param_spec;
 
 /* NULL-name terminated. model: "avesformer", ..; NULL if there is no such model. The list of one model is the
  * common tables followed by its own. */
 const avs_param_spec *avs_schema_of(const char *model);
+const avs_param_spec *avs_schema_find(const char *model, const char *name); /* NULL: no such parameter */
 /* Names of all models, NULL-terminated. */
 const char *const *avs_schema_models(void);
 enum { AVS_SCHEMA_VERSION = 1 };
 
+/* The schema as documentation. format: "text" (for a terminal), "md" (a Markdown table), "json" (one object).
+ * AVS_EMISSING: no such model; AVS_ERANGE: no such format. */
+int avs_schema_write(avs_buf *out, const char *model, const char *format, avs_err *e);
+
 typedef struct avs_cfg avs_cfg;
 
-/* One problem found while resolving; key points to the offending parameter (or the pair in text). */
+typedef enum {
+    AVS_P_UNKNOWN,  /* no such parameter in the model                                   */
+    AVS_P_NO_MODEL, /* `model` is missing or names no model                             */
+    AVS_P_TYPE,     /* a value of another type                                          */
+    AVS_P_OPTION,   /* not one of the choices                                           */
+    AVS_P_RANGE,    /* outside its range, or no multiple of what it must be             */
+    AVS_P_MISSING,  /* required by another parameter                                    */
+    AVS_P_INACTIVE, /* given, not the default, and switched off by another parameter    */
+    AVS_P_CONFLICT, /* a rule between two parameters is broken                          */
+    AVS_P_RESERVED  /* set elsewhere (seed)                                             */
+} avs_problem_kind;
+
+/* One problem found while resolving; key is the offending parameter, other the second of a pair (or NULL). */
 typedef struct avs_problem {
-    const char *key, *text, *help; /* help: "did you mean ..", may be NULL */
+    avs_problem_kind kind;
+    const char *key, *other;
+    const char *text, *help; /* help: "did you mean ..", may be NULL */
     struct avs_problem *next;
 } avs_problem;
 
@@ -58,8 +88,15 @@ typedef struct avs_problem {
  * in order of the keys. */
 int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_cfg **out,
                     avs_problem **problems, avs_err *e);
-/* The canonical object {name: value, ..}, every active parameter, for hashing and for the trial. */
+/* Parameters that belong to another kind of trial (batch in `latency`, latency_warmup in `train`) are checked and
+ * dropped without a word, because the stages of a sweep share one base. */
+
+/* The object {name: value, ..} of every active parameter, for the trial. Resolving it again gives the same. */
 const avs_json *avs_cfg_json(const avs_cfg *c);
+/* The same without data_root: what is hashed. */
+const avs_json *avs_cfg_identity_json(const avs_cfg *c);
+const char *avs_cfg_kind(const avs_cfg *c);
+const avs_param_spec *avs_cfg_specs(const avs_cfg *c);
 
 /* Getters. Asking for a name that the model's schema does not have is a bug of ours (assert); an inactive
  * parameter gives its default. */
@@ -70,6 +107,7 @@ bool avs_cfg_bool(const avs_cfg *c, const char *name);
 const char *avs_cfg_str(const avs_cfg *c, const char *name); /* CHOICE and STRING */
 bool avs_cfg_is(const avs_cfg *c, const char *name, const char *value);
 void avs_cfg_size(const avs_cfg *c, const char *name, int *h, int *w);
+int avs_cfg_list(const avs_cfg *c, const char *name, const int64_t **items); /* number of items */
 
 /* Nearest name of the list by Damerau-Levenshtein distance (at most 3 and less than half the length), or
  * NULL. */
