@@ -1,0 +1,359 @@
+/* The event loop of an agent: one ppoll over the coordinator, the spawner, signals and the sockets of the trials. */
+#include "orchestrator/agent.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/arena.h"
+#include "orchestrator/agent_trial.h"
+#include "orchestrator/spool.h"
+
+#define SECOND INT64_C(1000000000)
+enum { BEAT_S = 5, SILENCE_S = 600, FAREWELL_MS = 2000, QUIET_NS = 100000000 };
+
+typedef struct {
+    avs_transport *net;
+    avs_spawner *spawner;
+    avs_agent_cfg cfg;
+    char root[2048], spool_dir[2100];
+    agent_trial **trial;
+    int n, cap;
+    cpu_set_t all, busy; /* cores to give; empty `all`: not bound */
+    avs_frame_reader in;
+    avs_buf out; /* for the coordinator, sent once per turn */
+    int64_t beat_ns, heard_ns;
+    bool bye, gone, spawner_gone;
+} agent;
+
+void avs_agent_host(char *out, size_t n)
+{
+    if (gethostname(out, n) != 0) snprintf(out, n, "localhost");
+    out[n - 1] = '\0';
+}
+
+int avs_agent_cores(cpu_set_t *set)
+{
+    /* mpirun binds each rank to a core by default, which says nothing about the node: ask for all, the kernel
+     * keeps what the cpuset allows. A binding by the user (taskset) or the batch system stays. */
+    if (getenv("OMPI_COMM_WORLD_RANK")) {
+        cpu_set_t every;
+        memset(&every, 0xff, sizeof every);
+        sched_setaffinity(0, sizeof every, &every);
+    }
+    CPU_ZERO(set);
+    if (sched_getaffinity(0, sizeof *set, set) != 0) return 1;
+    return CPU_COUNT(set);
+}
+
+static void choose_cores(agent *g, agent_trial *t, int n)
+{
+    CPU_ZERO(&t->cpus);
+    for (int c = 0; c < CPU_SETSIZE && n > 0; c++) {
+        if (!CPU_ISSET(c, &g->all) || CPU_ISSET(c, &g->busy)) continue;
+        CPU_SET(c, &t->cpus);
+        n--;
+    }
+    if (n > 0) CPU_ZERO(&t->cpus); /* more than there are: unbound */
+    CPU_OR(&g->busy, &g->busy, &t->cpus);
+}
+
+static void give_back_cores(agent *g, const agent_trial *t)
+{
+    CPU_XOR(&g->busy, &g->busy, &t->cpus);
+}
+
+static agent_trial *find(const agent *g, uint64_t attempt)
+{
+    for (int i = 0; i < g->n; i++)
+        if (g->trial[i]->attempt == attempt) return g->trial[i];
+    return NULL;
+}
+
+static void forget(agent *g, agent_trial *t)
+{
+    give_back_cores(g, t);
+    for (int i = 0; i < g->n; i++)
+        if (g->trial[i] == t) g->trial[i] = g->trial[--g->n];
+    agent_trial_free(t);
+    free(t);
+}
+
+static void start(agent *g, const avs_frame *f)
+{
+    avs_err err = AVS_ERR_INIT;
+    if (find(g, f->attempt)) return; /* said twice */
+    if (g->n == g->cap) {
+        int cap = g->cap ? 2 * g->cap : 16;
+        agent_trial **at = avs_xrealloc(g->trial, sizeof(agent_trial *) * (size_t)cap);
+        if (at) {
+            g->trial = at;
+            g->cap = cap;
+        }
+    }
+    agent_trial *t = g->n < g->cap ? avs_xrealloc(NULL, sizeof *t) : NULL;
+    if (!t) {
+        size_t n = 0;
+        const uint8_t *h = avs_frame_get(f, AVS_T_TRIAL, &n);
+        char hash[65] = "";
+        if (h && n == 64) memcpy(hash, h, 64);
+        agent_trial_never(f->attempt, f->epoch, hash, "the agent is out of memory", &g->out);
+        return;
+    }
+    *t = (agent_trial){.fd = -1};
+    choose_cores(g, t, (int)avs_frame_i64(f, AVS_T_CORES, 1));
+    g->trial[g->n++] = t;
+    if (agent_trial_start(t, g->spawner, g->cfg.program, f, &err) == AVS_OK) return;
+    agent_trial_never(f->attempt, f->epoch, t->trial, err.msg, &g->out);
+    forget(g, t);
+}
+
+static void take(agent *g, const avs_frame *f)
+{
+    agent_trial *t;
+    size_t n = 0;
+    const uint8_t *p;
+    switch (f->type) {
+    case AVS_M_WELCOME:
+        p = avs_frame_get(f, AVS_T_ROOT, &n);
+        if (p && n < sizeof g->root) {
+            memcpy(g->root, p, n);
+            g->root[n] = '\0';
+            snprintf(g->spool_dir, sizeof g->spool_dir, "%s/spool", g->root);
+        }
+        break;
+    case AVS_M_START:
+        start(g, f);
+        break;
+    case AVS_M_STOP:
+        t = find(g, f->attempt);
+        p = avs_frame_get(f, AVS_T_KIND, &n);
+        if (t && t->epoch == f->epoch)
+            agent_trial_stop(t, g->spawner, "user", p && n == 4 && memcmp(p, "kill", 4) == 0);
+        break;
+    case AVS_M_ACK:
+        if (g->spool_dir[0]) avs_spool_drop(g->spool_dir, f->attempt, f->epoch);
+        break;
+    case AVS_M_BYE:
+        g->bye = true;
+        break;
+    default:
+        break; /* M_BEAT: hearing it was the point */
+    }
+}
+
+static void heard(void *ctx, int peer, const void *data, size_t n)
+{
+    agent *g = ctx;
+    (void)peer;
+    if (!data) {
+        g->gone = true;
+        return;
+    }
+    g->heard_ns = avs_now_ns();
+    avs_frame_feed(&g->in, data, n);
+    avs_frame f;
+    avs_err err = AVS_ERR_INIT;
+    bool got = false;
+    int rc;
+    while ((rc = avs_frame_next(&g->in, &f, &got, &err)) == AVS_OK && got) take(g, &f);
+    if (rc != AVS_OK) {
+        avs_log_line(&g->cfg.log, AVS_LOG_E, "the coordinator sent a broken frame: %s", err.msg);
+        g->gone = true;
+    }
+}
+
+static void note(agent *g, uint16_t type, int64_t code)
+{
+    size_t mark = avs_frame_begin(&g->out, type, 0, 0);
+    if (code) avs_frame_put_i64(&g->out, AVS_T_CODE, code);
+    avs_frame_end(&g->out, mark);
+}
+
+static void process_over(agent *g, agent_trial *t, const avs_spawn_report *r)
+{
+    avs_err err = AVS_ERR_INIT;
+    int64_t now = avs_now_ns();
+    agent_trial_read(t, g->spawner, &g->out, now);
+    size_t from = g->out.len;
+    if (agent_trial_end(t, r, &g->out, now) == AVS_OUT_DONE && g->spool_dir[0]) {
+        avs_buf_put(&t->spool, g->out.data + from, g->out.len - from);
+        if (avs_buf_ok(&t->spool) &&
+            avs_spool_put(g->spool_dir, t->attempt, t->epoch, &t->spool, &err) != AVS_OK)
+            avs_log_line(&g->cfg.log, AVS_LOG_W, "result not spooled: %s", err.msg);
+    }
+    forget(g, t);
+}
+
+static void take_reports(agent *g)
+{
+    avs_spawn_report r;
+    int k;
+    while ((k = avs_spawner_next(g->spawner, &r)) == 1) {
+        agent_trial *t = find(g, r.id);
+        if (!t) continue;
+        if (r.what == AVS_SPAWN_STARTED) {
+            t->started = true;
+            size_t mark = avs_frame_begin(&g->out, AVS_M_STARTED, t->epoch, t->attempt);
+            avs_frame_put_i64(&g->out, AVS_T_PID, r.pid);
+            avs_frame_end(&g->out, mark);
+        } else if (r.what == AVS_SPAWN_FAILED) {
+            char why[600];
+            snprintf(why, sizeof why, "cannot start %s: %s", g->cfg.program, strerror(r.error));
+            agent_trial_never(t->attempt, t->epoch, t->trial, why, &g->out);
+            forget(g, t);
+        } else {
+            process_over(g, t, &r);
+        }
+    }
+    if (k < 0) g->spawner_gone = true;
+}
+
+static void offer(void *ctx, const void *frames, size_t n)
+{
+    agent *g = ctx;
+    avs_buf_put(&g->out, frames, n);
+}
+
+static int say_hello(agent *g, avs_err *e)
+{
+    char host[256];
+    int bad = 0;
+    avs_agent_host(host, sizeof host);
+    int cores = g->cfg.cores;
+    if (cores <= 0) cores = avs_agent_cores(&g->all);
+    /* First what an earlier run left, so that nothing of it is started again. */
+    if (g->cfg.offer_spool && g->spool_dir[0]) {
+        int rc = avs_spool_each(g->spool_dir, offer, g, &bad, e);
+        if (rc != AVS_OK) return rc;
+        if (bad)
+            avs_log_line(&g->cfg.log, AVS_LOG_W, "%d damaged spool files put aside in %s", bad, g->spool_dir);
+    }
+    size_t mark = avs_frame_begin(&g->out, AVS_M_HELLO, 0, 0);
+    avs_frame_put_str(&g->out, AVS_T_HOST, host);
+    avs_frame_put_i64(&g->out, AVS_T_CORES, cores);
+    avs_frame_put_str(&g->out, AVS_T_VERSION, AVS_VERSION);
+    avs_frame_put_i64(&g->out, AVS_T_PID, getpid());
+    avs_frame_end(&g->out, mark);
+    return AVS_OK;
+}
+
+static int send_out(agent *g, avs_err *e)
+{
+    if (g->out.len == 0) return AVS_OK;
+    if (!avs_buf_ok(&g->out)) return avs_fail(e, AVS_ENOMEM, "the agent is out of memory");
+    int rc = g->net->send(g->net, 0, g->out.data, g->out.len, e);
+    avs_buf_clear(&g->out);
+    return rc;
+}
+
+/* Waits for the next thing to happen; pollfds: coordinator, spawner, signals, then one per trial. */
+static int wait_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_err *e)
+{
+    int64_t now = avs_now_ns(), until = g->beat_ns;
+    bool quiet = false;
+    if (*cap < g->n + 3) {
+        int want = 2 * g->n + 16;
+        struct pollfd *p = avs_xrealloc(*fds, sizeof *p * (size_t)want);
+        if (!p) return avs_fail(e, AVS_ENOMEM, "the agent is out of memory");
+        *fds = p;
+        *cap = want;
+    }
+    struct pollfd *p = *fds;
+    p[0] = (struct pollfd){g->net->fd, (short)(POLLIN | (g->net->want_write ? POLLOUT : 0)), 0};
+    p[1] = (struct pollfd){g->spawner->fd, POLLIN, 0};
+    p[2] = (struct pollfd){signals, POLLIN, 0};
+    for (int i = 0; i < g->n; i++) {
+        agent_trial *t = g->trial[i];
+        int64_t at = agent_trial_limits(t, g->spawner, now);
+        if (at < until) until = at;
+        quiet |= t->quiet;
+        p[3 + i] = (struct pollfd){t->fd, (short)(POLLIN | (t->out.len ? POLLOUT : 0)), 0};
+    }
+    int64_t ns = until > now ? until - now : 0, most = g->net->wait_ns;
+    if (quiet && most < QUIET_NS) most = QUIET_NS; /* a latency run wants silence more than we want speed */
+    if (ns > most) ns = most;
+    struct timespec ts = {ns / SECOND, ns % SECOND};
+    if (ppoll(p, (nfds_t)(g->n + 3), &ts, NULL) < 0 && errno != EINTR)
+        return avs_fail(e, AVS_EIO, "ppoll: %s", strerror(errno));
+    return AVS_OK;
+}
+
+static int one_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_err *e)
+{
+    int rc = wait_turn(g, signals, fds, cap, e);
+    if (rc != AVS_OK) return rc;
+    int64_t now = avs_now_ns();
+    struct signalfd_siginfo si;
+    while (read(signals, &si, sizeof si) == (ssize_t)sizeof si) note(g, AVS_M_SIGNAL, (int64_t)si.ssi_signo);
+    for (int i = 0; i < g->n; i++) {
+        agent_trial_write(g->trial[i]);
+        if (g->trial[i]->fd >= 0) agent_trial_read(g->trial[i], g->spawner, &g->out, now);
+    }
+    take_reports(g);
+    if (now >= g->beat_ns) {
+        note(g, AVS_M_BEAT, 0);
+        g->beat_ns = now + BEAT_S * SECOND;
+    }
+    rc = send_out(g, e);
+    if (rc == AVS_OK) rc = g->net->poll(g->net, heard, g, e);
+    if (rc == AVS_OK) rc = send_out(g, e);
+    if (now - g->heard_ns > SILENCE_S * SECOND) g->gone = true;
+    return rc;
+}
+
+static void farewell(agent *g)
+{
+    int64_t until = avs_now_ns() + (int64_t)FAREWELL_MS * 1000000;
+    note(g, AVS_M_BYE, 0);
+    send_out(g, NULL);
+    while (!g->gone && !g->net->idle(g->net) && avs_now_ns() < until) {
+        const struct timespec ts = {0, 1000000};
+        struct pollfd p = {g->net->fd, POLLOUT, 0};
+        ppoll(&p, 1, &ts, NULL);
+        if (g->net->poll(g->net, heard, g, NULL) != AVS_OK) break;
+    }
+}
+
+int avs_agent_run(avs_transport *net, avs_spawner *s, const avs_agent_cfg *cfg, avs_err *e)
+{
+    agent g = {.net = net, .spawner = s, .cfg = *cfg, .heard_ns = avs_now_ns()};
+    struct pollfd *fds = NULL;
+    int cap = 0;
+    if (cfg->root) {
+        snprintf(g.root, sizeof g.root, "%s", cfg->root);
+        snprintf(g.spool_dir, sizeof g.spool_dir, "%s/spool", g.root);
+    }
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int rc = signals < 0 ? avs_fail(e, AVS_EIO, "signalfd: %s", strerror(errno)) : say_hello(&g, e);
+    if (rc == AVS_OK) rc = send_out(&g, e);
+    g.beat_ns = avs_now_ns() + BEAT_S * SECOND;
+    while (rc == AVS_OK && !g.bye && !g.gone) {
+        rc = one_turn(&g, signals, &fds, &cap, e);
+        if (rc == AVS_OK && g.spawner_gone) rc = avs_fail(e, AVS_EIO, "the spawner of this node is gone");
+    }
+    avs_spawner_close(s); /* ends what still runs */
+    if (g.bye) farewell(&g);
+    if (rc == AVS_OK && !g.bye) rc = avs_fail(e, AVS_ECANCEL, "the coordinator is gone");
+    while (g.n > 0) forget(&g, g.trial[0]);
+    free(g.trial);
+    free(fds);
+    avs_frame_reader_free(&g.in);
+    avs_buf_free(&g.out);
+    if (signals >= 0) close(signals);
+    return rc;
+}

@@ -1,0 +1,9 @@
+/* Words for the outcomes of an attempt, as stored in the database and printed. */
+#include "orchestrator/message.h"
+
+const char *avs_outcome_name(avs_outcome o)
+{
+    static const char *const name[AVS_OUT_COUNT] = {"done",    "error",  "crash", "hang", "timeout",
+                                                    "stopped", "killed", "infra", "lost"};
+    return (unsigned)o < AVS_OUT_COUNT ? name[o] : "unknown";
+}

@@ -1,0 +1,72 @@
+/* Messages between coordinator and agents: frames of base/frame.h with the types and tags below.
+ *
+ * A connection is a byte stream of frames, over a socket pair (the agent of the coordinator's own node) or over MPI
+ * (every other node; chunks of at most 64 KiB, tag 71). Frames of a trial (types 1..63) are passed on unchanged by
+ * the agent, except DONE, FAIL and STOPPED, which become one M_ENDED when the process is gone, and PROGRESS, which
+ * is thinned to four a second.
+ *
+ *   agent                     coordinator
+ *     M_HELLO  ------------->            host, cores, program version
+ *              <-------------  M_WELCOME
+ *              <-------------  M_START   attempt, epoch, trial, cores, job text, limits
+ *     M_STARTED ------------>            pid
+ *     trial frames ---------->
+ *     M_ENDED  ------------->            how it ended; results lie in the spool until
+ *              <-------------  M_ACK     the result is committed, the spool file may go
+ *              <-------------  M_STOP    checkpoint and stop, or kill
+ *     M_BEAT   ------------->            every 5 s
+ *     M_SIGNAL ------------->            the agent was asked to drain (SIGTERM, SIGUSR1, ..)
+ *     M_BYE    <------------>            no more work: the agent ends, and says so itself when it leaves */
+#ifndef AVS_ORCHESTRATOR_MESSAGE_H
+#define AVS_ORCHESTRATOR_MESSAGE_H
+
+#include "base/frame.h"
+
+enum { AVS_MPI_TAG = 71, AVS_MPI_CHUNK = 64 << 10 };
+
+typedef enum {
+    AVS_M_HELLO = 128, /* a->c HOST, CORES, VERSION, PID                                       */
+    AVS_M_WELCOME,     /* c->a ROOT work root                                                  */
+    AVS_M_START,       /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS 1: quiet */
+    AVS_M_STARTED,     /* a->c PID, LOG                                                        */
+    AVS_M_ENDED,       /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP      */
+    AVS_M_ACK,         /* c->a                                                                 */
+    AVS_M_STOP,        /* c->a REASON, KIND "checkpoint" or "kill"                             */
+    AVS_M_BEAT,        /* both, every 5 s                                                      */
+    AVS_M_SIGNAL,      /* a->c CODE signal number                                              */
+    AVS_M_BYE          /* both                                                                 */
+} avs_message_type;
+
+typedef enum {
+    AVS_T_HOST = AVS_T_FIRST_FREE,
+    AVS_T_CORES,   /* i64 */
+    AVS_T_ROOT,    /* work root */
+    AVS_T_TRIAL,   /* hash, 64 hex digits */
+    AVS_T_LOG,     /* log file of the attempt */
+    AVS_T_WORK,    /* folder of the attempt: cwd and JOB.json */
+    AVS_T_TIME_MS, /* i64, 0: no limit */
+    AVS_T_HANG_MS, /* i64, 0: no limit */
+    AVS_T_OUTCOME, /* i64, avs_outcome */
+    AVS_T_SIGNAL,  /* i64 */
+    AVS_T_SECONDS, /* f64, wall time of the attempt */
+    AVS_T_MAX_RSS  /* i64, bytes */
+} avs_message_tag;
+
+/* How an attempt ended. Only done, error, crash, hang and timeout are the trial's own doing. */
+typedef enum {
+    AVS_OUT_DONE = 0, /* DONE and exit 0                                            */
+    AVS_OUT_ERROR,    /* FAIL with its text                                         */
+    AVS_OUT_CRASH,    /* a signal, or an exit without DONE or FAIL, or broken frames */
+    AVS_OUT_HANG,     /* no PROGRESS for limits.hang                                */
+    AVS_OUT_TIMEOUT,  /* limits.time                                                */
+    AVS_OUT_STOPPED,  /* STOP was obeyed: checkpoint written, exit 75               */
+    AVS_OUT_KILLED,   /* killed on request of the coordinator                       */
+    AVS_OUT_INFRA,    /* could not be started: no program, no memory, no folder     */
+    AVS_OUT_LOST,     /* the agent is gone                                          */
+    AVS_OUT_COUNT
+} avs_outcome;
+
+/* "done", "error", ..: the word stored as the reason of an attempt. */
+const char *avs_outcome_name(avs_outcome o);
+
+#endif
