@@ -1,0 +1,23 @@
+/* Identities: what makes two trials the same trial.
+ *
+ *   config_hash = SHA-256("avsweep-config-1\n" + canonical JSON {data_fingerprint, kind, model, model_schema, params, task})
+ *   trial_hash  = SHA-256("avsweep-trial-1\n" + hex(config_hash) + "\n" + seed + ("\n" + hex(upstream hash))*)
+ *
+ * Not in the identity: resources, limits, order, host, file and sweep name, data_root (its fingerprint is). For
+ * latency the requested GPU model is, and the data is not (nothing is read); data_fingerprint is null where none is
+ * known. */
+#ifndef AVS_SWEEPS_IDENTITY_H
+#define AVS_SWEEPS_IDENTITY_H
+
+#include "base/buf.h"
+#include "models/schema.h"
+
+/* Appends the canonical JSON that is hashed. fingerprint: 64 hex digits or "". AVS_ENOMEM. */
+int avs_identity_text(avs_buf *out, avs_arena *scratch, const avs_cfg *cfg, const char *fingerprint,
+                      const char *gpu_model, avs_err *e);
+void avs_config_hash(const char *identity, uint8_t out[32]);
+/* upstream: n hashes of 32 bytes. */
+void avs_trial_hash(const uint8_t config_hash[32], uint32_t seed, const uint8_t (*upstream)[32], int n,
+                    uint8_t out[32]);
+
+#endif

@@ -1,0 +1,16 @@
+/* What `avsweep expand` prints. */
+#ifndef AVS_SWEEPS_LISTING_H
+#define AVS_SWEEPS_LISTING_H
+
+#include "base/buf.h"
+#include "sweeps/sweep.h"
+
+/* One line per stage, the dropped points per rule, and the total. */
+void avs_list_count(avs_buf *out, const avs_sweep *s);
+/* A table: number, hash, stage, kind, model, task, seed, and a column per key that the sweep sets. */
+void avs_list_text(avs_buf *out, const avs_sweep *s);
+void avs_list_csv(avs_buf *out, const avs_sweep *s);
+/* One object per line with "type": "trial". */
+void avs_list_json(avs_buf *out, const avs_sweep *s);
+
+#endif
