@@ -23,7 +23,8 @@ AVS_FN void avs_layernorm_body(const avs_layernorm_p *p, int64_t r)
     AVS_SIMD_SUM(s)
     for (int c = AVS_LANE; c < C; c += AVS_LANES) s += x[c];
     const float m0 = avs_lane_sum(s) * n;
-    /* The second pass also sums the deviations: their mean corrects the rounding of m0. */
+    /* The second pass also sums the deviations: their mean dm is the rounding error of m0, which matters where the
+     * mean is large against the deviations. */
     float q = 0.f, d1 = 0.f;
 #if AVS_LANES == 1
     AVS_PRAGMA(omp simd reduction(+ : q, d1))
@@ -35,11 +36,11 @@ AVS_FN void avs_layernorm_body(const avs_layernorm_p *p, int64_t r)
     }
     const float dm = avs_lane_sum(d1) * n;
     const float var = avs_lane_sum(q) * n - dm * dm;
-    const float m = m0 + dm, k = 1.f / avs_sqrtf((var > 0.f ? var : 0.f) + p->eps);
+    const float k = 1.f / avs_sqrtf((var > 0.f ? var : 0.f) + p->eps);
     AVS_SIMD
-    for (int c = AVS_LANE; c < C; c += AVS_LANES) y[c] = (x[c] - m) * k * g[c] + b[c];
+    for (int c = AVS_LANE; c < C; c += AVS_LANES) y[c] = ((x[c] - m0) - dm) * k * g[c] + b[c];
     if (AVS_LANE == 0) {
-        p->mean[r] = m;
+        p->mean[r] = m0 + dm;
         p->rstd[r] = k;
     }
 }

@@ -1,6 +1,6 @@
 /* Elementary functions for both devices: branch-free, so that loops over them vectorise, about 1 ulp to 2e-7 relative.
  *
- * exp: Cody-Waite reduction, degree-6 polynomial, scaling in two steps so that results down to the smallest denormal
+ * exp: Cody-Waite reduction, Cephes polynomial, scaling in two steps so that results down to the smallest denormal
  * and up to overflow are right. erf: after N. Juffa's single-precision erff. tanh: Cephes polynomial near 0, else
  * from exp. log: the fdlibm e_logf polynomial. NaN gives NaN. tests/engine/kernel/test_math.c has the error bounds. */
 #ifndef AVS_ENGINE_KERNEL_MATH_K_H
@@ -58,11 +58,12 @@ AVS_FN float avs_expf(float x)
     const float t = x * 1.44269504088896341f + magic;
     const float n = t - magic;
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.38888889e-3f;
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.f;
     const int32_t k = (int32_t)(avs_bits(t) - 0x4b400000u), half = k >> 1;
     return p * avs_float((uint32_t)(half + 127) << 23) * avs_float((uint32_t)(k - half + 127) << 23);
@@ -151,8 +152,9 @@ AVS_FN float avs_siluf(float x)
 }
 AVS_FN float avs_silu_gradf(float x)
 {
-    const float s = avs_sigmoidf(x);
-    return s * (1.f + x * (1.f - s));
+    const float e = avs_expf(-avs_absf(x)), big = 1.f / (1.f + e), small = e * big;
+    const float s = x < 0.f ? small : big, rest = x < 0.f ? big : small; /* 1 - s without cancellation */
+    return s * (1.f + x * rest);
 }
 
 #endif

@@ -11,7 +11,7 @@
 typedef struct {
     int64_t S, n, C, G; /* sets, rows per set, channels, groups */
     int64_t step, chunks;
-    float *part;  /* [S * chunks][2 C]        */
+    float *part;  /* [S * chunks][3 C]        */
     float *table; /* [S][4 C], per channel    */
     float *sums;  /* [S][2 C]                 */
 } norm_plan;
@@ -28,7 +28,7 @@ static norm_plan norm_plan_of(const avs_kernel_args *a, int x_at, bool is_batch,
     q.step = avs_chunk_rows(q.n, q.C);
     q.chunks = avs_ceil_div(q.n, q.step);
     avs_scratch s = {.base = work};
-    q.part = avs_scratch_take(&s, (size_t)(q.S * q.chunks * 2 * q.C) * sizeof(float));
+    q.part = avs_scratch_take(&s, (size_t)(q.S * q.chunks * 3 * q.C) * sizeof(float));
     q.table = avs_scratch_take(&s, (size_t)(q.S * 4 * q.C) * sizeof(float));
     q.sums = avs_scratch_take(&s, (size_t)(q.S * 2 * q.C) * sizeof(float));
     if (bytes) *bytes = s.used;
@@ -59,57 +59,67 @@ static void column_sum(const float *AVS_RESTRICT x, int64_t rows, int64_t C, flo
     }
 }
 
-static void chunk_moments(const float *AVS_RESTRICT x, int64_t rows, int64_t C, float *AVS_RESTRICT mean,
-                          float *AVS_RESTRICT m2)
+/* part: the chunk's mean as f32, the sums of deviations from it (what rounding took from the mean) and of their
+ * squares. */
+static void chunk_moments(const float *AVS_RESTRICT x, int64_t rows, int64_t C, float *AVS_RESTRICT part)
 {
+    float *AVS_RESTRICT mean = part, *AVS_RESTRICT d1 = part + C, *AVS_RESTRICT d2 = part + 2 * C;
     column_sum(x, rows, C, mean);
     const float k = 1.f / (float)rows;
     for (int64_t c = 0; c < C; c++) {
         mean[c] *= k;
-        m2[c] = 0.f;
+        d1[c] = d2[c] = 0.f;
     }
     int64_t r = 0;
     for (; r + 2 <= rows; r += 2) {
         const float *x0 = x + r * C, *x1 = x0 + C;
         AVS_SIMD
         for (int64_t c = 0; c < C; c++) {
-            const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c];
-            m2[c] += d0 * d0 + d1 * d1;
+            const float a = x0[c] - mean[c], b = x1[c] - mean[c];
+            d1[c] += a + b;
+            d2[c] += a * a + b * b;
         }
     }
     for (; r < rows; r++) {
         const float *x0 = x + r * C;
         AVS_SIMD
-        for (int64_t c = 0; c < C; c++) m2[c] += (x0[c] - mean[c]) * (x0[c] - mean[c]);
+        for (int64_t c = 0; c < C; c++) {
+            const float a = x0[c] - mean[c];
+            d1[c] += a;
+            d2[c] += a * a;
+        }
     }
 }
 
 /* Joins the chunks of channels [c0, c1) of set s: their common mean and sum of squared deviations. */
 static void join_moments(const norm_plan *q, int64_t s, int64_t c0, int64_t c1, double *mean, double *m2)
 {
-    const float *part = q->part + s * q->chunks * 2 * q->C;
+    const int64_t C = q->C;
+    const float *part = q->part + s * q->chunks * 3 * C;
     double m = 0, v = 0;
     for (int64_t k = 0; k < q->chunks; k++) {
         const double n = (double)avs_min64(q->step, q->n - k * q->step);
-        for (int64_t c = c0; c < c1; c++) m += n * (double)part[k * 2 * q->C + c];
+        for (int64_t c = c0; c < c1; c++)
+            m += n * (double)part[k * 3 * C + c] + (double)part[k * 3 * C + C + c];
     }
     m /= (double)(q->n * (c1 - c0));
     for (int64_t k = 0; k < q->chunks; k++) {
         const double n = (double)avs_min64(q->step, q->n - k * q->step);
         for (int64_t c = c0; c < c1; c++) {
-            const double d = (double)part[k * 2 * q->C + c] - m;
-            v += (double)part[k * 2 * q->C + q->C + c] + n * d * d;
+            const float *p = part + k * 3 * C + c;
+            const double d = (double)p[0] - m;
+            v += (double)p[2 * C] + 2 * d * (double)p[C] + n * d * d;
         }
     }
     *mean = m;
-    *m2 = v;
+    *m2 = v > 0 ? v : 0;
 }
 
 static void affine_rows(const norm_plan *q, const float *AVS_RESTRICT x, const float *AVS_RESTRICT tab,
-                        const float *AVS_RESTRICT beta, float *AVS_RESTRICT y, int64_t rows, bool has_relu)
+                        float *AVS_RESTRICT y, int64_t rows, bool has_relu)
 {
     const int64_t C = q->C;
-    const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT scale = tab + C;
+    const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT scale = tab + C, *AVS_RESTRICT beta = tab + 2 * C;
     const float floor = has_relu ? 0.f : -avs_float(0x7f800000u);
     for (int64_t r = 0; r < rows; r++) {
         AVS_SIMD
@@ -124,14 +134,14 @@ static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
 {
     const avs_kernel_args *k = &c->k;
     const avs_norm_attr *at = k->attr;
-    const float *x = k->in[0].data, *gamma = k->in[1].data;
+    const float *x = k->in[0].data, *gamma = k->in[1].data, *beta = k->in[2].data;
     float *y = k->out[0].data, *mean = k->out[1].data, *rstd = k->out[2].data;
     const int64_t C = q->C, tasks = q->S * q->chunks, Cg = C / q->G;
 #pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
         const int64_t rows = task_rows(q, t, &first);
-        chunk_moments(x + first * C, rows, C, q->part + t * 2 * C, q->part + t * 2 * C + C);
+        chunk_moments(x + first * C, rows, C, q->part + t * 3 * C);
     }
 #pragma omp parallel for schedule(static) if (tasks * C >= AVS_PAR_MIN)
     for (int64_t i = 0; i < q->S * q->G; i++) {
@@ -145,6 +155,8 @@ static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
         for (int64_t j = c0; j < c0 + Cg; j++) {
             tab[j] = mean[i];
             tab[C + j] = rstd[i] * gamma[j];
+            /* what rounding took from the mean goes into the shift */
+            tab[2 * C + j] = (float)((double)beta[j] - (m - (double)mean[i]) * (double)tab[C + j]);
         }
         if (k->n_in == 5) { /* batch normalisation: running statistics, unbiased variance */
             const double f = (double)at->momentum;
@@ -158,7 +170,7 @@ static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
         const int64_t rows = task_rows(q, t, &first);
-        affine_rows(q, x + first * C, q->table + t / q->chunks * 4 * C, k->in[2].data, y + first * C, rows,
+        affine_rows(q, x + first * C, q->table + t / q->chunks * 4 * C, y + first * C, rows,
                     at->act == AVS_ACT_RELU);
     }
 }
