@@ -24,7 +24,8 @@ typedef struct {
     uint32_t node;
     avs_tensor in[AVS_MAX_IN], out[AVS_MAX_OUT]; /* final addresses; absent operands have data NULL */
     const avs_layout *in_layout[AVS_MAX_IN], *out_layout[AVS_MAX_OUT]; /* NULL: plain */
-    bool in_is_const[AVS_MAX_IN]; /* the operand changes only when parameters are set: prepare() may repack it */
+    bool in_is_const
+        [AVS_MAX_IN]; /* the operand changes only when parameters are set: prepare() may repack it */
     bool training;
     const avs_runtime *rt; /* the plan's, read at run time */
 } avs_lower_req;
@@ -35,20 +36,23 @@ typedef struct {
     avs_step_fn run;
     avs_step_fn prepare; /* NULL: none; runs before the next run whenever parameters were set */
     void *ctx;
-    size_t workspace;  /* bytes */
-    const char *impl;  /* which implementation was chosen, for reports; never NULL */
+    size_t workspace; /* bytes */
+    const char *impl; /* which implementation was chosen, for reports; never NULL */
 } avs_step;
 
 typedef struct {
     const char *name;
     int (*open)(avs_backend **out, avs_err *e);
     void (*close)(avs_backend *be); /* accepts NULL */
-    /* The layout in which `node` (a CONV2D) reads its weight fastest. *out = NULL: plain is as good. */
-    int (*weight_layout)(avs_backend *be, const avs_graph *g, uint32_t node, bool training, const avs_layout **out,
-                         avs_err *e);
-    bool (*layout_equal)(const avs_layout *a, const avs_layout *b);
+    /* The layout in which `node` (a CONV2D) reads its weight fastest; equal layouts are one pointer. *out = NULL:
+     * plain is as good. The member is NULL if the backend has no packed layouts. */
+    int (*weight_layout)(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
+                         const avs_layout **out, avs_err *e);
     /* Between canonical f32 elements and the packed layout; padding becomes 0. NULL where weight_layout is NULL. */
-    int (*repack)(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon, avs_err *e);
+    int (*repack)(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon,
+                  avs_err *e);
+    /* May output 0 of the node occupy the memory of this operand (same extents, dies here)? NULL: never. */
+    bool (*may_overwrite)(const avs_node *n, int operand);
     int (*lower)(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
 } avs_backend_ops;
 

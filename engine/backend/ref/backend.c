@@ -42,7 +42,8 @@ static int ref_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, a
     ref_ctx *c = AVS_NEW(be->arena, ref_ctx);
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");
     c->fn = avs_ref_kernels[n->op];
-    if (!c->fn) return avs_fail(e, AVS_EMISSING, "the ref backend has no kernel for op %s", avs_op_rules[n->op].name);
+    if (!c->fn)
+        return avs_fail(e, AVS_EMISSING, "the ref backend has no kernel for op %s", avs_op_rules[n->op].name);
     c->args = (avs_kernel_args){.n_in = n->n_in, .n_out = n->n_out, .attr = n->attr, .rt = req->rt};
     for (int i = 0; i < n->n_in; i++) c->args.in[i] = req->in[i];
     for (int i = 0; i < n->n_out; i++) c->args.out[i] = req->out[i];
@@ -50,4 +51,5 @@ static int ref_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, a
     return AVS_OK;
 }
 
-const avs_backend_ops avs_backend_ref = {.name = "ref", .open = ref_open, .close = ref_close, .lower = ref_lower};
+const avs_backend_ops avs_backend_ref = {
+    .name = "ref", .open = ref_open, .close = ref_close, .lower = ref_lower};

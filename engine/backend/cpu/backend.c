@@ -1,0 +1,102 @@
+/* The cpu backend: oneDNN for convolutions and matrix products, this project's own kernels for all the rest. */
+#include "engine/backend/cpu/dnnl_step.h"
+#include "engine/backend/cpu/kernels.h"
+
+typedef struct {
+    int (*fn)(const avs_cpu_call *c);
+    avs_cpu_call call;
+    bool wants_work;
+} own_ctx;
+
+static int own_run(void *ctx, void *workspace)
+{
+    own_ctx *c = ctx;
+    if (c->wants_work) c->call.work = workspace;
+    return c->fn(&c->call);
+}
+
+static int lower_own(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e)
+{
+    const avs_node *n = &req->g->node[req->node];
+    const avs_cpu_kernel *k = &avs_cpu_kernel_table()[n->op];
+    own_ctx *c = AVS_NEW(be->arena, own_ctx);
+    if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");
+    if (!k->fn)
+        return avs_fail(e, AVS_EMISSING, "the cpu backend has no kernel for op %s", avs_op_rules[n->op].name);
+    c->fn = k->fn;
+    c->call.k = (avs_kernel_args){.n_in = n->n_in, .n_out = n->n_out, .attr = n->attr, .rt = req->rt};
+    for (int i = 0; i < n->n_in; i++) c->call.k.in[i] = req->in[i];
+    for (int i = 0; i < n->n_out; i++) c->call.k.out[i] = req->out[i];
+    size_t work = k->work ? k->work(&c->call.k) : 0;
+    c->wants_work = work > 0;
+    *out = (avs_step){.run = own_run, .ctx = c, .workspace = work, .impl = "own"};
+    return AVS_OK;
+}
+
+static void cpu_close(avs_backend *be)
+{
+    if (!be) return;
+    for (avs_dnnl_owned *o = be->owned; o; o = o->next) {
+        if (o->prim) dnnl_primitive_destroy(o->prim);
+        if (o->mem) dnnl_memory_destroy(o->mem);
+        avs_xfree(o->bytes);
+    }
+    if (be->stream) dnnl_stream_destroy(be->stream);
+    if (be->engine) dnnl_engine_destroy(be->engine);
+    avs_arena_free(be->arena);
+}
+
+static int cpu_open(avs_backend **out, avs_err *e)
+{
+    int rc = AVS_OK;
+    avs_arena *arena = avs_arena_new();
+    avs_backend *be = arena ? AVS_NEW(arena, avs_backend) : NULL;
+    if (!be) {
+        avs_arena_free(arena);
+        return avs_fail(e, AVS_ENOMEM, "no memory for the cpu backend");
+    }
+    be->arena = arena;
+    AVS_DNNL(dnnl_engine_create(&be->engine, dnnl_cpu, 0));
+    AVS_DNNL(dnnl_stream_create(&be->stream, be->engine, dnnl_stream_default_flags));
+    *out = be;
+    be = NULL;
+out:
+    cpu_close(be);
+    return rc;
+}
+
+static bool cpu_may_overwrite(const avs_node *n, int operand)
+{
+    switch (n->op) {
+    case AVS_OP_EW:
+    case AVS_OP_DROPOUT:
+        return true;
+    case AVS_OP_CONV2D:
+    case AVS_OP_MATMUL:
+        return operand == 3; /* the residual: accumulated in place */
+    default:
+        return false;
+    }
+}
+
+static int cpu_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e)
+{
+    switch (req->g->node[req->node].op) {
+    case AVS_OP_CONV2D:
+    case AVS_OP_CONV2D_BWD_X:
+    case AVS_OP_CONV2D_BWD_W:
+        return avs_dnnl_lower_conv2d(be, req, out, e);
+    case AVS_OP_MATMUL:
+        return avs_dnnl_lower_matmul(be, req, out, e);
+    default:
+        return lower_own(be, req, out, e);
+    }
+}
+
+const avs_backend_ops avs_backend_cpu = {.name = "cpu",
+                                         .open = cpu_open,
+                                         .close = cpu_close,
+                                         .weight_layout = avs_dnnl_weight_layout,
+                                         .repack = avs_dnnl_repack,
+                                         .may_overwrite = cpu_may_overwrite,
+                                         .lower = cpu_lower};

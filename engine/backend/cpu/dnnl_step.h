@@ -1,0 +1,97 @@
+/* Inside the cpu backend: the instance, and steps made of oneDNN primitives.
+ *
+ * A step is one primitive with its memory objects, at most one reorder before (a weight that is not kept packed) and
+ * one after (a gradient that is wanted plain), and at most one copy (a residual that the primitive accumulates onto).
+ * Scratchpads and reorder targets lie in the plan's workspace at fixed offsets and are bound at the first run. */
+#ifndef AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
+#define AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
+
+#include <oneapi/dnnl/dnnl.h>
+#include <oneapi/dnnl/dnnl_debug.h>
+#include "engine/backend/backend.h"
+
+typedef struct avs_dnnl_owned {
+    struct avs_dnnl_owned *next;
+    dnnl_primitive_t prim;
+    dnnl_memory_t mem;
+    void *bytes; /* from avs_xalloc */
+} avs_dnnl_owned;
+
+typedef struct avs_dnnl_layout {
+    avs_layout base; /* first: the planner sees this */
+    dnnl_memory_desc_t md;
+    struct avs_dnnl_layout *next;
+} avs_dnnl_layout;
+
+struct avs_backend {
+    avs_arena *arena;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    avs_dnnl_owned *owned;
+    avs_dnnl_layout *layouts;
+};
+
+typedef struct {
+    dnnl_primitive_t prim; /* NULL: none */
+    dnnl_exec_arg_t arg[2];
+} avs_dnnl_reorder;
+
+enum { AVS_DNNL_MAX_ARGS = 8, AVS_DNNL_MAX_BOUND = 3 };
+typedef struct {
+    avs_backend *be;
+    dnnl_primitive_t prim;
+    dnnl_exec_arg_t arg[AVS_DNNL_MAX_ARGS];
+    int n_arg;
+    avs_dnnl_reorder prepare, before, after;
+    const void *copy_src; /* NULL: no copy */
+    void *copy_dst;
+    size_t copy_bytes;
+    struct {
+        dnnl_memory_t mem;
+        size_t off;
+    } bound[AVS_DNNL_MAX_BOUND]; /* memory objects inside the workspace */
+    int n_bound;
+    void *workspace; /* what they are bound to */
+    size_t workspace_bytes;
+} avs_dnnl_ctx;
+
+/* Calls a oneDNN function; its failure becomes an AVS_ELIB error with the library's word for it. */
+#define AVS_DNNL(call)                                                                                       \
+    do {                                                                                                     \
+        dnnl_status_t dnnl_st_ = (call);                                                                     \
+        if (dnnl_st_ != dnnl_success) {                                                                      \
+            rc = avs_fail(e, dnnl_st_ == dnnl_out_of_memory ? AVS_ENOMEM : AVS_ELIB, "oneDNN: %s in %s",     \
+                          dnnl_status2str(dnnl_st_), #call);                                                 \
+            goto out;                                                                                        \
+        }                                                                                                    \
+    } while (0)
+
+avs_dnnl_ctx *avs_dnnl_ctx_new(avs_backend *be, avs_err *e);
+/* The implementation's name, valid as long as the backend. */
+int avs_dnnl_impl(avs_backend *be, const_dnnl_primitive_desc_t pd, const char **impl, avs_err *e);
+/* Creates the step's primitive and, with it, its scratchpad in the workspace. */
+int avs_dnnl_set_primitive(avs_dnnl_ctx *c, const_dnnl_primitive_desc_t pd, avs_err *e);
+/* Adds an argument at a fixed address; the memory object is owned by the backend. */
+int avs_dnnl_arg(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *md, const void *data, avs_err *e);
+/* Adds a weight operand at `data` in layout `have` that the primitive reads as `want`: reordered once per parameter
+ * change if is_const, else before every run. */
+int avs_dnnl_arg_weight(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *have,
+                        const dnnl_memory_desc_t *want, const void *data, bool is_const, avs_err *e);
+/* Adds an output that the primitive writes as `made` and that must arrive at `data` as `want`. */
+int avs_dnnl_arg_result(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *made,
+                        const dnnl_memory_desc_t *want, void *data, avs_err *e);
+void avs_dnnl_finish(avs_dnnl_ctx *c, const char *impl, avs_step *out);
+/* One reorder now. */
+int avs_dnnl_reorder_now(avs_backend *be, const dnnl_memory_desc_t *from, const void *src,
+                         const dnnl_memory_desc_t *to, void *dst, avs_err *e);
+/* Attributes with scratchpad in user memory, scale, accumulation onto the destination and ReLU. The caller destroys. */
+int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int act, avs_err *e);
+
+int avs_dnnl_weight_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
+                           const avs_layout **out, avs_err *e);
+int avs_dnnl_repack(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon,
+                    avs_err *e);
+int avs_dnnl_lower_conv2d(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
+int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
+
+#endif

@@ -1,0 +1,98 @@
+/* Inside of a plan: where each value lies, the steps, and the tables behind the public calls. */
+#ifndef AVS_ENGINE_PLAN_PLAN_IMPL_H
+#define AVS_ENGINE_PLAN_PLAN_IMPL_H
+
+#include "base/arena.h"
+#include "engine/backend/backend.h"
+#include "engine/plan/plan.h"
+
+typedef enum {
+    AVS_AT_NOWHERE, /* never read or written                                        */
+    AVS_AT_FIXED, /* its own place for the plan's life: inputs, constants, frozen parameters, buffers, prologue */
+    AVS_AT_PARAM, /* the PARAM slab                                               */
+    AVS_AT_GRAD,  /* the GRAD slab                                                */
+    AVS_AT_ARENA  /* the activation slab, shared over time                        */
+} avs_place_kind;
+
+/* One per value; views have none of their own (see avs_plan.root). */
+typedef struct {
+    avs_place_kind kind;
+    size_t bytes;             /* of storage, not rounded                           */
+    size_t off;               /* in its slab                                       */
+    int32_t first, last;      /* main steps between which an ARENA value lives     */
+    avs_val shares;           /* ARENA: != 0 when it lies in the place of that one */
+    const avs_layout *layout; /* NULL: plain                                       */
+    char *ptr;
+} avs_place;
+
+typedef enum { AVS_STEP_NODE, AVS_STEP_COPY } avs_step_kind;
+typedef struct {
+    avs_step step;
+    avs_step_kind kind;
+    uint32_t node; /* NODE */
+    struct {
+        const char *src;
+        char *dst;
+        size_t bytes;
+        const char *key;
+    } copy;
+} avs_plan_step;
+
+typedef struct {
+    avs_plan_param pub;
+    avs_val val, grad; /* grad 0: none */
+} avs_param_rec;
+
+typedef struct {
+    const char *name;
+    avs_val val;
+    int64_t n;
+    float *stage;    /* F64 plans: the f32 image of the value; NULL for i32, u8 and F32 plans */
+    bool is_f64_set; /* inputs: written with avs_plan_input_f64, so the image is not read */
+} avs_io;
+
+struct avs_plan {
+    avs_arena *arena;
+    avs_plan_cfg cfg;
+    const avs_backend_ops *ops;
+    avs_backend *be;
+    avs_graph *g;
+    avs_runtime rt;
+    bool *is_const;
+    avs_val *root; /* per value: itself, or what it is a view of */
+    avs_place *place;
+    avs_plan_step *main, *prologue;
+    int n_main, n_prologue;
+    avs_param_rec *param;
+    int n_param;
+    avs_io *input, *output;
+    int n_input, n_output;
+    char *act, *fixed, *param_slab, *grad_slab, *work;
+    size_t act_bytes, fixed_bytes, slab_bytes, work_bytes, lower_bound;
+    int64_t slab_elems;
+    bool is_dirty; /* constants changed: the prologue runs before the next run */
+};
+
+/* Bytes of one element of this dtype in this plan (f32 is stored as f64 in F64 plans). */
+size_t avs_plan_elem(const avs_plan *p, uint8_t dtype);
+/* The tensor of a value: its address and the dtype of its storage. */
+avs_tensor avs_plan_tensor(const avs_plan *p, avs_val v);
+static inline size_t avs_plan_round(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+int avs_plan_place(avs_plan *p,
+                   avs_err *e); /* classes, layouts, lifetimes, offsets, slabs: place[] is final */
+int avs_plan_lower(avs_plan *p, avs_err *e);  /* steps */
+int avs_plan_io(avs_plan *p, avs_err *e);     /* input and output tables */
+void avs_plan_io_begin(avs_plan *p);          /* F64: f32 images of inputs into their storage */
+void avs_plan_io_end(avs_plan *p);            /* F64: outputs into their f32 images           */
+int avs_plan_params(avs_plan *p, avs_err *e); /* parameter table, in the order of the graph */
+avs_param_rec *avs_plan_param_rec(const avs_plan *p, const char *key);
+
+/* n elements between f32 and the plan's storage of f32 values. */
+void avs_plan_store(const avs_plan *p, const float *src, void *dst, int64_t n);
+void avs_plan_load(const avs_plan *p, const void *src, float *dst, int64_t n);
+
+#endif

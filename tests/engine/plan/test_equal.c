@@ -1,0 +1,72 @@
+/* The standing property: a plan computes what the graph says, whichever backend, with passes and without. */
+#include "tests/engine/plan/nets.h"
+
+static const net_fn all_nets[] = {net_conv_eval, net_conv_train, net_mixed_train, net_attention_eval,
+                                  net_attention_train};
+enum { N_NETS = sizeof all_nets / sizeof *all_nets };
+
+static void check_all(avs_plan_cfg cfg, double tolerance)
+{
+    for (int i = 0; i < N_NETS; i++) {
+        cfg.training = i == 1 || i == 2 || i == 4;
+        double worst = net_worst(all_nets[i], &cfg, getenv("AVS_VERBOSE") != NULL);
+        if (!(worst <= tolerance)) fail_msg("net %d: relative L2 %g > %g", i, worst, tolerance);
+    }
+}
+
+static void ref_f64_without_passes_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "ref", .prec = AVS_PREC_F64, .no_passes = true, .dropout_seed = 5},
+              1e-7);
+}
+
+static void ref_f64_with_passes_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "ref", .prec = AVS_PREC_F64, .dropout_seed = 5}, 1e-7);
+}
+
+static void ref_f32_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "ref", .dropout_seed = 5}, 2e-5);
+}
+
+static void cpu_without_passes_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "cpu", .no_passes = true, .dropout_seed = 5}, 2e-5);
+}
+
+static void cpu_with_passes_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "cpu", .dropout_seed = 5}, 2e-5);
+}
+
+static void cpu_without_shared_memory_equals_the_oracle(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "cpu", .keep_all = true, .dropout_seed = 5}, 2e-5);
+}
+
+static void taps_do_not_change_results(void **state)
+{
+    (void)state;
+    check_all((avs_plan_cfg){.backend = "cpu", .taps = true, .dropout_seed = 5}, 2e-5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ref_f64_without_passes_equals_the_oracle),
+        cmocka_unit_test(ref_f64_with_passes_equals_the_oracle),
+        cmocka_unit_test(ref_f32_equals_the_oracle),
+        cmocka_unit_test(cpu_without_passes_equals_the_oracle),
+        cmocka_unit_test(cpu_with_passes_equals_the_oracle),
+        cmocka_unit_test(cpu_without_shared_memory_equals_the_oracle),
+        cmocka_unit_test(taps_do_not_change_results),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
