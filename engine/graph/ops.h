@@ -159,9 +159,10 @@ typedef struct {
     int32_t perm[AVS_MAX_RANK];
 } avs_permute_attr;
 
-/* DROPOUT  y = x * keep / (1-p). keep is Philox4x32-10 with key = rt->seed, counter = (stream, step,
- *   rt->sample0 + row, element/4 inside the row); word (element % 4) < (1-p) * 2^32 keeps (1-p and its product in double). per_row: one decision for a
- *   whole row of axis 0 (stochastic depth). Its own backward: the same op on the gradient. */
+/* DROPOUT  y = x * keep / (1-p). keep is Philox4x32-10 with key = rt->seed (low word first), counter = (stream, step,
+ *   rt->sample0 + row, element/4 inside the row); word (element % 4) < (1-p) * 2^32 keeps, 1-p and the product in
+ *   double. per_row: one decision, that of element 0, for a whole row of axis 0 (stochastic depth). Its own backward:
+ *   the same op on the gradient. */
 typedef struct {
     uint32_t stream;
     float p;
