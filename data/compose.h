@@ -45,7 +45,7 @@ typedef struct {
     const char *const *backgrounds; /* [n_backgrounds] folders (not deep) of JPEG or PNG files; n 0: the
                                        wallpapers of lomiri-wallpapers-16.04 and mate-backgrounds */
     int n_backgrounds;
-    int n_classes;  /* first n of the list, 3..AVS_COMPOSE_MAX_CLASSES                                      */
+    int n_classes;  /* first n of the list, 4..AVS_COMPOSE_MAX_CLASSES                                      */
     int size;       /* S, 16..512                                                                           */
     int n_clips[3]; /* train, val, test                                                                     */
     uint64_t seed;

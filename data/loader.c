@@ -69,24 +69,17 @@ static int fill_item(const avs_loader *l, const slot *s, int k, avs_err *e)
 /* Under the lock: the slot with an item to hand out, or NULL. */
 static slot *next_work(avs_loader *l)
 {
-    for (;;) {
-        if (l->current < l->begun) {
-            slot *s = &l->slots[l->current % l->cfg.n_slots];
-            if (s->taken < s->req->n_items) return s;
-            l->current++;
-            continue;
-        }
-        const int64_t released = l->returned - (l->holding ? 1 : 0);
-        if (!l->head || l->begun >= released + l->cfg.n_slots) return NULL;
-        slot *s = &l->slots[l->begun % l->cfg.n_slots];
-        s->req = l->head;
-        s->taken = s->done = 0;
-        s->failed_item = -1;
-        s->rc = AVS_OK;
-        l->head = s->req->next;
-        if (!l->head) l->tail = NULL;
-        l->begun++;
-    }
+    if (l->current < l->begun) return &l->slots[l->current % l->cfg.n_slots];
+    const int64_t released = l->returned - (l->holding ? 1 : 0);
+    if (!l->head || l->begun >= released + l->cfg.n_slots) return NULL;
+    slot *s = &l->slots[l->begun++ % l->cfg.n_slots];
+    s->req = l->head;
+    s->taken = s->done = 0;
+    s->failed_item = -1;
+    s->rc = AVS_OK;
+    l->head = s->req->next;
+    if (!l->head) l->tail = NULL;
+    return s;
 }
 
 static void *work(void *arg)
@@ -100,6 +93,7 @@ static void *work(void *arg)
             continue;
         }
         const int k = s->taken++;
+        if (s->taken == s->req->n_items) l->current++;
         pthread_mutex_unlock(&l->lock);
         avs_err e = AVS_ERR_INIT;
         const int rc = fill_item(l, s, k, &e);
