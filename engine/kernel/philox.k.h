@@ -47,7 +47,8 @@ typedef struct {
 
 AVS_FN float avs_dropout_apply(const avs_dropout_p *p, float x, uint32_t word)
 {
-    return word < p->limit || p->is_all ? x * p->scale : 0.f;
+    const float y = x * p->scale;
+    return (word < p->limit) | p->is_all ? y : 0.f;
 }
 
 /* Index = group of four elements, groups of a row consecutive. */

@@ -13,37 +13,41 @@ typedef struct {
     int32_t H, W, C, Ho, Wo, k, s, p;
 } avs_pool_max_p;
 
+/* Channels are taken in blocks whose running maximum and index (32 bits wide, so that both compare and select at one
+ * vector width) stay in registers or L1. */
+enum { AVS_POOL_BLOCK = 64 };
+
 AVS_FN void avs_pool_max_body(const avs_pool_max_p *p, int64_t r)
 {
     const int C = p->C, ox = (int)(r % p->Wo), oy = (int)(r / p->Wo % p->Ho);
-    const float *AVS_RESTRICT x = p->x + r / p->Wo / p->Ho * p->H * p->W * C;
-    float *AVS_RESTRICT y = p->y + r * C;
-    uint8_t *AVS_RESTRICT arg = p->arg + r * C;
+    const float *x = p->x + r / p->Wo / p->Ho * p->H * p->W * C;
     const int y0 = oy * p->s - p->p, x0 = ox * p->s - p->p;
-    int is_first = 1;
-    for (int ky = 0; ky < p->k; ky++) {
-        const int iy = y0 + ky;
-        if (iy < 0 || iy >= p->H) continue;
-        for (int kx = 0; kx < p->k; kx++) {
-            const int ix = x0 + kx;
-            if (ix < 0 || ix >= p->W) continue;
-            const float *AVS_RESTRICT v = x + ((int64_t)iy * p->W + ix) * C;
-            const uint8_t tap = (uint8_t)(ky * p->k + kx);
-            if (is_first) { /* even -inf wins over padding */
-                AVS_SIMD
-                for (int c = AVS_LANE; c < C; c += AVS_LANES) {
-                    y[c] = v[c];
-                    arg[c] = tap;
-                }
-            } else {
-                AVS_SIMD
-                for (int c = AVS_LANE; c < C; c += AVS_LANES) {
-                    const int is_more = v[c] > y[c];
-                    y[c] = is_more ? v[c] : y[c];
-                    arg[c] = is_more ? tap : arg[c];
-                }
+    for (int c0 = 0; c0 < C; c0 += AVS_POOL_BLOCK) {
+        const int n = C - c0 < AVS_POOL_BLOCK ? C - c0 : AVS_POOL_BLOCK;
+        float best[AVS_POOL_BLOCK / AVS_LANES];
+        int32_t at[AVS_POOL_BLOCK / AVS_LANES];
+        for (int j = 0; j < AVS_POOL_BLOCK / AVS_LANES; j++) {
+            best[j] = 0.f;
+            at[j] = -1; /* nothing seen: even -inf wins over padding */
+        }
+        for (int k = 0; k < p->k * p->k; k++) {
+            const int iy = y0 + k / p->k, ix = x0 + k % p->k;
+            if (iy < 0 || iy >= p->H || ix < 0 || ix >= p->W) continue;
+            const float *AVS_RESTRICT v = x + ((int64_t)iy * p->W + ix) * C + c0;
+            AVS_SIMD
+            for (int c = AVS_LANE; c < n; c += AVS_LANES) {
+                const int j = c / AVS_LANES;
+                const int is_more = (at[j] < 0) | (v[c] > best[j]);
+                best[j] = is_more ? v[c] : best[j];
+                at[j] = is_more ? k : at[j];
             }
-            is_first = 0;
+        }
+        float *AVS_RESTRICT y = p->y + r * C + c0;
+        uint8_t *AVS_RESTRICT arg = p->arg + r * C + c0;
+        AVS_SIMD
+        for (int c = AVS_LANE; c < n; c += AVS_LANES) {
+            y[c] = best[c / AVS_LANES];
+            arg[c] = (uint8_t)at[c / AVS_LANES];
         }
     }
 }
@@ -75,7 +79,10 @@ AVS_FN void avs_pool_max_bwd_body(const avs_pool_max_bwd_p *p, int64_t r)
             const int64_t o = ((int64_t)oy * p->Wo + ox) * C;
             const uint8_t tap = (uint8_t)((iy + p->p - oy * p->s) * p->k + ix + p->p - ox * p->s);
             AVS_SIMD
-            for (int c = AVS_LANE; c < C; c += AVS_LANES) gx[c] += arg[o + c] == tap ? gy[o + c] : 0.f;
+            for (int c = AVS_LANE; c < C; c += AVS_LANES) {
+                const float all = gy[o + c];
+                gx[c] += arg[o + c] == tap ? all : 0.f;
+            }
         }
     }
 }

@@ -6,19 +6,21 @@ enum { GROUPS = 64 };
 
 static void drop_block(const avs_dropout_p *p, int64_t row, int64_t g0)
 {
-    _Alignas(64) uint32_t word[4][GROUPS];
+    _Alignas(64) uint32_t word[4 * GROUPS];
     const uint32_t sample = p->sample0 + (uint32_t)row;
     AVS_SIMD
     for (int i = 0; i < GROUPS; i++) {
         const avs_philox_words q =
             avs_philox(p->stream, p->step, sample, (uint32_t)g0 + (uint32_t)i, p->key[0], p->key[1]);
-        word[0][i] = q.w[0];
-        word[1][i] = q.w[1];
-        word[2][i] = q.w[2];
-        word[3][i] = q.w[3];
+        word[4 * i + 0] = q.w[0];
+        word[4 * i + 1] = q.w[1];
+        word[4 * i + 2] = q.w[2];
+        word[4 * i + 3] = q.w[3];
     }
     const int64_t n = avs_min64(GROUPS * 4, p->width - 4 * g0), o = row * p->width + 4 * g0;
-    for (int64_t j = 0; j < n; j++) p->y[o + j] = avs_dropout_apply(p, p->x[o + j], word[j & 3][j >> 2]);
+    const avs_dropout_p q = *p; /* its fields cannot be what y is written over */
+    AVS_SIMD
+    for (int64_t j = 0; j < n; j++) q.y[o + j] = avs_dropout_apply(&q, q.x[o + j], word[j]);
 }
 
 static void drop_row(const avs_dropout_p *p, int64_t row)

@@ -48,6 +48,7 @@ static double bce_chunk(const float *AVS_RESTRICT x, const float *AVS_RESTRICT t
 static float row_max(const float *x, int64_t K)
 {
     float m = x[0];
+    AVS_SIMD_MAX(m)
     for (int64_t k = 1; k < K; k++) m = x[k] > m ? x[k] : m;
     return m;
 }

@@ -157,6 +157,17 @@ static void permute_tiles(const perm_plan *q, const avs_tensor *x, const avs_ten
     }
 }
 
+/* n runs of `run` bytes, `stride` apart in src, side by side in dst. */
+static void copy_runs(char *AVS_RESTRICT dst, const char *AVS_RESTRICT src, int64_t n, int64_t run,
+                      int64_t stride)
+{
+    if (run == 128) { /* a head of 32 channels: a call of memcpy would cost more than the copy */
+        for (int64_t i = 0; i < n; i++) memcpy(dst + i * 128, src + i * stride, 128);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) memcpy(dst + i * run, src + i * stride, (size_t)run);
+}
+
 int AVS_ISA(avs_cpu_permute)(const avs_cpu_call *c)
 {
     const avs_permute_attr *at = c->k.attr;
@@ -172,12 +183,18 @@ int AVS_ISA(avs_cpu_permute)(const avs_cpu_call *c)
         permute_tiles(&q, x, y, total);
         return AVS_OK;
     }
-    const int64_t run = q.d[last], runs = total / run;
+    /* Runs of the last axis; the axis before it is walked with constant strides. */
+    const int mid = last - 1;
+    const int64_t run = q.d[last] * es, tasks = total / q.d[last] / q.d[mid];
+    const int64_t block = avs_max64(1, 65536 / run), pieces = avs_ceil_div(q.d[mid], block);
 #pragma omp parallel for schedule(static) if (total >= AVS_PAR_MIN)
-    for (int64_t i = 0; i < runs; i++) {
+    for (int64_t i = 0; i < tasks * pieces; i++) {
+        const int64_t m0 = i % pieces * block, m1 = avs_min64(q.d[mid], m0 + block);
         int64_t xo, yo;
-        perm_offsets(&q, i, last, last, &xo, &yo);
-        memcpy((char *)y->data + yo * es, (const char *)x->data + xo * es, (size_t)(run * es));
+        perm_offsets(&q, i / pieces, last, mid, &xo, &yo);
+        const char *src = (const char *)x->data + (xo + m0 * q.xs[mid]) * es;
+        char *dst = (char *)y->data + (yo + m0 * q.ys[mid]) * es;
+        copy_runs(dst, src, m1 - m0, run, q.xs[mid] * es);
     }
     return AVS_OK;
 }

@@ -188,7 +188,7 @@ static void chunk_sums(const norm_plan *q, const float *AVS_RESTRICT gy, const f
         if (y) {
             AVS_SIMD
             for (int64_t c = 0; c < C; c++) {
-                const float g = y[o + c] > 0.f ? gy[o + c] : 0.f;
+                const float all = gy[o + c], g = y[o + c] > 0.f ? all : 0.f;
                 A[c] += g;
                 B[c] += g * (x[o + c] - mean[c]);
             }
@@ -215,7 +215,7 @@ static void grad_rows(const norm_plan *q, const float *AVS_RESTRICT gy, const fl
         if (y) {
             AVS_SIMD
             for (int64_t c = 0; c < C; c++) {
-                const float g = y[o + c] > 0.f ? gy[o + c] : 0.f;
+                const float all = gy[o + c], g = y[o + c] > 0.f ? all : 0.f;
                 gx[o + c] = (k1[c] * g - k2[c]) - (x[o + c] - mean[c]) * k3[c];
             }
         } else {
