@@ -57,3 +57,13 @@ function(avs_add_test file)
   set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=1;UBSAN_OPTIONS=print_stacktrace=1")
 endfunction()
+
+# generated/avs_version.h; link avs_version to include it.
+add_custom_target(avs_version_header
+  COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DVERSION=${PROJECT_VERSION} -DBUILD_TYPE=${CMAKE_BUILD_TYPE}
+          "-DCOMPILER=${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}" -DOUT=${CMAKE_BINARY_DIR}/generated/avs_version.h
+          -P ${CMAKE_SOURCE_DIR}/cmake/write_version.cmake
+  BYPRODUCTS ${CMAKE_BINARY_DIR}/generated/avs_version.h COMMENT "version header")
+add_library(avs_version INTERFACE)
+target_include_directories(avs_version INTERFACE ${CMAKE_BINARY_DIR}/generated)
+add_dependencies(avs_version avs_version_header)

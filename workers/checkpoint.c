@@ -1,0 +1,155 @@
+/* Checkpoints between a plan and a safetensors file. */
+#include "workers/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "avs_version.h"
+#include "engine/tensor/safetensors.h"
+
+static int add(avs_st_writer *w, avs_arena *a, const char *prefix, const avs_plan_param *p, const float *data,
+               avs_err *e)
+{
+    int64_t d[AVS_MAX_RANK];
+    char *name = avs_arena_fmt(a, "%s%s", prefix, p->key);
+    for (int i = 0; i < p->type.rank; i++) d[i] = p->type.d[i];
+    if (!name || avs_st_writer_add(w, name, "F32", p->type.rank, d, data) != AVS_OK)
+        return avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
+    return AVS_OK;
+}
+
+static int add_param(avs_st_writer *w, avs_arena *a, avs_plan *p, const avs_plan_param *info, const float *m,
+                     const float *v, avs_err *e)
+{
+    const size_t bytes = (size_t)avs_type_count(&info->type) * sizeof(float);
+    const float *state[3] = {NULL, info->is_trainable ? m : NULL, info->is_trainable ? v : NULL};
+    static const char *const prefix[3] = {"", "opt.m.", "opt.v."};
+    int rc = AVS_OK;
+    for (int k = 0; k < 3 && rc == AVS_OK; k++) {
+        if (k && !state[k]) continue;
+        float *x = avs_arena_alloc(a, bytes);
+        if (!x) return avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
+        rc = k ? avs_plan_unpack(p, info->key, state[k], x, e) : avs_plan_param_get(p, info->key, x, e);
+        if (rc == AVS_OK) rc = add(w, a, prefix[k], info, x, e);
+    }
+    return rc;
+}
+
+int avs_ckpt_save(avs_plan *p, const float *m, const float *v, const avs_ckpt_info *info, const char *path,
+                  avs_err *e)
+{
+    avs_arena *a = avs_arena_new();
+    avs_st_writer *w = a ? avs_st_writer_new(a) : NULL;
+    int rc = w ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
+    if (rc == AVS_OK) {
+        char best[40];
+        snprintf(best, sizeof best, "%.17g", info->best_value);
+        int bad = avs_st_writer_meta(w, "format", "avsweep-checkpoint-1");
+        bad |= avs_st_writer_meta(w, "version", AVS_VERSION);
+        bad |= avs_st_writer_meta(w, "step", avs_arena_fmt(a, "%lld", (long long)info->step));
+        bad |= avs_st_writer_meta(w, "seed", avs_arena_fmt(a, "%llu", (unsigned long long)info->seed));
+        bad |= avs_st_writer_meta(w, "trial", info->trial);
+        bad |= avs_st_writer_meta(w, "config", info->config);
+        bad |= avs_st_writer_meta(w, "best_step", avs_arena_fmt(a, "%lld", (long long)info->best_step));
+        bad |= avs_st_writer_meta(w, "best_value", best);
+        if (bad) rc = avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
+    }
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(p); i++)
+        rc = add_param(w, a, p, avs_plan_param_at(p, i), m, v, e);
+    if (rc == AVS_OK) rc = avs_st_writer_write(w, path, NULL, e);
+    avs_arena_free(a);
+    return rc;
+}
+
+static int read_info(const avs_st_file *f, avs_arena *a, avs_ckpt_info *info, avs_err *e)
+{
+    const char *format = avs_json_str(f->meta, "format", "");
+    if (strcmp(format, "avsweep-checkpoint-1") != 0)
+        return avs_fail(e, AVS_EPARSE, "is no checkpoint of avsweep (metadata 'format' is '%s')", format);
+    info->step = strtoll(avs_json_str(f->meta, "step", "0"), NULL, 10);
+    info->best_step = strtoll(avs_json_str(f->meta, "best_step", "-1"), NULL, 10);
+    info->best_value = strtod(avs_json_str(f->meta, "best_value", "0"), NULL);
+    info->seed = strtoull(avs_json_str(f->meta, "seed", "0"), NULL, 10);
+    info->trial = avs_arena_str(a, avs_json_str(f->meta, "trial", ""));
+    info->config = avs_arena_str(a, avs_json_str(f->meta, "config", "{}"));
+    return info->trial && info->config ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory");
+}
+
+int avs_ckpt_read_info(avs_arena *a, const char *path, avs_ckpt_info *info, avs_err *e)
+{
+    avs_st_file f = {0};
+    int rc = avs_st_open(&f, path, e);
+    if (rc == AVS_OK && (rc = read_info(&f, a, info, e)) != AVS_OK) avs_ctx(e, "%s", path);
+    avs_st_close(&f);
+    return rc;
+}
+
+static bool same_extents(const avs_st_tensor *t, const avs_type *want)
+{
+    if (t->rank != want->rank) return false;
+    for (int i = 0; i < t->rank; i++)
+        if (t->d[i] != want->d[i]) return false;
+    return true;
+}
+
+/* One tensor into dst (canonical floats); *found tells whether it was there. */
+static int fetch(const avs_st_file *f, const char *name, const avs_type *want, float *dst, bool partial,
+                 bool *found, avs_err *e)
+{
+    const avs_st_tensor *t = avs_st_find(f, name);
+    *found = false;
+    if (!t) return partial ? AVS_OK : avs_fail(e, AVS_EMISSING, "%s is missing", name);
+    if (!same_extents(t, want)) {
+        char text[96];
+        if (partial) return AVS_OK;
+        return avs_fail(e, AVS_ESHAPE, "%s has %lld values in %d axes, the model wants %s", name,
+                        (long long)t->count, t->rank, avs_type_text(want, text, sizeof text));
+    }
+    *found = true;
+    return avs_st_f32(t, dst, e);
+}
+
+static int load_one(const avs_st_file *f, avs_plan *p, const avs_plan_param *info, float *state[2],
+                    bool partial, int *loaded, avs_err *e)
+{
+    static const char *const prefix[2] = {"opt.m.", "opt.v."};
+    float *x = avs_xalloc((size_t)avs_type_count(&info->type) * sizeof(float));
+    bool found = false;
+    int rc = x ? fetch(f, info->key, &info->type, x, partial, &found, e)
+               : avs_fail(e, AVS_ENOMEM, "out of memory for %s", info->key);
+    if (rc == AVS_OK && found) {
+        rc = avs_plan_param_set(p, info->key, x, e);
+        (*loaded)++;
+    }
+    for (int k = 0; k < 2 && rc == AVS_OK && state[k] && info->is_trainable; k++) {
+        char name[512];
+        snprintf(name, sizeof name, "%s%s", prefix[k], info->key);
+        rc = fetch(f, name, &info->type, x, false, &found, e);
+        if (rc == AVS_OK) rc = avs_plan_pack(p, info->key, x, state[k], e);
+    }
+    avs_xfree(x);
+    return rc;
+}
+
+int avs_ckpt_load(avs_plan *p, float *m, float *v, avs_arena *a, avs_ckpt_info *info, const char *path,
+                  bool partial, int *loaded, avs_err *e)
+{
+    avs_st_file f = {0};
+    float *state[2] = {m, v};
+    int n = 0;
+    int rc = avs_st_open(&f, path, e);
+    if (rc != AVS_OK) return rc;
+    if (info) rc = read_info(&f, a, info, e);
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(p); i++)
+        rc = load_one(&f, p, avs_plan_param_at(p, i), state, partial, &n, e);
+    for (int i = 0; rc == AVS_OK && !partial && i < f.n; i++)
+        if (strncmp(f.t[i].name, "opt.", 4) != 0 && !avs_plan_param_find(p, f.t[i].name))
+            rc = avs_fail(e, AVS_EPARSE, "%s is no parameter of this model", f.t[i].name);
+    if (rc == AVS_OK && partial && n == 0)
+        rc = avs_fail(e, AVS_EMISSING, "holds no parameter that fits this model");
+    if (rc != AVS_OK) avs_ctx(e, "%s", path);
+    if (loaded) *loaded = n;
+    avs_st_close(&f);
+    return rc;
+}

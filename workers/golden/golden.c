@@ -1,0 +1,142 @@
+/* The golden command: reads each case, picks its kind, prints one summary line. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "models/backbones/backbones.h"
+#include "models/model.h"
+#include "workers/golden/run.h"
+
+typedef int (*runner)(avs_golden_case *c, avs_err *e);
+
+static runner runner_of(const avs_json *root)
+{
+    static const struct {
+        const char *component;
+        runner run;
+    } parts[] = {{"query_generator", avs_golden_run_generator},
+                 {"elf_block", avs_golden_run_elf_block},
+                 {"ms_deform_attn", avs_golden_run_msdeform}};
+    const char *model = avs_json_str(root, "model", ""), *component = avs_json_str(root, "component", NULL);
+    if (avs_json_get(root, "fnv1a64") && !model[0]) return avs_golden_run_probe;
+    for (size_t i = 0; component && i < sizeof parts / sizeof *parts; i++)
+        if (!strcmp(parts[i].component, component)) return parts[i].run;
+    if (component) return NULL;
+    if (!strcmp(model, "metrics")) return avs_golden_run_metrics;
+    if (!strcmp(model, "mel_frontend")) return avs_golden_run_mel;
+    if (!strcmp(model, "preprocess")) return avs_golden_run_preprocess;
+    if (!strcmp(model, "vggish")) return avs_golden_run_vggish;
+    if (avs_backbone_known(model)) return avs_golden_run_backbone;
+    return avs_model_find(model) ? avs_golden_run_model : NULL;
+}
+
+/* CASE.json -> CASE.safetensors beside it; a case without one has no whole outputs. */
+static int open_files(avs_golden_case *c, const char *path, avs_err *e)
+{
+    const size_t n = strlen(path);
+    char st[4096];
+    if (n < 5 || strcmp(path + n - 5, ".json") != 0 || n + 12 > sizeof st)
+        return avs_fail(e, AVS_EPARSE, "a golden case is named CASE.json");
+    snprintf(st, sizeof st, "%.*s.safetensors", (int)(n - 5), path);
+    if (!avs_fs_exists(st)) {
+        const avs_json *outputs = avs_json_get(c->root, "outputs");
+        return outputs && outputs->len
+                   ? avs_fail(e, AVS_EMISSING, "%s is missing, the case holds %zu outputs", st, outputs->len)
+                   : AVS_OK;
+    }
+    return avs_st_open(&c->files, st, e);
+}
+
+static int run_case(const char *path, const char *backend, avs_golden_report *r, avs_err *e)
+{
+    avs_json *root = NULL;
+    avs_golden_case c = {.arena = avs_arena_new(), .backend = backend, .report = r};
+    int rc = c.arena ? avs_json_file(c.arena, path, &root, e) : avs_fail(e, AVS_ENOMEM, "out of memory");
+    if (rc == AVS_OK) {
+        c.root = root;
+        c.prefix = avs_json_str(root, "param_prefix", "");
+        const char *format = avs_json_str(root, "format", NULL);
+        runner run = runner_of(root);
+        if (format && strcmp(format, "avs-golden-1") != 0)
+            rc = avs_fail(e, AVS_EPARSE, "format is '%s', expected 'avs-golden-1'", format);
+        else if (!run)
+            rc = avs_fail(e, AVS_EMISSING, "model '%s'%s%s is not built in", avs_json_str(root, "model", "?"),
+                          avs_json_get(root, "component") ? ", component " : "",
+                          avs_json_str(root, "component", ""));
+        else
+            rc = open_files(&c, path, e);
+        if (rc == AVS_OK) rc = run(&c, e);
+    }
+    avs_st_close(&c.files);
+    avs_arena_free(c.arena);
+    return rc;
+}
+
+static bool number_of(const char *s, double *v)
+{
+    char *end;
+    errno = 0;
+    *v = strtod(s, &end);
+    return end != s && !*end && errno == 0 && *v > 0;
+}
+
+static int usage(const char *what)
+{
+    fprintf(stderr,
+            "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|ref] [--tol X] [--grad-tol "
+            "Y] [--verbose] CASE.json..\n",
+            what);
+    return 2;
+}
+
+int avs_golden_main(int argc, char **argv)
+{
+    const char *backend = "cpu";
+    double tol = 1e-4, grad_tol = 2e-2;
+    bool verbose = false;
+    int i = 0, failed = 0, cases = 0;
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (!strcmp(argv[i], "--verbose"))
+            verbose = true;
+        else if (i + 1 >= argc)
+            return usage("an option needs its value");
+        else if (!strcmp(argv[i], "--backend"))
+            backend = argv[++i];
+        else if (!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol))
+            i++;
+        else if (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol))
+            i++;
+        else
+            return usage("unknown option or a tolerance that is no positive number");
+    }
+    if (i == argc) return usage("no case was named");
+    for (; i < argc; i++, cases++) {
+        const char *slash = strrchr(argv[i], '/');
+        char name[128];
+        snprintf(name, sizeof name, "%s", slash ? slash + 1 : argv[i]);
+        char *dot = strstr(name, ".json");
+        if (dot) *dot = 0;
+        avs_golden_report r = {
+            .forward = tol, .gradient = grad_tol, .verbose = verbose, .out = stdout, .case_name = name};
+        avs_err e = AVS_ERR_INIT;
+        const int64_t t0 = avs_now_ns();
+        const int rc = run_case(argv[i], backend, &r, &e);
+        const double s = (double)(avs_now_ns() - t0) * 1e-9;
+        if (rc != AVS_OK)
+            printf("FAIL %-32s %s: %s\n", name, argv[i], e.msg);
+        else if (r.failed)
+            printf("FAIL %-32s %d of %d checks, first: %s, %.2f s\n", name, r.failed, r.checks,
+                   r.first_failed, s);
+        else if (!r.checks)
+            printf("FAIL %-32s the case holds nothing that could be checked\n", name);
+        else
+            printf("PASS %-32s %d checks, worst %.3g of its bound (%s), %.2f s\n", name, r.checks, r.worst,
+                   r.worst_name, s);
+        failed += rc != AVS_OK || r.failed || !r.checks;
+        (void)fflush(stdout);
+    }
+    printf("%d passed, %d failed\n", cases - failed, failed);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,70 @@
+/* Runs golden cases (tests/golden/FORMAT.md): builds what the case names, fills probe weights and inputs, compares all
+ * that the case holds. */
+#ifndef AVS_WORKERS_GOLDEN_RUN_H
+#define AVS_WORKERS_GOLDEN_RUN_H
+
+#include "engine/graph/graph.h"
+#include "engine/plan/plan.h"
+#include "workers/golden/input.h"
+#include "workers/golden/report.h"
+
+typedef struct {
+    avs_arena *arena;     /* of this case */
+    const char *backend;  /* "cpu" or "ref" */
+    const avs_json *root; /* the case       */
+    avs_st_file files;    /* its safetensors; t == NULL if there is none */
+    const char *prefix;   /* param_prefix   */
+    avs_golden_report *report;
+    struct avs_golden_net *net; /* asked for float64 values when a check fails */
+} avs_golden_case;
+
+/* `avsweep-trial golden [--backend B] [--tol X] [--grad-tol Y] [--verbose] CASE.json..`: returns the exit status. */
+int avs_golden_main(int argc, char **argv);
+
+/* Kinds of cases; each compares everything it knows of and misses what it cannot find. */
+int avs_golden_run_model(avs_golden_case *c, avs_err *e);    /* whole systems, also sets of variants */
+int avs_golden_run_backbone(avs_golden_case *c, avs_err *e); /* resnet, pvt_v2                        */
+int avs_golden_run_vggish(avs_golden_case *c, avs_err *e);
+int avs_golden_run_generator(avs_golden_case *c, avs_err *e);
+int avs_golden_run_elf_block(avs_golden_case *c, avs_err *e);
+int avs_golden_run_msdeform(avs_golden_case *c, avs_err *e);
+int avs_golden_run_probe(avs_golden_case *c, avs_err *e);
+int avs_golden_run_metrics(avs_golden_case *c, avs_err *e);
+int avs_golden_run_mel(avs_golden_case *c, avs_err *e);
+int avs_golden_run_preprocess(avs_golden_case *c, avs_err *e);
+
+/* ---- shared by the kinds */
+
+/* A graph with its plan, filled with probe weights. */
+typedef struct avs_golden_net {
+    avs_graph *graph;
+    avs_plan *plan;
+    avs_plan *exact; /* the same graph in float64 on ref, made when a failed check asks for it */
+    bool training;
+    bool has_no_exact; /* it could not be made */
+} avs_golden_net;
+void avs_golden_net_free(avs_golden_net *net);
+/* Builds the plan (taps on) and gives every parameter and buffer its probe value. */
+int avs_golden_plan(avs_golden_case *c, avs_golden_net *net, bool training, avs_err *e);
+/* Copies a reference-layout tensor into a plan input: [R,C,H,W] to [R,H,W,C] where the input is a map of those extents. */
+int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tensor *t, avs_err *e);
+/* A plan output as float32 in reference layout ([B,H,W,C] becomes [B,C,H,W]); *n elements in c->arena. NULL: none. */
+const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char *output, avs_type *t,
+                            int64_t *n);
+/* Compares c's safetensors tensor `name` with `got` (plan output `key`, NULL if it is none); a smaller stored tensor is a
+ * strided ("_stride") or leading part. */
+void avs_golden_output(avs_golden_case *c, const char *name, const char *key, const float *got,
+                       const avs_type *t);
+/* Gradient of `key` as canonical floats. */
+const float *avs_golden_grad(avs_golden_case *c, avs_golden_net *net, const char *key, int64_t *n);
+/* All "grad.PREFIXKEY" outputs and the `gradients` digests of node. */
+void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_json *node);
+void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_json *activations);
+/* Attention statistics: name -> {entropy, ..} from the taps NAME:attn and NAME:out. */
+void avs_golden_dissipation(avs_golden_case *c, avs_golden_net *net, const avs_json *want);
+void avs_golden_dissipation_one(avs_golden_case *c, avs_golden_net *net, const char *name,
+                                const avs_json *want);
+/* sum or mean (probe_loss) over all of y * cotangent (input `name`, reference layout): adds to *loss. */
+void avs_golden_probe_loss(avs_golden_case *c, avs_graph *g, const char *name, avs_val y, avs_val *loss);
+
+#endif

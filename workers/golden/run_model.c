@@ -1,0 +1,309 @@
+/* Golden cases of whole systems: outputs, activations, loss terms, gradients, running statistics, one optimiser step,
+ * attention statistics and parameter counts. A case of phase `set` holds variants, each compared the same way. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/graph/ops.h"
+#include "engine/optim/adamw.h"
+#include "models/model.h"
+#include "workers/golden/run.h"
+
+typedef struct {
+    const avs_json *node;
+    const char *name; /* of the variant, "" for a plain case */
+    avs_cfg *cfg;
+    const avs_model_rule *rule;
+    avs_golden_inputs in;
+    avs_golden_net net;
+    bool training, backward;
+    int rows;
+} run;
+
+static int resolve(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
+{
+    avs_problem *problems = NULL;
+    avs_json *given = avs_json_new(c->arena, AVS_J_OBJ);
+    if (!given) return avs_fail(e, AVS_ENOMEM, "out of memory for a configuration");
+    const char *model = avs_json_str(c->root, "model", "");
+    avs_json_add_str(c->arena, given, "model", model);
+    for (const avs_json *o = config ? config->first : NULL; o; o = o->next) {
+        if (r->training && (!strcmp(o->key, "dropout") || !strcmp(o->key, "drop_path"))) continue;
+        avs_json *copy = AVS_NEW(c->arena, avs_json);
+        if (!copy) return avs_fail(e, AVS_ENOMEM, "out of memory for a configuration");
+        *copy = *o;
+        copy->next = NULL;
+        avs_json_add(c->arena, given, o->key, copy);
+    }
+    if (r->training) { /* goldens in training run without dropout and stochastic depth */
+        avs_json_add_num(c->arena, given, "dropout", 0);
+        avs_json_add_num(c->arena, given, "drop_path", 0);
+    }
+    int rc = avs_cfg_resolve(c->arena, "train", given, &r->cfg, &problems, e);
+    if (rc == AVS_EPARSE && problems)
+        return avs_fail(e, AVS_EPARSE, "config: %s: %s", problems->key ? problems->key : "?", problems->text);
+    return rc;
+}
+
+static int build(avs_golden_case *c, run *r, avs_err *e)
+{
+    const avs_golden_tensor *frames;
+    avs_model_io io = {0};
+    int rc = avs_golden_need(&r->in, "frames", &frames, e);
+    if (rc != AVS_OK) return rc;
+    if (frames->rank != 4)
+        return avs_fail(e, AVS_ESHAPE, "frames have %d axes, expected [rows,3,H,W]", frames->rank);
+    r->rows = (int)frames->d[0];
+    const bool features = avs_golden_find(&r->in, "audio_feature") != NULL;
+    const avs_build b = {.rows = r->rows,
+                         .height = (int)frames->d[2],
+                         .width = (int)frames->d[3],
+                         .training = r->training,
+                         .with_loss = avs_golden_find(&r->in, "target") != NULL,
+                         .audio_input = features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
+    r->net.graph = avs_graph_new(c->arena, r->training);
+    if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
+    const char *frozen;
+    int width;
+    if (avs_model_frozen_audio(r->cfg, &frozen, &width)) avs_graph_freeze(r->net.graph, frozen);
+    rc = r->rule->build(r->net.graph, r->cfg, &b, &io, e);
+    const avs_json *g = avs_json_get(r->node, "gradients");
+    r->backward = (r->training || (g && g->len)) && io.loss;
+    if (rc == AVS_OK && r->backward) rc = avs_backward(r->net.graph, io.loss);
+    if (rc == AVS_OK) rc = avs_graph_check(r->net.graph, e);
+    return rc == AVS_OK ? avs_golden_plan(c, &r->net, r->backward, e) : rc;
+}
+
+static int set_targets(avs_golden_case *c, run *r, avs_err *e)
+{
+    const avs_golden_tensor *target = avs_golden_find(&r->in, "target"),
+                            *labels = avs_golden_find(&r->in, "label_mask");
+    avs_type t;
+    float *weight = avs_plan_input(r->net.plan, "row_weight", &t);
+    void *dst = avs_plan_input(r->net.plan, "target", &t);
+    if (!target || !dst) return AVS_OK;
+    const int64_t per_row = avs_type_count(&t) / r->rows, given = target->n / per_row;
+    const avs_json *rows = avs_json_get(avs_json_get(c->root, "extra_config"), "supervised_frames");
+    if (given * per_row != target->n || given > r->rows)
+        return avs_fail(e, AVS_ESHAPE, "target has %lld values, a row of the model has %lld",
+                        (long long)target->n, (long long)per_row);
+    int64_t k = 0;
+    for (int i = 0; i < r->rows; i++) {
+        bool labelled = labels ? labels->v[i] != 0.F : !rows;
+        for (const avs_json *s = rows ? rows->first : NULL; s; s = s->next) labelled |= s->i == i;
+        if (weight) weight[i] = labelled ? 1.F : 0.F;
+        if (given != r->rows && !labelled) continue;
+        const float *src = target->v + (given == r->rows ? i : k++) * per_row;
+        for (int64_t j = 0; j < per_row; j++) {
+            if (t.dtype == AVS_I32)
+                ((int32_t *)dst)[i * per_row + j] = (int32_t)src[j];
+            else
+                ((float *)dst)[i * per_row + j] = src[j];
+        }
+        if (given != r->rows && k > given)
+            return avs_fail(e, AVS_ESHAPE, "target has %lld rows, fewer than the supervised ones",
+                            (long long)given);
+    }
+    return AVS_OK;
+}
+
+static void check_losses(avs_golden_case *c, run *r)
+{
+    const avs_json *losses = avs_json_get(r->node, "losses");
+    for (const avs_json *l = losses ? losses->first : NULL; l; l = l->next) {
+        avs_type t;
+        const float *got = avs_plan_output(r->net.plan, avs_arena_fmt(c->arena, "act:loss:%s", l->key), &t);
+        if (got)
+            avs_golden_number(c->report, "loss", l->key, (double)got[0], l->d, 1e-3, c->report->forward);
+        else
+            avs_golden_miss(c->report, "loss", l->key, "the model has no such term");
+    }
+}
+
+static void check_outputs(avs_golden_case *c, run *r)
+{
+    const avs_json *outputs = avs_json_get(r->node, "outputs");
+    for (const avs_json *o = outputs ? outputs->first : NULL; o; o = o->next) {
+        avs_type t;
+        int64_t n = 0;
+        if (!strncmp(o->key, "grad", 4) || !strncmp(o->key, "after.", 6)) continue;
+        const char *key = o->key;
+        const float *got = avs_golden_get(c, &r->net, key, &t, &n);
+        if (!got) got = avs_golden_get(c, &r->net, key = avs_arena_fmt(c->arena, "act:%s", o->key), &t, &n);
+        if (got)
+            avs_golden_output(c, o->key, key, got, &t);
+        else
+            avs_golden_miss(c->report, "output", o->key, "the model has no output of that name");
+    }
+}
+
+static void check_buffers(avs_golden_case *c, run *r)
+{
+    const avs_json *want = avs_json_get(r->node, "running_statistics_after");
+    for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
+        const avs_plan_param *p = avs_plan_param_find(r->net.plan, w->key);
+        avs_err err = AVS_ERR_INIT;
+        float *v = p ? AVS_NEW_N(c->arena, float, avs_type_count(&p->type)) : NULL;
+        if (v && avs_plan_param_get(r->net.plan, w->key, v, &err) == AVS_OK)
+            avs_golden_summary(c->report, "running statistic", w->key, v, avs_type_count(&p->type), w,
+                               c->report->forward);
+        else
+            avs_golden_miss(c->report, "running statistic", w->key, "the model has no such buffer");
+    }
+}
+
+/* Counts by the first word of the key; total, trainable and total_without_PREFIX besides. */
+static void check_counts(avs_golden_case *c, run *r)
+{
+    const avs_json *want = avs_json_get(r->node, "parameters");
+    for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
+        int64_t got = 0;
+        if (w->kind != AVS_J_INT) continue;
+        const char *without = !strncmp(w->key, "total_without_", 14) ? w->key + 14 : NULL;
+        for (uint32_t i = 1; i < r->net.graph->n_v; i++) {
+            const avs_value *v = &r->net.graph->v[i];
+            if (v->kind != AVS_V_PARAM || v->view_of) continue;
+            const size_t n = strlen(without ? without : w->key);
+            const bool under =
+                !strncmp(v->name, without ? without : w->key, n) && (v->name[n] == '.' || !v->name[n]);
+            const bool counts = !strcmp(w->key, "total") || (!strcmp(w->key, "trainable") && !v->is_frozen) ||
+                                (without ? !under : under);
+            if (counts) got += avs_type_count(&v->type);
+        }
+        avs_golden_number(c->report, "parameter count", w->key, (double)got, w->d, 0, 0);
+    }
+}
+
+/* Norms of the q, k and v rows of an attention's in_proj_weight gradient. */
+static void check_projections(avs_golden_case *c, run *r)
+{
+    const avs_json *want = avs_json_get(r->node, "attention_projection_gradient_norms_qkv");
+    for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
+        int64_t n = 0;
+        const float *g =
+            avs_golden_grad(c, &r->net, avs_arena_fmt(c->arena, "%s.in_proj_weight", w->key), &n);
+        if (!g) {
+            avs_golden_miss(c->report, "projection gradient", w->key, "the model has no such attention");
+            continue;
+        }
+        double largest = 0;
+        for (const avs_json *x = w->first; x; x = x->next) largest = x->d > largest ? x->d : largest;
+        for (int64_t k = 0; k < 3; k++) {
+            double s = 0;
+            for (int64_t i = k * n / 3; i < (k + 1) * n / 3; i++) s += (double)g[i] * (double)g[i];
+            const avs_json *x = avs_json_at(w, (size_t)k);
+            /* zero in exact arithmetic: round-off of the largest; else relative to itself */
+            const double scale = x->d < 1e-5 * largest ? largest : 0;
+            avs_golden_number(c->report, "projection gradient",
+                              avs_arena_fmt(c->arena, "%s.%c", w->key, "qkv"[k]), sqrt(s), x->d, scale,
+                              c->report->gradient);
+        }
+    }
+}
+
+static int check_step(avs_golden_case *c, run *r, avs_err *e)
+{
+    const avs_json *step = avs_json_get(r->node, "after_one_adamw_step"),
+                   *want = avs_json_get(step, "parameters");
+    if (!want) return AVS_OK;
+    int64_t n = 0;
+    float *w = avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n);
+    const float *g = avs_plan_slab(r->net.plan, AVS_SLAB_GRAD, &n);
+    float *m = avs_xalloc((size_t)n * sizeof(float)), *v = avs_xalloc((size_t)n * sizeof(float));
+    const avs_json *betas = avs_json_get(step, "betas");
+    const avs_adamw_cfg cfg = {.lr = (float)avs_json_num(step, "lr", 1e-3),
+                               .beta1 = betas ? (float)avs_json_at(betas, 0)->d : 0.9F,
+                               .beta2 = betas ? (float)avs_json_at(betas, 1)->d : 0.999F,
+                               .eps = (float)avs_json_num(step, "eps", 1e-8),
+                               .decoupled = true};
+    const avs_opt_segment seg = {
+        .off = 0, .len = n, .lr_mult = 1.F, .weight_decay = (float)avs_json_num(step, "weight_decay", 0)};
+    if (!m || !v) {
+        avs_xfree(m);
+        avs_xfree(v);
+        return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
+    }
+    avs_adamw_step(w, g, m, v, &seg, 1, &cfg, 1, 1.F);
+    avs_plan_params_changed(r->net.plan);
+    avs_xfree(m);
+    avs_xfree(v);
+    for (const avs_json *p = want->first; p; p = p->next) {
+        const avs_plan_param *info = avs_plan_param_find(r->net.plan, p->key);
+        float *x = info ? AVS_NEW_N(c->arena, float, avs_type_count(&info->type)) : NULL;
+        if (!x || avs_plan_param_get(r->net.plan, p->key, x, e) != AVS_OK)
+            avs_golden_miss(c->report, "after AdamW", p->key, "the model has no such parameter");
+        else
+            avs_golden_digest(c->report, "after AdamW", "param:", p->key, x, avs_type_count(&info->type), p,
+                              c->report->forward);
+    }
+    return AVS_OK;
+}
+
+static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
+{
+    const avs_json *inputs = avs_json_get(r->node, "inputs");
+    r->training = !strcmp(avs_json_str(r->node, "phase", avs_json_str(c->root, "phase", "eval")), "train");
+    const avs_golden_source src = {.arena = c->arena,
+                                   .root = c->root,
+                                   .list = inputs ? inputs : avs_json_get(c->root, "inputs"),
+                                   .config = config,
+                                   .files = &c->files};
+    int rc = resolve(c, r, config, e);
+    if (rc == AVS_OK) rc = avs_golden_make(&src, &r->in, e);
+    if (rc == AVS_OK) rc = build(c, r, e);
+    for (int i = 0; rc == AVS_OK && i < r->in.n; i++)
+        if (strcmp(r->in.t[i].role, "target") != 0 && strcmp(r->in.t[i].role, "label_mask") != 0)
+            rc = avs_golden_set(&r->net, r->in.t[i].role, &r->in.t[i], e);
+    if (rc == AVS_OK) rc = set_targets(c, r, e);
+    if (rc == AVS_OK) rc = avs_plan_run(r->net.plan, e);
+    if (rc == AVS_OK) {
+        avs_golden_activations(c, &r->net, avs_json_get(r->node, "activations"));
+        check_outputs(c, r);
+        check_losses(c, r);
+        avs_golden_gradients(c, &r->net, r->node);
+        check_projections(c, r);
+        check_buffers(c, r);
+        avs_golden_dissipation(c, &r->net, avs_json_get(r->node, "dissipation"));
+        check_counts(c, r);
+        rc = check_step(c, r, e);
+    }
+    avs_golden_net_free(&r->net);
+    return rc;
+}
+
+static int run_set(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
+{
+    avs_arena *outer = c->arena;
+    const char *case_name = c->report->case_name;
+    int rc = AVS_OK;
+    for (const avs_json *v = set->first; v && rc == AVS_OK; v = v->next) {
+        char name[160];
+        const avs_json *config = avs_json_get(v, "config");
+        if (avs_json_get(v, "same_as")) continue;
+        if (!config) config = avs_json_get(avs_json_get(c->root, "subconfigs"), v->key);
+        snprintf(name, sizeof name, "%s/%s", case_name, v->key);
+        run r = {.node = v, .name = v->key, .rule = rule};
+        c->report->case_name = name;
+        c->arena = avs_arena_new();
+        if (!c->arena) rc = avs_fail(e, AVS_ENOMEM, "out of memory");
+        if (rc == AVS_OK) rc = run_node(c, &r, config ? config : avs_json_get(c->root, "config"), e);
+        if (rc != AVS_OK) avs_ctx(e, "%s", v->key);
+        avs_arena_free(c->arena);
+        c->arena = outer;
+        c->report->case_name = case_name;
+    }
+    return rc;
+}
+
+int avs_golden_run_model(avs_golden_case *c, avs_err *e)
+{
+    static const char *const sets[] = {"variants", "cases", "binary"};
+    const char *model = avs_json_str(c->root, "model", "");
+    const avs_model_rule *rule = avs_model_find(model);
+    if (!rule) return avs_fail(e, AVS_EMISSING, "model '%s' is not built in", model);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        const avs_json *set = avs_json_get(c->root, sets[i]);
+        if (set && set->kind == AVS_J_OBJ) return run_set(c, rule, set, e);
+    }
+    run r = {.node = c->root, .name = "", .rule = rule};
+    return run_node(c, &r, avs_json_get(c->root, "config"), e);
+}
