@@ -220,12 +220,12 @@ typedef struct {
     int64_t max_rss_bytes; /* 0: unknown */
 } avs_store_end;
 
-/* Ends an attempt with everything it produced, in one piece. AVS_END_OK: results are stored and the trial is
- * done. Otherwise points, latencies and artifacts are kept with the attempt, results are not. Saying the same
- * end twice is AVS_OK and changes nothing (a DONE that was offered again). An OK of an attempt that was
- * called lost counts if no other attempt of the trial has finished; if one has, *stale is true and nothing
- * changes. stale may be NULL. Results that are not finite are AVS_ERANGE (SQLite would store NaN as NULL). An
- * attempt that does not exist is AVS_EMISSING. */
+/* Ends an attempt with everything it produced, in one piece. AVS_END_OK: results are stored and the trial is done.
+ * Otherwise points, latencies and artifacts are kept with the attempt, results are not. Saying the same end twice is
+ * AVS_OK and changes nothing (a DONE that was offered again). An OK of an attempt that was called lost counts if no
+ * other attempt of the trial has finished; if one has, *stale is true: the attempt is closed and keeps its data, the
+ * trial keeps its earlier results. stale may be NULL. Results that are not finite are AVS_ERANGE (SQLite would store
+ * NaN as NULL). An attempt that does not exist is AVS_EMISSING. */
 int avs_store_attempt_end(avs_store *s, int64_t attempt_id, const avs_store_end *end, bool *stale,
                           avs_err *e);
 

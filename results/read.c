@@ -1,0 +1,149 @@
+/* What `status` and the checks ask: counts, failures, series, invariants. Reports have their own reader (query.c). */
+#include <string.h>
+#include "results/db.h"
+
+/* sweep NULL: 0 = every trial. Otherwise the id of the newest sweep of that name. */
+static int sweep_id_of(avs_store *s, const char *sweep, int64_t *id, avs_err *e)
+{
+    *id = 0;
+    if (!sweep) return AVS_OK;
+    int rc = avs_db_int(s, id, 0, e, "SELECT max(sweep_id) FROM sweep WHERE name=?", "t", sweep);
+    if (rc == AVS_OK && *id == 0)
+        return avs_fail(e, AVS_EMISSING, "%s holds no sweep called %s", avs_store_path(s), sweep);
+    return rc;
+}
+
+int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_STATES], avs_err *e)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int64_t id;
+    int rc;
+
+    memset(counts, 0, AVS_TRIAL_STATES * sizeof *counts);
+    AVS_TRY(sweep_id_of(s, sweep, &id, e));
+    if (id)
+        AVS_TRY(avs_db_bind(s, &q, e,
+                            "SELECT state, count(*) FROM trial WHERE trial_id IN"
+                            " (SELECT trial_id FROM sweep_trial WHERE sweep_id=?) GROUP BY state",
+                            "i", id));
+    else
+        AVS_TRY(avs_db_bind(s, &q, e, "SELECT state, count(*) FROM trial GROUP BY state", ""));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        int state = sqlite3_column_int(q, 0);
+        if (state >= 0 && state < AVS_TRIAL_STATES) counts[state] = sqlite3_column_int64(q, 1);
+    }
+out:
+    return rc;
+}
+
+int avs_store_failures(avs_store *s, const char *sweep, size_t limit, avs_arena *a, avs_store_failure **out,
+                       size_t *n, avs_err *e)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int64_t id;
+    int rc;
+
+    *n = 0;
+    *out = AVS_NEW_N(a, avs_store_failure, limit ? limit : 1);
+    if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for %zu failures", limit);
+    AVS_TRY(sweep_id_of(s, sweep, &id, e));
+    AVS_TRY(avs_db_bind(
+        s, &q, e,
+        "SELECT t.hash, a.trial_id, a.attempt_id, a.n, a.ended, a.reason, coalesce(a.exit_code,-1),"
+        " coalesce(a.signal,0), a.message, k.host, a.log_path FROM attempt a JOIN trial t USING(trial_id)"
+        " LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.reason>1 AND (?1=0 OR"
+        " a.trial_id IN (SELECT trial_id FROM sweep_trial WHERE sweep_id=?1)) ORDER BY a.ended DESC, "
+        "a.attempt_id DESC"
+        " LIMIT ?2",
+        "ii", id, (int64_t)limit));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        avs_store_failure *f = &(*out)[(*n)++];
+        const void *hash = sqlite3_column_blob(q, 0);
+        if (hash && sqlite3_column_bytes(q, 0) == 32) memcpy(f->trial_hash, hash, 32);
+        f->trial_id = sqlite3_column_int64(q, 1);
+        f->attempt_id = sqlite3_column_int64(q, 2);
+        f->n = sqlite3_column_int(q, 3);
+        f->ended_us = sqlite3_column_int64(q, 4);
+        f->reason = (avs_end_reason)sqlite3_column_int(q, 5);
+        f->exit_code = sqlite3_column_int(q, 6);
+        f->signal = sqlite3_column_int(q, 7);
+        f->message = avs_arena_str(a, avs_db_text(q, 8));
+        f->host = avs_arena_str(a, avs_db_text(q, 9));
+        f->log_path = avs_arena_str(a, avs_db_text(q, 10));
+        if (!f->message || !f->host || !f->log_path) {
+            sqlite3_reset(q);
+            return avs_fail(e, AVS_ENOMEM, "no memory for the text of a failure");
+        }
+    }
+out:
+    return rc;
+}
+
+int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_arena *a, int64_t **steps,
+                     double **values, size_t *n, avs_err *e)
+{
+    sqlite3_stmt *q;
+    int64_t count;
+    bool row;
+    int rc;
+
+    *n = 0;
+    AVS_TRY(
+        avs_db_int(s, &count, 0, e,
+                   "SELECT count(*) FROM point JOIN metric USING(metric_id) WHERE attempt_id=? AND name=?",
+                   "it", attempt_id, name));
+    *steps = AVS_NEW_N(a, int64_t, count + 1);
+    *values = AVS_NEW_N(a, double, count + 1);
+    if (!*steps || !*values) return avs_fail(e, AVS_ENOMEM, "no memory for %lld points", (long long)count);
+    AVS_TRY(
+        avs_db_bind(s, &q, e,
+                    "SELECT step, value FROM point JOIN metric USING(metric_id) WHERE attempt_id=? AND name=?"
+                    " ORDER BY step LIMIT ?",
+                    "iti", attempt_id, name, count));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        (*steps)[*n] = sqlite3_column_int64(q, 0);
+        (*values)[(*n)++] = sqlite3_column_double(q, 1);
+    }
+out:
+    return rc;
+}
+
+int avs_store_check(avs_store *s, avs_err *e)
+{
+    static const struct {
+        const char *what, *sql;
+    } rules[] = {
+        {"done trials without a finished attempt",
+         "SELECT count(*) FROM trial t LEFT JOIN attempt a ON a.attempt_id=t.best_attempt WHERE t.state=2 AND"
+         " (a.reason IS NULL OR a.reason<>1 OR a.trial_id<>t.trial_id)"},
+        {"results of trials that are not done",
+         "SELECT count(*) FROM result JOIN trial USING(trial_id) WHERE state<>2"},
+        {"trials with two live attempts", "SELECT count(*) FROM (SELECT 1 FROM attempt WHERE ended IS NULL "
+                                          "GROUP BY trial_id HAVING count(*)>1)"},
+        {"stages whose ordinals are not dense",
+         "SELECT count(*) FROM (SELECT 1 FROM sweep_trial GROUP BY sweep_id, stage_id HAVING"
+         " max(ordinal)<>count(*)-1 OR min(ordinal)<>0)"},
+        {"broken references", "SELECT count(*) FROM pragma_foreign_key_check"},
+    };
+    sqlite3_stmt *q;
+    bool row;
+    int rc;
+
+    AVS_TRY(avs_db_bind(s, &q, e, "PRAGMA integrity_check(1)", ""));
+    AVS_TRY(avs_db_step(s, q, &row, e));
+    if (row && strcmp(avs_db_text(q, 0), "ok") != 0) {
+        rc = avs_fail(e, AVS_EDB, "%s: integrity_check: %.300s", s->path, avs_db_text(q, 0));
+        sqlite3_reset(q);
+        return rc;
+    }
+    if (row) sqlite3_reset(q);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        int64_t n;
+        AVS_TRY(avs_db_int(s, &n, 0, e, rules[i].sql, ""));
+        if (n > 0) return avs_fail(e, AVS_EDB, "%s: %lld %s", s->path, (long long)n, rules[i].what);
+    }
+out:
+    return rc;
+}

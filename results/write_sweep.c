@@ -1,0 +1,184 @@
+/* Sweeps, stages and trials: everything that is known before anything runs. Registration is idempotent: a hash names one
+ * row for ever, whichever sweep brought it. */
+#include <string.h>
+#include "base/hash.h"
+#include "base/log.h"
+#include "results/db.h"
+
+/* The indexed part of a hash; the full 32 bytes are compared on a hit. */
+static int64_t key_of(const uint8_t hash[32])
+{
+    int64_t k;
+    memcpy(&k, hash, sizeof k);
+    return k;
+}
+
+static int add_sources(avs_store *s, const avs_store_sweep *w, int64_t id, avs_err *e)
+{
+    for (size_t i = 0; i < w->n_sources; i++) {
+        uint8_t sha[32];
+        avs_sha256_of(w->sources[i].text, w->sources[i].len, sha);
+        int rc = avs_db_run(s, e, "INSERT OR REPLACE INTO sweep_source VALUES(?,?,?,?)", "ithb", id,
+                            w->sources[i].path, sha, w->sources[i].text, w->sources[i].len);
+        if (rc != AVS_OK) return rc;
+    }
+    return AVS_OK;
+}
+
+int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep_id, bool *resumed,
+                          avs_err *e)
+{
+    int64_t newest, same;
+    int rc;
+
+    if (resumed) *resumed = false;
+    if ((rc = avs_db_begin(s, e)) != AVS_OK) return rc;
+    AVS_TRY(avs_db_int(s, &newest, 0, e, "SELECT max(sweep_id) FROM sweep WHERE name=?", "t", w->name));
+    AVS_TRY(avs_db_int(s, &same, 0, e, "SELECT sweep_id FROM sweep WHERE sweep_id=? AND file_hash=?", "ih",
+                       newest, w->file_hash));
+    if (same) {
+        AVS_TRY(avs_db_run(s, e, "UPDATE sweep SET ended=NULL WHERE sweep_id=?", "i", same));
+        *sweep_id = same;
+        if (resumed) *resumed = true;
+        goto out;
+    }
+    static const char insert[] =
+        "INSERT INTO sweep(name, file_hash, started, argv, report, tool_version, git_commit,"
+        " git_dirty, supersedes) VALUES(?,?,?,?,?,?,?,?,nullif(?,0))";
+    AVS_TRY(avs_db_run(s, e, insert, "thittttii", w->name, w->file_hash, avs_wall_us(),
+                       w->argv_json ? w->argv_json : "[]", w->report_json, w->tool_version, w->git_commit,
+                       (int64_t)w->git_dirty, newest));
+    *sweep_id = sqlite3_last_insert_rowid(s->db);
+    AVS_TRY(add_sources(s, w, *sweep_id, e));
+out:
+    rc = avs_db_end(s, rc, e);
+    if (rc != AVS_OK) avs_ctx(e, "sweep %s", w->name);
+    return rc;
+}
+
+int avs_store_sweep_end(avs_store *s, int64_t sweep_id, avs_err *e)
+{
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    rc = avs_db_run(s, e, "UPDATE sweep SET ended=? WHERE sweep_id=?", "ii", avs_wall_us(), sweep_id);
+    return avs_db_end(s, rc, e);
+}
+
+int avs_store_stage(avs_store *s, int64_t sweep_id, const char *name, const char *kind,
+                    const char *objective_json, const char *limits_json, const char *resources_json,
+                    int64_t *stage_id, avs_err *e)
+{
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    AVS_TRY(avs_db_int(s, stage_id, 0, e, "SELECT stage_id FROM stage WHERE sweep_id=? AND name=?", "it",
+                       sweep_id, name));
+    if (*stage_id) goto out;
+    AVS_TRY(avs_db_run(
+        s, e, "INSERT INTO stage(sweep_id, name, kind, objective, limits, resources) VALUES(?,?,?,?,?,?)",
+        "ittttt", sweep_id, name, kind, objective_json, limits_json, resources_json));
+    *stage_id = sqlite3_last_insert_rowid(s->db);
+out:
+    return avs_db_end(s, rc, e);
+}
+
+static int find_or_add_config(avs_store *s, const avs_store_trial *t, int64_t *id, avs_err *e)
+{
+    int64_t key = key_of(t->config_hash);
+    int rc = avs_db_int(s, id, 0, e, "SELECT config_id FROM config WHERE key=? AND hash=?", "ih", key,
+                        t->config_hash);
+    if (rc != AVS_OK || *id) return rc;
+    rc = avs_db_run(s, e,
+                    "INSERT INTO config(key, hash, kind, model, task, params, model_schema, data_fp)"
+                    " VALUES(?,?,?,?,?,?,?,?)",
+                    "ihttttih", key, t->config_hash, t->kind, t->model, t->task, t->params_json,
+                    (int64_t)t->model_schema, t->data_fp);
+    if (rc != AVS_OK && (sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_CHECK ||
+                         sqlite3_extended_errcode(s->db) == SQLITE_ERROR))
+        return avs_fail(e, AVS_EPARSE, "the parameters are not a JSON object: %.200s", t->params_json);
+    *id = sqlite3_last_insert_rowid(s->db);
+    s->view_is_stale = true;
+    return rc;
+}
+
+static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
+{
+    int64_t key = key_of(t->hash), config_id;
+    sqlite3_stmt *st;
+    bool row;
+    int rc;
+
+    AVS_TRY(avs_db_bind(s, &st, e,
+                        "SELECT trial_id, state, attempts, epoch FROM trial WHERE key=? AND hash=?", "ih",
+                        key, t->hash));
+    AVS_TRY(avs_db_step(s, st, &row, e));
+    t->reused = row;
+    if (row) {
+        t->trial_id = sqlite3_column_int64(st, 0);
+        t->state = (avs_trial_state)sqlite3_column_int(st, 1);
+        t->attempts = sqlite3_column_int(st, 2);
+        t->epoch = sqlite3_column_int(st, 3);
+        sqlite3_reset(st);
+        return AVS_OK;
+    }
+    AVS_TRY(find_or_add_config(s, t, &config_id, e));
+    AVS_TRY(avs_db_run(s, e,
+                       "INSERT INTO trial(key, hash, config_id, seed, state, epoch, priority, attempts)"
+                       " VALUES(?,?,?,?,0,0,?,0)",
+                       "ihiid", key, t->hash, config_id, t->seed, t->priority));
+    t->trial_id = sqlite3_last_insert_rowid(s->db);
+    t->state = AVS_TRIAL_PENDING;
+    t->attempts = t->epoch = 0;
+out:
+    return rc;
+}
+
+static int place(avs_store *s, int64_t sweep_id, const avs_store_trial *t, avs_err *e)
+{
+    int64_t there;
+    int rc = avs_db_int(s, &there, 0, e,
+                        "SELECT trial_id FROM sweep_trial WHERE sweep_id=? AND stage_id=? AND ordinal=?",
+                        "iii", sweep_id, t->stage_id, t->ordinal);
+    if (rc != AVS_OK || there == t->trial_id) return rc;
+    if (there)
+        return avs_fail(e, AVS_ERANGE, "place %lld of stage %lld already belongs to trial %lld of this sweep",
+                        (long long)t->ordinal, (long long)t->stage_id, (long long)there);
+    return avs_db_run(s, e, "INSERT INTO sweep_trial VALUES(?,?,?,?,?)", "iiiii", sweep_id, t->stage_id,
+                      t->ordinal, t->trial_id, (int64_t)t->reused);
+}
+
+int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, avs_err *e)
+{
+    size_t i = 0;
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    for (i = 0; i < n; i++) {
+        AVS_TRY(find_or_add_trial(s, &trials[i], e));
+        AVS_TRY(place(s, sweep_id, &trials[i], e));
+    }
+out:
+    if (rc != AVS_OK && i < n) avs_ctx(e, "trial %zu", i);
+    return avs_db_end(s, rc, e);
+}
+
+int avs_store_set_state(avs_store *s, int64_t trial_id, avs_trial_state state, avs_err *e)
+{
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=? WHERE trial_id=?", "ii", (int64_t)state, trial_id));
+    if (sqlite3_changes(s->db) == 0)
+        rc = avs_fail(e, AVS_EMISSING, "there is no trial %lld", (long long)trial_id);
+out:
+    return avs_db_end(s, rc, e);
+}
+
+int avs_store_event(avs_store *s, char level, const char *host, int64_t attempt_id, const char *code,
+                    const char *text, avs_err *e)
+{
+    char lv[2] = {level, 0};
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    rc = avs_db_run(s, e,
+                    "INSERT INTO event(t, level, host, attempt_id, code, text) VALUES(?,?,?,nullif(?,0),?,?)",
+                    "ittitt", avs_wall_us(), lv, host, attempt_id, code, text);
+    return avs_db_end(s, rc, e);
+}
