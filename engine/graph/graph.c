@@ -312,13 +312,15 @@ avs_val avs_graph_node(avs_graph *g, int op, const avs_val *in, int n_in, const 
 {
     const avs_op_rule *rule = &avs_op_rules[op];
     avs_type tin[AVS_MAX_IN] = {{.rank = 0}}, tout[AVS_MAX_OUT] = {{.rank = 0}};
+    bool has_optional = op != AVS_OP_EW && op != AVS_OP_CONCAT;
+    for (int i = 0; out && i < rule->n_out; i++) out[i] = 0;
     if (g->err.code != AVS_OK) return 0;
-    while (n_in > rule->in_min && !in[n_in - 1]) n_in--;
+    while (has_optional && n_in > rule->in_min && !in[n_in - 1]) n_in--;
     if (n_in < rule->in_min || n_in > rule->in_max)
         return avs_graph_fail(g, AVS_ERANGE, "%s takes %d to %d operands, not %d", rule->name, rule->in_min,
                               rule->in_max, n_in);
     for (int i = 0; i < n_in; i++) {
-        if (i < rule->in_min && !in[i])
+        if ((i < rule->in_min || !has_optional) && !in[i])
             return avs_graph_fail(g, AVS_EMISSING, "%s: operand %d is missing", rule->name, i);
         tin[i] = *avs_t(g, in[i]);
         if (!in[i]) tin[i].rank = 255;

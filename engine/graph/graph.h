@@ -134,7 +134,7 @@ int64_t avs_graph_param_count(const avs_graph *g, bool trainable_only);
 /* For builders: records the first error with scope and returns 0. */
 avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* For op builders: appends a node, runs the op's infer, returns output 0 (all n_out outputs through out, which may be
- * NULL). attr is copied; NULL stands for all zeros. Trailing absent operands are dropped. */
+ * NULL; zeros on failure). attr is copied; NULL stands for all zeros. Trailing absent operands are dropped. */
 avs_val avs_graph_node(avs_graph *g, int op, const avs_val *in, int n_in, const void *attr, avs_val *out);
 /* A view: same storage and dtype, other extents, first element `off` elements further on; `of` itself where nothing
  * changes. */

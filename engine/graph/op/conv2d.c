@@ -5,9 +5,9 @@
  * convolution in a forward). Epilogues (act, residual) are set by passes after differentiation. */
 #include "engine/graph/op/op.h"
 
-static int out_extent(int n, int k, int s, int p, int d)
+static int64_t out_extent(int n, int k, int s, int p, int d)
 {
-    int span = n + 2 * p - d * (k - 1) - 1;
+    int64_t span = (int64_t)n + 2 * (int64_t)p - (int64_t)d * (k - 1) - 1;
     return span < 0 ? 0 : span / s + 1;
 }
 
@@ -27,8 +27,10 @@ static int check(const avs_conv_attr *c, const avs_type *x, const avs_type *w, a
         return avs_fail(e, AVS_ESHAPE,
                         "%d channels in %d groups do not fit weights of %d outputs and %d inputs", x->d[3],
                         c->groups, w->d[0], w->d[1]);
-    int ho = out_extent(c->in_h, c->kh, c->sh, c->ph, c->dh),
-        wo = out_extent(c->in_w, c->kw, c->sw, c->pw, c->dw);
+    int64_t ho = out_extent(c->in_h, c->kh, c->sh, c->ph, c->dh),
+            wo = out_extent(c->in_w, c->kw, c->sw, c->pw, c->dw);
+    if (ho > INT32_MAX || wo > INT32_MAX)
+        return avs_fail(e, AVS_ERANGE, "the padding of %dx%d is too large", c->ph, c->pw);
     if (ho < 1 || wo < 1)
         return avs_fail(e, AVS_ESHAPE, "a map of %dx%d is too small for a kernel of %dx%d", c->in_h, c->in_w,
                         c->kh, c->kw);

@@ -65,7 +65,6 @@ int avs_infer_ew(const avs_type *in, int n_in, const void *attr, avs_type *out, 
         if ((rc = check_instr(&a->instr[i], n_in, i, &saved, e)) != AVS_OK) return rc;
     for (int i = 0; i < n_in; i++) {
         int64_t mid, inner;
-        if (in[i].rank == 255) return avs_fail(e, AVS_EMISSING, "operand %d is missing", i);
         if (in[i].dtype != AVS_F32 && in[i].dtype != AVS_I32)
             return avs_fail(e, AVS_ESHAPE, "operand %d is %s, not f32 or i32", i,
                             avs_dtype_name((avs_dtype)in[i].dtype));

@@ -8,7 +8,8 @@ int avs_infer_msdeform(const avs_type *in, int n_in, const void *attr, avs_type 
     int64_t rows = 0;
     AVS_TRY(op_want_f32(in, n_in, e));
     for (int i = 0; i < 3; i++) AVS_TRY(op_want_rank(in, i, 3, 3, e));
-    if (a->heads < 1 || a->levels < 1 || a->levels > AVS_MAX_LEVELS || a->points < 1)
+    if (a->heads < 1 || a->heads > in[0].d[2] || a->levels < 1 || a->levels > AVS_MAX_LEVELS ||
+        a->points < 1 || a->points > 4096)
         return avs_fail(e, AVS_ERANGE, "%d heads, %d levels, %d points are not usable", a->heads, a->levels,
                         a->points);
     for (int l = 0; l < a->levels; l++) {
@@ -21,7 +22,8 @@ int avs_infer_msdeform(const avs_type *in, int n_in, const void *attr, avs_type 
                         (long long)rows);
     if (in[0].d[2] % a->heads)
         return avs_fail(e, AVS_ESHAPE, "%d channels do not fall into %d heads", in[0].d[2], a->heads);
-    int n = a->heads * a->levels * a->points, Q = in[1].d[1], B = in[0].d[0];
+    int64_t n = (int64_t)a->heads * a->levels * a->points, Q = in[1].d[1], B = in[0].d[0];
+    if (n > INT32_MAX / 2) return avs_fail(e, AVS_ERANGE, "%lld points are too many", (long long)n);
     avs_type loc = AVS_F32T(B, Q, 2 * n), weight = AVS_F32T(B, Q, n);
     AVS_TRY(op_want_shape(in, 1, &loc, e));
     AVS_TRY(op_want_shape(in, 2, &weight, e));

@@ -23,7 +23,6 @@ int avs_infer_concat(const avs_type *in, int n_in, const void *attr, avs_type *o
     AVS_TRY(op_want_f32(in, n_in, e));
     AVS_TRY(check_axis(&in[0], a->axis, e));
     for (int i = 0; i < n_in; i++) {
-        if (in[i].rank == 255) return avs_fail(e, AVS_EMISSING, "operand %d is missing", i);
         avs_type want = in[0];
         if (in[i].rank == want.rank) want.d[a->axis] = in[i].d[a->axis];
         AVS_TRY(op_want_shape(in, i, &want, e));
@@ -184,7 +183,10 @@ avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t)
 {
     char a[64], b[64];
     if (!x || g->err.code != AVS_OK) return 0;
-    if (avs_type_count(&t) != avs_type_count(avs_t(g, x)))
+    const int64_t want = avs_type_count(avs_t(g, x));
+    int64_t n = 1;
+    for (int i = 0; i < t.rank && n > 0 && n <= want; i++) n *= t.d[i]; /* stops before it can overflow */
+    if (n != want)
         return avs_graph_fail(g, AVS_ESHAPE, "reshape: %s does not hold the elements of %s",
                               avs_type_text(&t, a, sizeof(a)), avs_type_text(avs_t(g, x), b, sizeof(b)));
     return avs_graph_view(g, x, t, 0);
