@@ -135,6 +135,25 @@ static void a_clone_is_deep_and_equal(void **state)
     avs_arena_free(a);
 }
 
+static void a_clone_outlives_its_original(void **state)
+{
+    avs_arena *a = avs_arena_new(), *b = avs_arena_new();
+    avs_graph *g = avs_graph_new(a, true), *c;
+    (void)state;
+    avs_graph_output(g, "loss", small_model(g));
+    avs_add(g, avs_input(g, "x", AVS_F32T(2)), avs_const(g, AVS_F32T(2), (float[]){1, 2}));
+    assert_int_equal(avs_backward(g, avs_graph_find_output(g, "loss")), AVS_OK);
+    char *before = dump(g);
+    c = avs_graph_clone(g, b);
+    for (uint32_t i = 1; i < g->n_node; i++) assert_ptr_not_equal(c->node[i].attr, g->node[i].attr);
+    avs_arena_free(a);
+    char *after = dump(c);
+    assert_string_equal(before, after);
+    assert_int_not_equal(avs_graph_find_output(c, "grad:in_proj_weight"), 0);
+    free(before), free(after);
+    avs_arena_free(b);
+}
+
 static void scopes_make_keys_and_pop_what_was_pushed(void **state)
 {
     avs_graph *g = *state;
@@ -246,6 +265,7 @@ int main(void)
         TEST(the_dump_is_one_stable_line_per_node),
         TEST(the_backward_appends_and_names_gradients),
         TEST(a_clone_is_deep_and_equal),
+        TEST(a_clone_outlives_its_original),
         TEST(scopes_make_keys_and_pop_what_was_pushed),
         TEST(views_of_views_lead_to_the_root),
         TEST(freezing_reaches_parameters_made_before_and_after),
