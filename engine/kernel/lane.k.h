@@ -7,7 +7,7 @@
  *
  * CPU: both define   static void name_cpu(const P *p, int64_t n, int64_t cost)   cost: elements touched per index.
  * CUDA: both define  int name_cuda(const P *p, int64_t n, void *stream)          with C linkage; a cudaError_t.
- * Emulator: both define  static void name_emul(const P *p, int64_t n).
+ * Emulator: the same, static, on fibres; an avs_code.
  *
  * Reassociation is spelled out with AVS_SIMD_SUM/MAX; write a maximum as x > m ? x : m. */
 #ifndef AVS_ENGINE_KERNEL_LANE_K_H

@@ -57,9 +57,9 @@ AVS_FN void avs_dropout_body(const avs_dropout_p *p, int64_t i)
     const int64_t groups = (p->width + 3) / 4, row = i / groups, g = i % groups;
     const avs_philox_words q = avs_philox(p->stream, p->step, p->sample0 + (uint32_t)row,
                                           p->per_row ? 0u : (uint32_t)g, p->key[0], p->key[1]);
-    for (int64_t j = 0; j < 4 && 4 * g + j < p->width; j++) {
-        const int64_t e = row * p->width + 4 * g + j;
-        p->y[e] = avs_dropout_apply(p, p->x[e], q.w[p->per_row ? 0 : j]);
+    for (int j = 0; j < 4; j++) {
+        const int64_t c = 4 * g + j, e = row * p->width + c;
+        if (c < p->width) p->y[e] = avs_dropout_apply(p, p->x[e], p->per_row ? q.w[0] : q.w[j]);
     }
 }
 AVS_KERNEL_EW(avs_dropout, avs_dropout_p)

@@ -5,6 +5,20 @@ extern const avs_cpu_kernel avs_cpu_table_v1[AVS_OP_COUNT];
 #ifdef AVS_HAVE_ISA_V3
 extern const avs_cpu_kernel avs_cpu_table_v3[AVS_OP_COUNT];
 extern const avs_cpu_kernel avs_cpu_table_v4[AVS_OP_COUNT];
+
+/* By features, not by level names, which clang 14 does not know. Every processor with the last feature of a list has
+ * the rest of its level too. */
+static bool has_v3(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
+}
+static bool has_v4(void)
+{
+    return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
 #endif
 
 const avs_cpu_kernel *avs_cpu_kernel_variant(int i, const char **name)
@@ -13,8 +27,8 @@ const avs_cpu_kernel *avs_cpu_kernel_variant(int i, const char **name)
     const avs_cpu_kernel *table = NULL;
     if (i == 0) table = avs_cpu_table_v1;
 #ifdef AVS_HAVE_ISA_V3
-    if (i == 1 && __builtin_cpu_supports("x86-64-v3")) table = avs_cpu_table_v3;
-    if (i == 2 && __builtin_cpu_supports("x86-64-v4")) table = avs_cpu_table_v4;
+    if (i == 1 && has_v3()) table = avs_cpu_table_v3;
+    if (i == 2 && has_v4()) table = avs_cpu_table_v4;
 #endif
     if (table && name) *name = names[i];
     return table;

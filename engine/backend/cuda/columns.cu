@@ -1,0 +1,79 @@
+/* Column sums of a [rows][C] matrix, for the parameter gradients of the norms and for biases: two stages, no atomics,
+ * so the order of additions and hence the bits depend on the sizes alone.
+ *
+ * Stage 1: block (32 columns x 8 row strips, 256 threads) takes one chunk of AVS_COLSUM_ROWS rows and 32 columns; a
+ * thread adds every 8th row, the strips are joined through 1 KiB of shared memory. Stage 2: the same over the chunks'
+ * rows of partial sums. Row sums of long rows: one block per row, shuffles inside warps, shared memory across.
+ * Not measured on a device yet. */
+#include "engine/backend/cuda/columns.h"
+#include "engine/kernel/lane.k.h"
+
+enum { COLS = 32, STRIPS = 8, ROW_THREADS = 256 };
+
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t rows, C, chunk;
+    int64_t n_col_blocks;
+} colsum_p;
+
+AVS_GLOBAL(colsum_stage, colsum_p)
+{
+    AVS_SHARED float strip[STRIPS][COLS];
+    const int lane = AVS_THREAD % COLS, s = AVS_THREAD / COLS;
+    const int64_t c = AVS_BLOCK % p.n_col_blocks * COLS + lane, k = AVS_BLOCK / p.n_col_blocks;
+    const int64_t end = (k + 1) * p.chunk < p.rows ? (k + 1) * p.chunk : p.rows;
+    float sum = 0.f;
+    if (c < p.C)
+        for (int64_t r = k * p.chunk + s; r < end; r += STRIPS) sum += p.x[r * p.C + c];
+    strip[s][lane] = sum;
+    AVS_SYNC();
+    if (s == 0 && c < p.C) {
+        float total = 0.f;
+        for (int i = 0; i < STRIPS; i++) total += strip[i][lane];
+        p.y[k * p.C + c] = total;
+    }
+}
+
+AVS_HOST(size_t) avs_colsum_work(int64_t rows, int64_t C)
+{
+    const int64_t chunks = (rows + AVS_COLSUM_ROWS - 1) / AVS_COLSUM_ROWS;
+    return (size_t)(chunks * C) * sizeof(float);
+}
+
+AVS_HOST(int) avs_colsum_cuda(const float *x, float *y, int64_t rows, int64_t C, void *work, void *stream)
+{
+    const int64_t blocks = (C + COLS - 1) / COLS, chunks = (rows + AVS_COLSUM_ROWS - 1) / AVS_COLSUM_ROWS;
+    const colsum_p one = {x, (float *)work, rows, C, AVS_COLSUM_ROWS, blocks};
+    const colsum_p two = {(const float *)work, y, chunks, C, chunks, blocks};
+    const int rc = AVS_LAUNCH(colsum_stage, blocks * chunks, COLS * STRIPS, stream, one);
+    return rc ? rc : AVS_LAUNCH(colsum_stage, blocks, COLS * STRIPS, stream, two);
+}
+
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t C;
+} rowsum_p;
+
+AVS_GLOBAL(rowsum, rowsum_p)
+{
+    AVS_SHARED float warp[ROW_THREADS / 32];
+    const float *x = p.x + AVS_BLOCK * p.C;
+    float sum = 0.f;
+    for (int64_t c = AVS_THREAD; c < p.C; c += ROW_THREADS) sum += x[c];
+    sum = avs_lane_sum(sum);
+    if (AVS_LANE == 0) warp[AVS_THREAD / 32] = sum;
+    AVS_SYNC();
+    if (AVS_THREAD == 0) {
+        float total = 0.f;
+        for (int i = 0; i < ROW_THREADS / 32; i++) total += warp[i];
+        p.y[AVS_BLOCK] = total;
+    }
+}
+
+AVS_HOST(int) avs_rowsum_cuda(const float *x, float *y, int64_t rows, int64_t C, void *stream)
+{
+    const rowsum_p p = {x, y, C};
+    return AVS_LAUNCH(rowsum, rows, ROW_THREADS, stream, p);
+}

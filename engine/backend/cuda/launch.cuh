@@ -1,0 +1,79 @@
+/* How kernels are declared and launched: on the GPU under nvcc, on fibres with AVS_EMUL.
+ *
+ *   AVS_GLOBAL(name, P) { .. p .. }      a kernel whose one argument is the parameter struct p of type P
+ *   AVS_LAUNCH(name, grid, block, stream, p)   int: 0 or the error (cudaError_t, or avs_code in the emulator)
+ *   AVS_SHARED float s[256];             shared memory of constant size
+ *   AVS_THREAD, AVS_BLOCK_DIM, AVS_BLOCK, AVS_GRID_DIM, AVS_SYNC
+ * Parameters are passed as const __grid_constant__, so that fields indexed at run time stay in constant memory. */
+#ifndef AVS_ENGINE_BACKEND_CUDA_LAUNCH_CUH
+#define AVS_ENGINE_BACKEND_CUDA_LAUNCH_CUH
+
+enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+
+#define AVS_THREAD    ((int)threadIdx.x)
+#define AVS_BLOCK_DIM ((int)blockDim.x)
+#define AVS_BLOCK     ((int64_t)blockIdx.x)
+#define AVS_GRID_DIM  ((int64_t)gridDim.x)
+#define AVS_SHARED    __shared__
+#define AVS_SYNC()    __syncthreads()
+#define AVS_GLOBAL(name, P) static __global__ void name(const __grid_constant__ P p)
+#define AVS_LAUNCH(name, grid, block, stream, p)                                                             \
+    (name<<<(unsigned)(grid), (unsigned)(block), 0, (cudaStream_t)(stream)>>>(p), (int)cudaPeekAtLastError())
+#define AVS_HOST(ret) extern "C" ret
+
+#else
+
+#define AVS_THREAD    emul_thread()
+#define AVS_BLOCK_DIM emul_block_dim()
+#define AVS_BLOCK     emul_block()
+#define AVS_GRID_DIM  emul_grid_dim()
+#define AVS_SHARED    static
+#define AVS_SYNC()    emul_syncthreads()
+#define AVS_GLOBAL(name, P)                                                                                  \
+    static void name(P p);                                                                                   \
+    static void name##_thunk(const void *args) { name(*(const P *)args); }                                   \
+    static void name(P p)
+#define AVS_LAUNCH(name, grid, block, stream, p) ((void)(stream), emul_launch(name##_thunk, &(p), (grid), (block)))
+#define AVS_HOST(ret) static inline ret
+#endif
+
+/* Dual-source bodies. A row is a warp's, an element a thread's; the grid strides over what is left. */
+#define AVS_MAX_GRID 65535
+#define AVS_GRID_OF(n, per_block) ((n) / (per_block) + 1 < AVS_MAX_GRID ? (n) / (per_block) + 1 : AVS_MAX_GRID)
+
+#define AVS_KERNEL_ROW(name, P)                                                                              \
+    typedef struct {                                                                                         \
+        P p;                                                                                                 \
+        int64_t n;                                                                                           \
+    } name##_launch;                                                                                         \
+    AVS_GLOBAL(name##_kernel, name##_launch)                                                                 \
+    {                                                                                                        \
+        const int64_t first = AVS_BLOCK * AVS_ROW_WARPS + AVS_THREAD / 32;                                   \
+        for (int64_t i = first; i < p.n; i += AVS_GRID_DIM * AVS_ROW_WARPS) name##_body(&p.p, i);            \
+    }                                                                                                        \
+    AVS_HOST(int) name##_cuda(const P *p, int64_t n, void *stream)                                           \
+    {                                                                                                        \
+        const name##_launch q = {*p, n};                                                                     \
+        return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, AVS_ROW_WARPS), AVS_ROW_WARPS * 32, stream, q);      \
+    }
+
+#define AVS_KERNEL_EW(name, P)                                                                               \
+    typedef struct {                                                                                         \
+        P p;                                                                                                 \
+        int64_t n;                                                                                           \
+    } name##_launch;                                                                                         \
+    AVS_GLOBAL(name##_kernel, name##_launch)                                                                 \
+    {                                                                                                        \
+        const int64_t first = AVS_BLOCK * AVS_EW_THREADS + AVS_THREAD;                                       \
+        for (int64_t i = first; i < p.n; i += AVS_GRID_DIM * AVS_EW_THREADS) name##_body(&p.p, i);           \
+    }                                                                                                        \
+    AVS_HOST(int) name##_cuda(const P *p, int64_t n, void *stream)                                           \
+    {                                                                                                        \
+        const name##_launch q = {*p, n};                                                                     \
+        return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, AVS_EW_THREADS), AVS_EW_THREADS, stream, q);         \
+    }
+
+#endif

@@ -1,0 +1,366 @@
+/* CUDA sources on fibres: the dual-source bodies as warps against the CPU kernels, the hand-written column and row
+ * sums against sums in double, all in both fibre orders; and that the emulator reports what it promises to. */
+#define AVS_EMUL 1
+#include "engine/backend/cuda/rows.cu"
+#include "engine/backend/cuda/columns.cu"
+
+#include "base/rng.h"
+#include "tests/engine/kernel/op_list.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* ------------------------------------------------------------------ dual-source bodies */
+
+static int run_softmax(const avs_kernel_args *a)
+{
+    const int64_t C = a->in[0].type.d[1], rows = a->in[0].type.d[0];
+    const avs_softmax_p p = {.x = a->in[0].data, .y = a->out[0].data, .C = (int32_t)C};
+    return avs_softmax_cuda(&p, rows, NULL);
+}
+
+static int run_softmax_bwd(const avs_kernel_args *a)
+{
+    const avs_softmax_bwd_p p = {
+        .gy = a->in[0].data, .y = a->in[1].data, .gx = a->out[0].data, .C = a->in[0].type.d[1]};
+    return avs_softmax_bwd_cuda(&p, a->in[0].type.d[0], NULL);
+}
+
+static int run_layernorm(const avs_kernel_args *a)
+{
+    const avs_layernorm_p p = {.x = a->in[0].data,
+                               .gamma = a->in[1].data,
+                               .beta = a->in[2].data,
+                               .y = a->out[0].data,
+                               .mean = a->out[1].data,
+                               .rstd = a->out[2].data,
+                               .C = a->in[0].type.d[1],
+                               .eps = ((const avs_norm_attr *)a->attr)->eps};
+    return avs_layernorm_cuda(&p, a->in[0].type.d[0], NULL);
+}
+
+/* gx row by row; dbeta as the column sums of gy; dgamma is not made here (its terms are no tensor). */
+static int run_layernorm_bwd(const avs_kernel_args *a)
+{
+    const int64_t rows = a->in[1].type.d[0], C = a->in[1].type.d[1];
+    const avs_layernorm_bwd_p p = {.gy = a->in[0].data,
+                                   .x = a->in[1].data,
+                                   .gamma = a->in[2].data,
+                                   .mean = a->in[3].data,
+                                   .rstd = a->in[4].data,
+                                   .gx = a->out[0].data,
+                                   .C = (int32_t)C};
+    void *work = malloc(avs_colsum_work(rows, C));
+    assert_non_null(work);
+    const int rc = avs_layernorm_bwd_cuda(&p, rows, NULL);
+    const int rc2 = avs_colsum_cuda(p.gy, a->out[2].data, rows, C, work, NULL);
+    free(work);
+    return rc ? rc : rc2;
+}
+
+static int run_pool_max(const avs_kernel_args *a)
+{
+    const avs_pool_attr *at = a->attr;
+    const avs_type *x = &a->in[0].type, *y = &a->out[0].type;
+    const avs_pool_max_p p = {a->in[0].data, a->out[0].data, a->out[1].data, x->d[1], x->d[2], x->d[3],
+                              y->d[1],       y->d[2],        at->k,          at->s,   at->p};
+    return avs_pool_max_cuda(&p, (int64_t)y->d[0] * y->d[1] * y->d[2], NULL);
+}
+
+static int run_pool_max_bwd(const avs_kernel_args *a)
+{
+    const avs_pool_attr *at = a->attr;
+    const avs_type *x = &a->out[0].type, *y = &a->in[0].type;
+    const avs_pool_max_bwd_p p = {a->in[0].data, a->in[1].data, a->out[0].data, x->d[1], x->d[2], x->d[3],
+                                  y->d[1],       y->d[2],       at->k,          at->s,   at->p};
+    return avs_pool_max_bwd_cuda(&p, (int64_t)x->d[0] * x->d[1] * x->d[2], NULL);
+}
+
+static int run_resize(const avs_kernel_args *a)
+{
+    const avs_type *y = &a->out[0].type;
+    const avs_resize_p p = {
+        .x = a->in[0].data, .y = a->out[0].data, .a = *(const avs_resize_attr *)a->attr, .C = y->d[3]};
+    return avs_resize_cuda(&p, (int64_t)y->d[0] * y->d[1] * y->d[2], NULL);
+}
+
+static int run_msdeform(const avs_kernel_args *a)
+{
+    const avs_msdeform_attr *at = a->attr;
+    const avs_type *v = &a->in[0].type, *l = &a->in[1].type;
+    const avs_msdeform_p p = {.value = a->in[0].data,
+                              .loc = a->in[1].data,
+                              .weight = a->in[2].data,
+                              .out = a->out[0].data,
+                              .a = *at,
+                              .S = v->d[1],
+                              .Q = l->d[1],
+                              .D = v->d[2] / at->heads};
+    return avs_msdeform_cuda(&p, (int64_t)v->d[0] * p.Q * at->heads, NULL);
+}
+
+/* gloc and gweight; the scatter into gvalue is not a row body. */
+static int run_msdeform_bwd(const avs_kernel_args *a)
+{
+    const avs_msdeform_attr *at = a->attr;
+    const avs_type *v = &a->in[1].type, *l = &a->in[2].type;
+    const avs_msdeform_bwd_p p = {.gy = a->in[0].data,
+                                  .value = a->in[1].data,
+                                  .loc = a->in[2].data,
+                                  .weight = a->in[3].data,
+                                  .gloc = a->out[1].data,
+                                  .gweight = a->out[2].data,
+                                  .a = *at,
+                                  .S = v->d[1],
+                                  .Q = l->d[1],
+                                  .D = v->d[2] / at->heads};
+    return avs_msdeform_bwd_cuda(&p, (int64_t)v->d[0] * p.Q * at->heads, NULL);
+}
+
+static int run_ew(const avs_kernel_args *a)
+{
+    const avs_ew_attr *at = a->attr;
+    avs_ew_p p = {.y = a->out[0].data, .n = at->n};
+    memcpy(p.instr, at->instr, sizeof(p.instr));
+    for (int i = 0; i < a->n_in; i++) {
+        p.s[i] = (avs_ew_stream){.data = a->in[i].data, .is_i32 = a->in[i].type.dtype == AVS_I32};
+        assert_true(avs_ew_broadcast(&a->in[i].type, &at->out, &p.s[i].mid, &p.s[i].inner));
+    }
+    return avs_ew_cuda(&p, avs_type_count(&at->out), NULL);
+}
+
+static int run_dropout(const avs_kernel_args *a)
+{
+    const avs_dropout_attr *at = a->attr;
+    const double limit = (1.0 - (double)at->p) * 4294967296.0;
+    const avs_dropout_p p = {.x = a->in[0].data,
+                             .y = a->out[0].data,
+                             .width = a->in[0].type.d[1],
+                             .key = {(uint32_t)a->rt->seed, (uint32_t)(a->rt->seed >> 32)},
+                             .stream = at->stream,
+                             .step = (uint32_t)a->rt->step,
+                             .sample0 = (uint32_t)a->rt->sample0,
+                             .limit = limit >= 4294967295.0 ? UINT32_MAX : (uint32_t)ceil(limit),
+                             .is_all = limit >= 4294967296.0,
+                             .per_row = at->per_row,
+                             .scale = 1.f / (1.f - at->p)};
+    return avs_dropout_cuda(&p, a->in[0].type.d[0] * ((p.width + 3) / 4), NULL);
+}
+
+static const struct {
+    avs_op op;
+    int (*run)(const avs_kernel_args *a);
+    unsigned outputs; /* bit k: output k is made */
+} bodies[] = {
+    {AVS_OP_SOFTMAX, run_softmax, 1},
+    {AVS_OP_SOFTMAX_BWD, run_softmax_bwd, 1},
+    {AVS_OP_LAYERNORM, run_layernorm, 7},
+    {AVS_OP_LAYERNORM_BWD, run_layernorm_bwd, 5},
+    {AVS_OP_POOL_MAX, run_pool_max, 3},
+    {AVS_OP_POOL_MAX_BWD, run_pool_max_bwd, 1},
+    {AVS_OP_RESIZE, run_resize, 1},
+    {AVS_OP_MSDEFORM, run_msdeform, 1},
+    {AVS_OP_MSDEFORM_BWD, run_msdeform_bwd, 6},
+    {AVS_OP_EW, run_ew, 1},
+    {AVS_OP_DROPOUT, run_dropout, 1},
+};
+
+/* Both are f32: twice the bound of a comparison with f64. */
+static void compare(const op_case *k, int index, const avs_tensor *got, const avs_tensor *want)
+{
+    const int64_t n = avs_type_count(&got->type);
+    if (got->type.dtype != AVS_F32) {
+        assert_memory_equal(got->data, want->data, (size_t)n * avs_dtype_size((avs_dtype)got->type.dtype));
+        return;
+    }
+    const float *g = got->data, *w = want->data;
+    double scale = 1;
+    for (int64_t i = 0; i < n; i++) scale = fmax(scale, fabs((double)w[i]));
+    const double bound = 2e-6 + 8 * (double)FLT_EPSILON * sqrt(k->K) * scale;
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)g[i] - (double)w[i]) <= bound))
+            fail_msg("case %d, %s (%s): element %lld is %.9g on fibres, %.9g on the CPU", index,
+                     avs_op_rules[k->op].name, k->note, (long long)i, (double)g[i], (double)w[i]);
+}
+
+static size_t bytes_of(const avs_tensor *t)
+{
+    return (size_t)avs_type_count(&t->type) * avs_dtype_size((avs_dtype)t->type.dtype);
+}
+
+static void check_body(const op_case *k, int index, int b)
+{
+    op_call c;
+    op_call_init(&c, k, (uint64_t)index, false);
+    assert_int_equal(op_call_run(&c, &avs_cpu_kernel_table()[k->op]), AVS_OK);
+    avs_kernel_args order[2] = {c.f32, c.f32};
+    for (int r = 0; r < 2; r++) {
+        for (int o = 0; o < c.f32.n_out; o++)
+            order[r].out[o].data = op_call_alloc(&c, bytes_of(&c.f32.out[o]));
+        emul_set_reversed(r == 1);
+        if (bodies[b].run(&order[r]) != AVS_OK)
+            fail_msg("case %d, %s: %s", index, avs_op_rules[k->op].name, emul_error());
+    }
+    emul_set_reversed(false);
+    for (int o = 0; o < c.f32.n_out; o++) {
+        if (!(bodies[b].outputs >> o & 1)) continue;
+        assert_memory_equal(order[0].out[o].data, order[1].out[o].data, bytes_of(&c.f32.out[o]));
+        compare(k, index, &order[0].out[o], &c.f32.out[o]);
+    }
+    op_call_fini(&c);
+}
+
+/* Every case that is small enough to take well under a second on fibres; of each op at least one. */
+static void bodies_as_warps_agree_with_the_cpu_in_both_orders(void **state)
+{
+    (void)state;
+    int n, n_run[sizeof(bodies) / sizeof(bodies[0])] = {0};
+    const op_case *k = op_list(&n);
+    for (int b = 0; b < (int)(sizeof(bodies) / sizeof(bodies[0])); b++) {
+        for (int i = 0; i < n; i++) {
+            if (k[i].op != bodies[b].op || avs_type_count(&k[i].in[0]) > 4500) continue;
+            if (n_run[b] >= 6 && i % 7) continue;
+            check_body(&k[i], i, b);
+            n_run[b]++;
+        }
+        if (n_run[b] < 2) fail_msg("%s ran only %d cases", avs_op_rules[bodies[b].op].name, n_run[b]);
+    }
+}
+
+/* ------------------------------------------------------------------ hand-written sums */
+
+static void check_sums(int64_t rows, int64_t C)
+{
+    avs_rng r = avs_rng_seed(11);
+    const size_t n = (size_t)(rows * C);
+    float *x = malloc(n * sizeof(float)), *col[2], *row[2];
+    void *work = malloc(avs_colsum_work(rows, C));
+    for (size_t i = 0; i < n; i++) x[i] = (float)avs_rng_normal(&r);
+    for (int k = 0; k < 2; k++) {
+        col[k] = malloc((size_t)C * sizeof(float));
+        row[k] = malloc((size_t)rows * sizeof(float));
+        emul_set_reversed(k == 1);
+        assert_int_equal(avs_colsum_cuda(x, col[k], rows, C, work, NULL), AVS_OK);
+        assert_int_equal(avs_rowsum_cuda(x, row[k], rows, C, NULL), AVS_OK);
+    }
+    emul_set_reversed(false);
+    assert_memory_equal(col[0], col[1], (size_t)C * sizeof(float));
+    assert_memory_equal(row[0], row[1], (size_t)rows * sizeof(float));
+    for (int64_t c = 0; c < C; c++) {
+        double s = 0;
+        for (int64_t i = 0; i < rows; i++) s += (double)x[i * C + c];
+        assert_true(fabs(s - (double)col[0][c]) <= 1e-6 + 4 * (double)FLT_EPSILON * (double)rows);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        double s = 0;
+        for (int64_t c = 0; c < C; c++) s += (double)x[i * C + c];
+        assert_true(fabs(s - (double)row[0][i]) <= 1e-6 + 4 * (double)FLT_EPSILON * (double)C);
+    }
+    for (int k = 0; k < 2; k++) {
+        free(col[k]);
+        free(row[k]);
+    }
+    free(work);
+    free(x);
+}
+
+static void sums_are_right_in_both_orders(void **state)
+{
+    (void)state;
+    check_sums(1, 1);
+    check_sums(17, 33);
+    check_sums(193, 77);
+    check_sums(5, 300);
+}
+
+/* ------------------------------------------------------------------ what the emulator reports */
+
+typedef struct {
+    float *y;
+    int n; /* threads that take part */
+} fault_p;
+
+AVS_GLOBAL(part_of_the_barrier, fault_p)
+{
+    AVS_SHARED float s[256];
+    s[AVS_THREAD] = (float)AVS_THREAD;
+    if (AVS_THREAD < p.n) AVS_SYNC();
+    p.y[AVS_THREAD] = s[AVS_BLOCK_DIM - 1 - AVS_THREAD];
+}
+
+AVS_GLOBAL(no_barrier, fault_p)
+{
+    AVS_SHARED float s[256];
+    s[AVS_THREAD] = p.y[AVS_THREAD];
+    p.y[AVS_THREAD] = s[AVS_BLOCK_DIM - 1 - AVS_THREAD];
+}
+
+AVS_GLOBAL(shuffle_without_all_lanes, fault_p)
+{
+    if (AVS_LANE >= p.n) return;
+    p.y[AVS_THREAD] = avs_lane_sum(1.f);
+}
+
+static void a_barrier_that_part_of_the_threads_skip_is_reported(void **state)
+{
+    (void)state;
+    float y[256];
+    const fault_p p = {y, 224}, all = {y, 256};
+    assert_int_equal(AVS_LAUNCH(part_of_the_barrier, 1, 256, NULL, p), AVS_ECUDA);
+    assert_non_null(strstr(emul_error(), "reached by 224 of 256 threads"));
+    assert_int_equal(AVS_LAUNCH(part_of_the_barrier, 1, 256, NULL, all), AVS_OK);
+    assert_string_equal(emul_error(), "");
+    for (int i = 0; i < 256; i++) assert_true(y[i] == (float)(255 - i));
+}
+
+static void a_barrier_that_all_threads_skip_shows_in_the_other_order(void **state)
+{
+    (void)state;
+    float y[2][64];
+    for (int k = 0; k < 2; k++) {
+        const fault_p p = {y[k], 0};
+        for (int i = 0; i < 64; i++) y[k][i] = (float)(i + 1);
+        emul_set_reversed(k == 1);
+        assert_int_equal(AVS_LAUNCH(no_barrier, 1, 64, NULL, p), AVS_OK);
+    }
+    emul_set_reversed(false);
+    assert_memory_not_equal(y[0], y[1], sizeof(y[0]));
+}
+
+static void a_shuffle_after_lanes_have_left_is_reported(void **state)
+{
+    (void)state;
+    float y[64];
+    const fault_p p = {y, 20};
+    assert_int_equal(AVS_LAUNCH(shuffle_without_all_lanes, 1, 64, NULL, p), AVS_ECUDA);
+    assert_non_null(strstr(emul_error(), "a shuffle is reached by 20 of 32 lanes of warp 0; 12 have exited"));
+}
+
+static void a_launch_of_no_threads_is_refused(void **state)
+{
+    (void)state;
+    const fault_p p = {NULL, 0};
+    assert_int_equal(AVS_LAUNCH(no_barrier, 1, 0, NULL, p), AVS_ERANGE);
+    assert_int_equal(AVS_LAUNCH(no_barrier, 1, 2000, NULL, p), AVS_ERANGE);
+    assert_int_equal(AVS_LAUNCH(no_barrier, 0, 32, NULL, p), AVS_ERANGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bodies_as_warps_agree_with_the_cpu_in_both_orders),
+        cmocka_unit_test(sums_are_right_in_both_orders),
+        cmocka_unit_test(a_barrier_that_part_of_the_threads_skip_is_reported),
+        cmocka_unit_test(a_barrier_that_all_threads_skip_shows_in_the_other_order),
+        cmocka_unit_test(a_shuffle_after_lanes_have_left_is_reported),
+        cmocka_unit_test(a_launch_of_no_threads_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
