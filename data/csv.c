@@ -67,7 +67,7 @@ static int read_row(reader *r, avs_arena *a, avs_err *e)
         int rc = read_cell(r, &ends, e);
         if (rc != AVS_OK) return rc;
         const char *s = avs_arena_strn(a, avs_buf_cstr(&r->cell), r->cell.len);
-        if (!s) return avs_fail(e, AVS_ENOMEM, "%s: no memory", r->what);
+        if (!s || !avs_buf_ok(&r->cell)) return avs_fail(e, AVS_ENOMEM, "%s: no memory", r->what);
         avs_buf_put(&r->cells, &s, sizeof s);
         n++;
     }
@@ -98,7 +98,7 @@ int avs_csv_parse(avs_csv *out, avs_arena *a, const char *what, const char *text
         rc = avs_fail(e, AVS_EPARSE, "%s:1: expected a header line, found an empty file", what);
         goto out;
     }
-    if (!avs_buf_ok(&r.cells) || !avs_buf_ok(&r.lines) || !avs_buf_ok(&r.cell)) {
+    if (!avs_buf_ok(&r.cells) || !avs_buf_ok(&r.lines)) {
         rc = avs_fail(e, AVS_ENOMEM, "%s: no memory", what);
         goto out;
     }
