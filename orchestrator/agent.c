@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "avs_version.h"
 #include "base/arena.h"
 #include "orchestrator/agent_trial.h"
 #include "orchestrator/spool.h"

@@ -52,8 +52,8 @@ struct avs_coord {
     live *live;
     int32_t n_live, cap_live;
     agent *agent;
-    int32_t n_agent;       /* highest id + 1 */
-    avs_action *act, sink; /* sink: written when memory is out */
+    int32_t n_agent, cap_agent; /* n_agent: highest id + 1 */
+    avs_action *act, sink;      /* sink: written when memory is out */
     int32_t n_act, cap_act;
     int64_t now, hold_until;
     int32_t count[AVS_JOB_BLOCKED + 1];
@@ -197,7 +197,7 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
     case AVS_OUT_ERROR:
     case AVS_OUT_CRASH:
     case AVS_OUT_HANG:
-        again = t->faults++ < t->in.retries;
+        again = t->faults++ < t->in.retries && !t->in.no_retry[o];
         if (o == AVS_OUT_ERROR && t->text_hash && t->text_hash == text_hash) again = false;
         t->text_hash = o == AVS_OUT_ERROR ? text_hash : 0;
         at = backoff(c, t->faults - 1);
@@ -206,7 +206,7 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
         again = false;
         break;
     default:
-        again = c->draining || t->free_retries++ < AVS_COORD_FREE_RETRIES;
+        again = c->draining || (t->free_retries++ < AVS_COORD_FREE_RETRIES && !t->in.no_retry[o]);
         if (o != AVS_OUT_LOST && !c->draining) at = backoff(c, t->free_retries - 1);
         break;
     }
@@ -256,6 +256,20 @@ static void commit(avs_coord *c, int32_t i, int32_t ag, uint64_t attempt, uint32
 
 /* ---- events ---- */
 
+static bool reserve_agent(avs_coord *c, int32_t id)
+{
+    if (id >= c->cap_agent) {
+        int32_t cap = id + 16;
+        agent *a = avs_xrealloc(c->agent, sizeof *a * (size_t)cap);
+        if (!a) return false;
+        memset(a + c->cap_agent, 0, sizeof *a * (size_t)(cap - c->cap_agent));
+        c->agent = a;
+        c->cap_agent = cap;
+    }
+    if (id >= c->n_agent) c->n_agent = id + 1;
+    return true;
+}
+
 static void agent_lost(avs_coord *c, int32_t id)
 {
     agent *a = &c->agent[id];
@@ -279,7 +293,6 @@ static void agent_up(avs_coord *c, const avs_event *ev)
     bool back = a->known;
     *a = (agent){.known = true, .up = true, .cores = ev->cores, .free = ev->cores, .seen = c->now};
     if (back) c->n_down--;
-    if (ev->agent >= c->n_agent) c->n_agent = ev->agent + 1;
 }
 
 static void agent_down(avs_coord *c, int32_t id)
@@ -288,7 +301,6 @@ static void agent_down(avs_coord *c, int32_t id)
     if (!a->known) { /* it died before its HELLO */
         a->known = true;
         c->n_down++;
-        if (id >= c->n_agent) c->n_agent = id + 1;
         emit(c, AVS_ACT_LOST)->agent = id;
     }
     agent_lost(c, id);
@@ -356,6 +368,19 @@ static void committed(avs_coord *c, const avs_event *ev)
     send_ack(c, t->commit_agent, t->committing, t->commit_epoch);
     t->committing = 0;
     release_downstream(c, ev->trial);
+}
+
+static void refused(avs_coord *c, const avs_event *ev)
+{
+    if (ev->trial < 0 || ev->trial >= c->n) return;
+    trial *t = &c->t[ev->trial];
+    if (t->state != AVS_JOB_COMMITTING || t->committing != ev->attempt) return;
+    live l = {
+        .attempt = t->committing, .epoch = t->commit_epoch, .trial = ev->trial, .agent = t->commit_agent};
+    t->committing = 0;
+    set_state(c, ev->trial, AVS_JOB_RUNNING);
+    attempt_over(c, &l, AVS_OUT_ERROR, 1);
+    send_ack(c, l.agent, l.attempt, l.epoch);
 }
 
 static void kill_all(avs_coord *c)
@@ -559,6 +584,8 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
     bool of_agent = ev->type <= AVS_EV_ENDED;
     if (of_agent && (ev->agent < 0 || ev->agent >= AVS_COORD_AGENTS))
         return avs_fail(e, AVS_ERANGE, "agent %d is outside 0..%d", ev->agent, AVS_COORD_AGENTS - 1);
+    if (of_agent && !reserve_agent(c, ev->agent))
+        return avs_fail(e, AVS_ENOMEM, "no memory for agent %d", ev->agent);
     if (of_agent && ev->type != AVS_EV_AGENT_UP && ev->type != AVS_EV_AGENT_DOWN) {
         agent *a = &c->agent[ev->agent];
         a->seen = c->now;
@@ -582,6 +609,9 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
         break;
     case AVS_EV_COMMITTED:
         committed(c, ev);
+        break;
+    case AVS_EV_REFUSED:
+        refused(c, ev);
         break;
     case AVS_EV_DB_FAILED:
         c->forced_code = 4;
@@ -741,10 +771,8 @@ int avs_coord_new(avs_coord **out, const avs_coord_cfg *cfg, const avs_coord_tri
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for the coordinator");
     *c = (avs_coord){.cfg = *cfg, .n = n, .rng = avs_rng_seed(cfg->seed)};
     c->t = avs_xrealloc(NULL, sizeof *c->t * (size_t)(n + 1));
-    c->agent = avs_xrealloc(NULL, sizeof *c->agent * AVS_COORD_AGENTS);
-    int rc = c->t && c->agent ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+    int rc = c->t ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
     if (rc == AVS_OK) {
-        memset(c->agent, 0, sizeof *c->agent * AVS_COORD_AGENTS);
         for (int32_t i = 0; i < n; i++) c->t[i] = (trial){.in = trials[i], .last_agent = -1};
         c->count[AVS_JOB_WAITING] = n;
         rc = link_trials(c, e);

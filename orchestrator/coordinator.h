@@ -21,14 +21,15 @@ typedef struct avs_coord avs_coord;
 
 /* One trial as the caller describes it, in queue order. */
 typedef struct {
-    int32_t cores;       /* 0: all cores of a node                                           */
-    bool exclusive;      /* nothing else on the node meanwhile (latency)                     */
-    bool done;           /* already done in the database: never started                      */
-    bool failed;         /* already failed for good in the database and not to be retried    */
-    uint32_t epoch;      /* of the last attempt, 0 when there was none                       */
-    int32_t retries;     /* how many error, crash and hang attempts may be repeated          */
-    int64_t grace_ms;    /* time for a checkpoint after STOP                                 */
-    const int32_t *need; /* indices of upstream trials that must be done first               */
+    int32_t cores;                /* 0: all cores of a node                                           */
+    bool exclusive;               /* nothing else on the node meanwhile (latency)                     */
+    bool done;                    /* already done in the database: never started                      */
+    bool failed;                  /* already failed for good in the database and not to be retried    */
+    uint32_t epoch;               /* of the last attempt, 0 when there was none                       */
+    int32_t retries;              /* how many error, crash and hang attempts may be repeated          */
+    bool no_retry[AVS_OUT_COUNT]; /* outcomes of this kind are final (error, crash, hang, infra)      */
+    int64_t grace_ms;             /* time for a checkpoint after STOP                                 */
+    const int32_t *need;          /* indices of upstream trials that must be done first               */
     int32_t n_need;
 } avs_coord_trial;
 
@@ -61,6 +62,7 @@ typedef enum {
     AVS_EV_SEEN,       /* agent: any sign of life                                          */
     AVS_EV_ENDED,      /* agent, trial, attempt, epoch, outcome, text_hash                 */
     AVS_EV_COMMITTED,  /* trial, attempt: the results of the COMMIT action are durable     */
+    AVS_EV_REFUSED,    /* trial, attempt: the results of the COMMIT action make no sense (not finite)   */
     AVS_EV_DB_FAILED,  /* the database refused: stop everything, exit 4                    */
     AVS_EV_DRAIN,      /* first signal: checkpoint and stop, exit 75                       */
     AVS_EV_KILL,       /* second signal: kill, exit 130                                    */

@@ -1,0 +1,33 @@
+/* The event loop of the coordinator process: from messages to events, from actions to database rows and messages.
+ *
+ * What a turn does: take messages, step the machine, write rows, flush them in one transaction, and only then send.
+ * So nothing is said that the database does not know: START after the attempt row, ACK after the results. */
+#ifndef AVS_ORCHESTRATOR_DISPATCH_H
+#define AVS_ORCHESTRATOR_DISPATCH_H
+
+#include <sys/types.h>
+#include "orchestrator/lease.h"
+#include "orchestrator/progress.h"
+#include "orchestrator/transport.h"
+#include "orchestrator/trial_list.h"
+
+typedef struct {
+    const avs_trial_list *list;
+    avs_store *db;
+    const avs_lease *lease;
+    avs_transport *local; /* the helper agent: agent 0        */
+    avs_transport *mpi;   /* agents 1 ..; NULL without MPI     */
+    avs_coord_cfg coord;
+    bool quiet;
+} avs_dispatch_cfg;
+
+typedef struct {
+    int code;        /* exit code of the run                          */
+    int lost_agents; /* MPI_Finalize would wait for them for ever     */
+    avs_coord_counts counts;
+} avs_dispatch_result;
+
+/* Signals (INT, TERM, USR1, USR2, HUP) must be blocked; they arrive through a signalfd. */
+int avs_dispatch(const avs_dispatch_cfg *cfg, avs_dispatch_result *out, avs_err *e);
+
+#endif

@@ -1,0 +1,500 @@
+/* `avsweep run` before and after the event loop: the file, the data, the lease, the database, the helper agent, MPI. */
+#include "orchestrator/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "avs_version.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "orchestrator/agent.h"
+#include "orchestrator/dispatch.h"
+#include "orchestrator/manifest.h"
+
+extern char **environ;
+
+enum { EXIT_USAGE = 2, EXIT_SWEEP = 3, EXIT_DB = 4, EXIT_INTERNAL = 70 };
+
+static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *fmt, ...)
+{
+    char text[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
+    va_end(ap);
+    if (n < 0) return;
+    if (n > (int)sizeof text - 2) n = (int)sizeof text - 2;
+    text[n] = '\n';
+    avs_fs_full_write(STDERR_FILENO, text, (size_t)n + 1);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int *s = (const int[]){SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, 0}; *s; s++)
+        sigaddset(&set, *s);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int avs_trial_program(const char *wanted, char *out, size_t n, avs_err *e)
+{
+    char self[4096];
+    if (wanted && *wanted) {
+        char *whole = realpath(wanted, NULL);
+        bool ok = whole && access(whole, X_OK) == 0 && (size_t)snprintf(out, n, "%s", whole) < n;
+        free(whole);
+        return ok ? AVS_OK : avs_fail(e, AVS_EMISSING, "the trial program %s: %s", wanted, strerror(errno));
+    }
+    ssize_t k = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (k <= 0) return avs_fail(e, AVS_EIO, "/proc/self/exe: %s", strerror(errno));
+    self[k] = '\0';
+    *strrchr(self, '/') = '\0';
+    if ((size_t)snprintf(out, n, "%s/avsweep-trial", self) < n && access(out, X_OK) == 0) return AVS_OK;
+    return avs_fail(e, AVS_EMISSING, "avsweep-trial is not beside avsweep in %s", self);
+}
+
+/* ---- data ---- */
+
+static int index_data(const char *program, const char *root, avs_err *e)
+{
+    char *argv[] = {(char *)(uintptr_t) "avsweep-trial", (char *)(uintptr_t) "data",
+                    (char *)(uintptr_t) "index", (char *)(uintptr_t)root, NULL};
+    posix_spawn_file_actions_t fa;
+    pid_t pid;
+    int status = 0;
+    posix_spawn_file_actions_init(&fa);
+    posix_spawn_file_actions_adddup2(&fa, STDERR_FILENO, STDOUT_FILENO); /* stdout is for results */
+    int err = posix_spawn(&pid, program, &fa, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    if (err) return avs_fail(e, AVS_EIO, "%s: %s", program, strerror(err));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return AVS_OK;
+    return avs_fail(e, AVS_EMISSING, "indexing the data in %s did not succeed (see above)", root);
+}
+
+/* Makes the manifests that are missing. *made: the sweep must be read again. */
+static int index_missing(const avs_sweep *s, const char *program, bool *made, avs_err *e)
+{
+    *made = false;
+    for (int64_t i = 0; i < s->n_trials; i++) {
+        const avs_sweep_config *c = s->trials[i]->config;
+        uint8_t fp[32];
+        bool reads = strcmp(c->kind, "train") == 0 || strcmp(c->kind, "eval") == 0;
+        if (!reads || !c->data_root[0] || c->data_fingerprint[0] ||
+            avs_manifest_fingerprint(NULL, c->data_root, fp))
+            continue;
+        if (!avs_fs_is_dir(c->data_root))
+            return avs_fail(e, AVS_EMISSING, "data_root is %s, which is no folder", c->data_root);
+        say("indexing the data in %s (once; avsweep data index %s)", c->data_root, c->data_root);
+        int rc = index_data(program, c->data_root, e);
+        if (rc != AVS_OK) return rc;
+        if (!avs_manifest_fingerprint(NULL, c->data_root, fp))
+            return avs_fail(e, AVS_EMISSING, "%s: no manifest after indexing", c->data_root);
+        *made = true;
+    }
+    return AVS_OK;
+}
+
+/* ---- the sweep ---- */
+
+static avs_sweep *load(avs_arena *a, const avs_options *o)
+{
+    avs_sweep_options so = {.allow_env = o->allow_env,
+                            .sets = o->sets,
+                            .n_sets = o->n_sets,
+                            .fingerprint = avs_manifest_fingerprint};
+    avs_diag d;
+    avs_err err = AVS_ERR_INIT;
+    avs_buf text = AVS_BUF_INIT;
+    avs_diag_init(&d, a);
+    avs_sweep *s = avs_sweep_load(a, o->words[0], &so, &d, &err);
+    avs_diag_write(&d, &text);
+    if (text.len > 0) avs_fs_full_write(STDERR_FILENO, text.data, text.len);
+    if (!s && text.len == 0) say("error: %s", err.msg);
+    avs_buf_free(&text);
+    return s;
+}
+
+/* Artefacts of upstream trials are named in strings like ${s1.checkpoint.best}. */
+static int refuse_references(const avs_sweep *s, avs_err *e)
+{
+    for (int64_t i = 0; i < s->n_trials; i++)
+        if (s->trials[i]->n_needs > 0 && strstr(s->trials[i]->config->params, "${"))
+            return avs_fail(
+                e, AVS_EMISSING,
+                "stage '%s' uses artefacts of another stage (${..}); this version runs such stages only when "
+                "their paths are written out",
+                s->stages[s->trials[i]->stage].name);
+    return AVS_OK;
+}
+
+static const char *argv_json(avs_arena *a, int argc, char **argv)
+{
+    avs_buf b = AVS_BUF_INIT;
+    for (int i = 0; i < argc; i++) {
+        avs_buf_char(&b, i ? ',' : '[');
+        avs_json_write_str(&b, argv[i]);
+    }
+    avs_buf_char(&b, ']');
+    const char *out = avs_buf_ok(&b) ? avs_arena_str(a, avs_buf_cstr(&b)) : NULL;
+    avs_buf_free(&b);
+    return out;
+}
+
+/* ROOT is DB.work beside the database, absolute because trials run in folders of their own. */
+static int work_root(avs_arena *a, const char *db, const char **out, avs_err *e)
+{
+    char *folder = avs_arena_fmt(a, "%s.work", db);
+    if (!folder) return avs_fail(e, AVS_ENOMEM, "no memory");
+    int rc = avs_fs_mkdirs(folder, e);
+    if (rc != AVS_OK) return rc;
+    char *whole = realpath(folder, NULL);
+    *out = whole ? avs_arena_str(a, whole) : NULL;
+    free(whole);
+    return *out ? AVS_OK : avs_fail(e, AVS_EIO, "%s: %s", folder, strerror(errno));
+}
+
+static void write_exit(const char *db, int code)
+{
+    char path[4096], text[16];
+    avs_err err = AVS_ERR_INIT;
+    snprintf(path, sizeof path, "%s.exit", db);
+    int n = snprintf(text, sizeof text, "%d\n", code);
+    if (avs_fs_write_atomic(path, text, (size_t)n, &err) != AVS_OK) say("warning: %s", err.msg);
+}
+
+static void remove_exit(const char *db)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s.exit", db);
+    unlink(path);
+}
+
+/* ---- the helper agent ---- */
+
+typedef struct {
+    pid_t pid;
+    int fd;
+} helper;
+
+static int start_helper(helper *h, const char *program, const char *root, int cores, avs_err *e)
+{
+    int pair[2];
+    char number[16];
+    *h = (helper){0, -1};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return avs_fail(e, AVS_EIO, "socket pair for the agent: %s", strerror(errno));
+    snprintf(number, sizeof number, "%d", cores);
+    char name[] = "avsweep", word[] = AVS_AGENT_WORD;
+    char *argv[] = {name, word, (char *)(uintptr_t)program, (char *)(uintptr_t)root, number, NULL};
+    posix_spawn_file_actions_t fa;
+    posix_spawnattr_t at;
+    posix_spawn_file_actions_init(&fa);
+    posix_spawn_file_actions_adddup2(&fa, pair[1], 3);
+    posix_spawn_file_actions_addclosefrom_np(&fa, 4);
+    posix_spawnattr_init(&at);
+    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID); /* Ctrl-C is the coordinator's alone */
+    int err = posix_spawn(&h->pid, "/proc/self/exe", &fa, &at, argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    posix_spawnattr_destroy(&at);
+    close(pair[1]);
+    if (err) {
+        close(pair[0]);
+        return avs_fail(e, AVS_EIO, "cannot start the agent: %s", strerror(err));
+    }
+    h->fd = pair[0];
+    return AVS_OK;
+}
+
+int avs_run_agent(int argc, char **argv)
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_spawner s = {.fd = -1};
+    avs_transport *t = NULL;
+    if (argc != 5) return EXIT_USAGE;
+    avs_agent_cfg cfg = {.program = argv[2],
+                         .root = argv[3],
+                         .offer_spool = true,
+                         .cores = atoi(argv[4]),
+                         .log = {.fd = STDERR_FILENO, .level = AVS_LOG_W, .tag = "agent"}};
+    fcntl(3, F_SETFD, FD_CLOEXEC);
+    int rc = avs_spawner_open(&s, &err);
+    if (rc == AVS_OK) rc = avs_transport_local(&t, 3, &err);
+    if (rc == AVS_OK) rc = avs_agent_run(t, &s, &cfg, &err);
+    if (rc != AVS_OK && rc != AVS_ECANCEL) say("agent: %s", err.msg);
+    avs_spawner_close(&s);
+    if (t) t->close(t);
+    return rc == AVS_OK ? 0 : EXIT_INTERNAL;
+}
+
+/* Ranks other than 0: an agent, or parked. */
+static int serve_rank(const avs_options *o)
+{
+    char program[4096];
+    avs_err err = AVS_ERR_INIT;
+    avs_spawner s = {.fd = -1};
+    avs_transport *t = NULL;
+    avs_role role;
+    int parked, rc;
+    block_signals();
+    rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
+    if (rc == AVS_OK) rc = avs_spawner_open(&s, &err); /* before MPI_Init */
+    if (rc == AVS_OK) rc = avs_transport_mpi(&t, &role, &parked, &err);
+    if (rc == AVS_OK && role == AVS_ROLE_AGENT) {
+        avs_agent_cfg cfg = {.program = program,
+                             .cores = o->cores,
+                             .log = {.fd = STDERR_FILENO, .level = AVS_LOG_W, .tag = "agent"}};
+        rc = avs_agent_run(t, &s, &cfg, &err);
+    } else if (rc == AVS_OK) {
+        avs_spawner_close(&s);
+        avs_mpi_park();
+    }
+    avs_spawner_close(&s);
+    if (rc != AVS_OK) {
+        say("agent: %s", err.msg);
+        return EXIT_INTERNAL;
+    }
+    if (t) t->close(t);
+    avs_mpi_end(role, 0);
+    return 0;
+}
+
+/* ---- rank 0 ---- */
+
+typedef struct {
+    const avs_options *o;
+    avs_arena *arena;
+    avs_sweep *sweep;
+    avs_trial_list list;
+    avs_lease lease;
+    avs_store *db;
+    helper helper;
+    avs_transport *local, *mpi;
+    char program[4096];
+    bool under_mpi;
+    avs_dispatch_result result;
+} session;
+
+static int connect_agents(session *s, const avs_launch *launch, avs_err *e)
+{
+    int rc = start_helper(&s->helper, s->program, s->list.root, s->o->cores, e);
+    if (rc == AVS_OK) rc = avs_transport_local(&s->local, s->helper.fd, e);
+    if (rc != AVS_OK || !launch->under_launcher) return rc;
+    avs_role role;
+    int parked = 0;
+    rc = avs_transport_mpi(&s->mpi, &role, &parked, e);
+    if (rc != AVS_OK) return rc;
+    s->under_mpi = true;
+    if (parked > 0)
+        say("warning: %d ranks are parked: one agent per node is enough (use --ntasks-per-node=1)", parked);
+    return AVS_OK;
+}
+
+static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
+{
+    const avs_options *o = s->o;
+    *c = avs_coord_cfg_default();
+    c->agents_expected = 1 + (s->mpi ? s->mpi->n_peers : 0);
+    c->max_parallel = o->max_parallel;
+    if (o->backoff_ms) c->backoff_ms = o->backoff_ms;
+    int tenth = s->list.n / 10, stated = 0;
+    for (int i = 0; i < s->sweep->n_stages; i++)
+        if (s->sweep->stages[i].limits.max_failures > stated)
+            stated = s->sweep->stages[i].limits.max_failures;
+    c->max_failures = stated ? stated : tenth > 20 ? tenth : 20;
+    c->max_failures += s->list.failed_before;
+    if (o->fail_fast) c->max_failures = s->list.failed_before + 1;
+    if (o->keep_going) c->max_failures = 0;
+    int64_t now = avs_now_ns() / 1000000;
+    double seconds = 0;
+    if (o->walltime) {
+        int rc = avs_cli_duration(o->walltime, &seconds, e);
+        if (rc != AVS_OK) return avs_ctx(e, "--walltime");
+        c->end_ms = now + (int64_t)(seconds * 1000);
+    } else if (o->end_time) {
+        char *end = NULL;
+        double at = strtod(o->end_time, &end);
+        if (end == o->end_time || *end || !isfinite(at))
+            return avs_fail(e, AVS_ERANGE, "--end-time is '%s', expected seconds since 1970 UTC",
+                            o->end_time);
+        c->end_ms = now + (int64_t)(at * 1000) - avs_wall_us() / 1000;
+        if (c->end_ms <= 0) c->end_ms = 1;
+    }
+    return AVS_OK;
+}
+
+static int register_trials(session *s, int argc, char **argv, avs_err *e)
+{
+    int rc;
+    int64_t orphans = 0;
+    const avs_trial_list_options lo = {.retry_failed = s->o->retry && strstr(s->o->retry, "failed"),
+                                       .argv_json = argv_json(s->arena, argc, argv)};
+    AVS_TRY(avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, e));
+    AVS_TRY(avs_store_lose_orphans(s->db, &orphans, e));
+    AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &lo, e));
+    if (orphans > 0) say("%lld attempts of a run that died are queued again", (long long)orphans);
+    AVS_TRY(work_root(s->arena, s->o->db, &s->list.root, e));
+out:
+    return rc;
+}
+
+static void summary(const session *s)
+{
+    const avs_coord_counts *c = &s->result.counts;
+    if (s->o->quiet) return;
+    say("%s: %d of %d trials done (%d before), %d failed, %d blocked, %d left", s->sweep->name, c->done,
+        c->total, c->done_before, c->failed, c->blocked, c->pending + c->waiting + c->running);
+    if (s->result.code == 75 || s->result.code == 130) say("run the same command again for the rest");
+    if (c->failed > 0)
+        say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again", s->o->db);
+}
+
+static int run_sweep(session *s, const avs_launch *launch, int argc, char **argv)
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_dispatch_cfg d = {.list = &s->list, .lease = &s->lease, .quiet = s->o->quiet};
+    int rc = register_trials(s, argc, argv, &err), code = EXIT_DB;
+    if (rc == AVS_OK) {
+        code = EXIT_INTERNAL;
+        rc = connect_agents(s, launch, &err);
+    }
+    if (rc == AVS_OK) {
+        code = EXIT_USAGE;
+        rc = coordinator_cfg(s, &d.coord, &err);
+    }
+    if (rc == AVS_OK) {
+        if (!s->o->quiet && s->list.reused)
+            say("%d of %d trials are done already%s", s->list.reused, s->list.n,
+                s->list.resumed ? "; resuming" : "");
+        d.db = s->db;
+        d.local = s->local;
+        d.mpi = s->mpi;
+        code = EXIT_INTERNAL;
+        rc = avs_dispatch(&d, &s->result, &err);
+    }
+    if (rc == AVS_OK) {
+        code = s->result.code;
+        summary(s);
+        if (code == 0 || code == 1) {
+            rc = avs_store_sweep_end(s->db, s->list.sweep_id, &err);
+            if (rc == AVS_OK) rc = avs_store_flush(s->db, &err);
+            if (rc != AVS_OK) code = EXIT_DB;
+        }
+    }
+    if (rc != AVS_OK) say("error: %s", err.msg);
+    return code;
+}
+
+static void close_session(session *s)
+{
+    if (s->local)
+        s->local->close(s->local);
+    else if (s->helper.fd >= 0)
+        close(s->helper.fd);
+    while (s->helper.pid > 0 && waitpid(s->helper.pid, NULL, 0) < 0 && errno == EINTR) {}
+    if (s->mpi) s->mpi->close(s->mpi);
+    avs_store_close(s->db);
+}
+
+static int dry_run(const session *s)
+{
+    avs_buf b = AVS_BUF_INIT;
+    int32_t done = 0, failed = 0;
+    avs_store *db = NULL;
+    avs_err err = AVS_ERR_INIT;
+    if (s->o->db && avs_fs_exists(s->o->db)) {
+        int64_t counts[AVS_TRIAL_STATES] = {0};
+        int rc = avs_store_open(s->o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
+        if (rc != AVS_OK) {
+            say("error: %s", err.msg);
+            return EXIT_DB;
+        }
+        if (avs_store_counts(db, s->sweep->name, counts, NULL) == AVS_OK) {
+            done = (int32_t)counts[AVS_TRIAL_DONE];
+            failed = (int32_t)counts[AVS_TRIAL_FAILED];
+        }
+        avs_store_close(db);
+    }
+    avs_buf_fmt(&b, "%s: %d trials", s->sweep->name, s->list.n);
+    if (s->o->db) avs_buf_fmt(&b, "; %s has %d of this sweep done, %d failed", s->o->db, done, failed);
+    avs_buf_char(&b, '\n');
+    avs_fs_full_write(STDOUT_FILENO, b.data, b.len);
+    avs_buf_free(&b);
+    return 0;
+}
+
+/* The file and its data, before anything is touched. */
+static int prepare(session *s)
+{
+    avs_err err = AVS_ERR_INIT;
+    bool again = false;
+    s->sweep = load(s->arena, s->o);
+    if (!s->sweep) return EXIT_SWEEP;
+    if (!s->o->dry_run) {
+        if (avs_trial_program(s->o->trial_program, s->program, sizeof s->program, &err) != AVS_OK) {
+            say("error: %s", err.msg);
+            return EXIT_INTERNAL;
+        }
+        if (index_missing(s->sweep, s->program, &again, &err) != AVS_OK) {
+            say("error: %s: %s", s->o->words[0], err.msg);
+            return EXIT_SWEEP;
+        }
+        if (again && !(s->sweep = load(s->arena, s->o))) return EXIT_SWEEP;
+    }
+    if (refuse_references(s->sweep, &err) != AVS_OK ||
+        avs_trial_list_make(&s->list, s->arena, s->sweep, &err) != AVS_OK) {
+        say("error: %s: %s", s->o->words[0], err.msg);
+        return EXIT_SWEEP;
+    }
+    return 0;
+}
+
+int avs_run(const avs_options *o, int argc, char **argv)
+{
+    avs_launch launch = avs_launch_read();
+    avs_err err = AVS_ERR_INIT;
+    if (launch.rank > 0 && !o->dry_run) return serve_rank(o);
+    if (!o->db && !o->dry_run) {
+        say("error: run needs --db DB (or AVSWEEP_DB)");
+        return EXIT_USAGE;
+    }
+    double seconds;
+    if (o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) {
+        say("error: --walltime: %s", err.msg);
+        return EXIT_USAGE;
+    }
+    session s = {.o = o, .arena = avs_arena_new(), .helper = {0, -1}, .lease = {.fd = -1}};
+    if (!s.arena) return EXIT_INTERNAL;
+    int code = prepare(&s);
+    if (code == 0 && o->dry_run) {
+        code = dry_run(&s);
+    } else if (code == 0) {
+        block_signals();
+        if (avs_fs_mkdirs_for(o->db, &err) != AVS_OK ||
+            avs_lease_take(&s.lease, o->db, o->steal_lease, &err) != AVS_OK) {
+            say("error[D002]: %s", err.msg);
+            code = EXIT_DB;
+        } else {
+            remove_exit(o->db);
+            code = run_sweep(&s, &launch, argc, argv);
+            close_session(&s);
+            write_exit(o->db, code);
+            avs_lease_drop(&s.lease);
+            if (s.under_mpi)
+                avs_mpi_end(AVS_ROLE_COORDINATOR, s.result.lost_agents > 0 ? (code ? code : 1) : 0);
+        }
+    }
+    avs_arena_free(s.arena);
+    return code;
+}

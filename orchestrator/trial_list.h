@@ -1,0 +1,52 @@
+/* The trials of a run: those of the sweep in queue order, registered in the database, described for the coordinator.
+ *
+ * Order of the queue: larger priority first, then stages in file order, then the order mode of the stage (seeds-last:
+ * seed 0 of every configuration before seed 1; file; shuffle; longest-first counts as file while there are no
+ * estimates). Everything belongs to the arena. */
+#ifndef AVS_ORCHESTRATOR_TRIAL_LIST_H
+#define AVS_ORCHESTRATOR_TRIAL_LIST_H
+
+#include "orchestrator/coordinator.h"
+#include "results/store.h"
+#include "sweeps/sweep.h"
+
+typedef struct {
+    const avs_sweep_trial *trial;
+    const avs_sweep_stage *stage;
+    int64_t trial_id; /* in the database                         */
+    char hex[65];
+    int64_t time_ms, hang_ms; /* limits, 0 none                   */
+} avs_listed;
+
+typedef struct {
+    avs_listed *at;         /* n, in queue order */
+    avs_coord_trial *coord; /* n, the same order */
+    int32_t n, reused, failed_before;
+    int64_t sweep_id;
+    bool resumed;
+    const char *root; /* work root, absolute */
+} avs_trial_list;
+
+typedef struct {
+    bool retry_failed;
+    bool fail_fast;
+    const char *argv_json;
+} avs_trial_list_options;
+
+/* Sorts and describes; nothing is written. */
+int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_err *e);
+/* Registers sweep, stages and trials and takes over what the database knows. Flushed. */
+int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_store *db,
+                            const avs_trial_list_options *o, avs_err *e);
+/* Index of the trial with these 64 hex digits, -1 none. */
+int32_t avs_trial_list_find(const avs_trial_list *l, const char *hex);
+
+/* Folder of the trial: ROOT/trials/<hash12>. */
+void avs_trial_work_dir(const avs_trial_list *l, int32_t i, char *out, size_t n);
+/* ROOT/logs/<2 digits>/<hash12>-<epoch>.log */
+void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out, size_t n);
+/* Appends JOB.json (docs/trial-protocol.md). */
+int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
+                  avs_buf *out, avs_err *e);
+
+#endif
