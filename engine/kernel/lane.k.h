@@ -36,10 +36,12 @@
 #endif
 
 #if AVS_LANES == 1
-#define AVS_PRAGMA(x)   _Pragma(#x)
-#define AVS_SIMD        AVS_PRAGMA(omp simd)
+#define AVS_PRAGMA(x) _Pragma(#x)
+#define AVS_SIMD      AVS_PRAGMA(omp simd)
+/* NOLINTBEGIN(bugprone-macro-parentheses): a reduction clause takes a bare name */
 #define AVS_SIMD_SUM(v) AVS_PRAGMA(omp simd reduction(+ : v))
 #define AVS_SIMD_MAX(v) AVS_PRAGMA(omp simd reduction(max : v))
+/* NOLINTEND(bugprone-macro-parentheses) */
 #else
 #define AVS_SIMD
 #define AVS_SIMD_SUM(v)

@@ -61,7 +61,8 @@ typedef struct {
 /* D is an argument of its own so that the common 32 channels become a constant. */
 AVS_FN void avs_msdeform_at(const avs_msdeform_p *p, int64_t r, int D)
 {
-    const int M = p->a.heads, LP = p->a.levels * p->a.points;
+    const int M = p->a.heads;
+    const int64_t LP = (int64_t)p->a.levels * p->a.points;
     const int64_t bq = r / M, m = r % M, b = bq / p->Q, MD = (int64_t)M * D;
     const float *AVS_RESTRICT loc = p->loc + r * LP * 2, *AVS_RESTRICT weight = p->weight + r * LP;
     const float *AVS_RESTRICT v = p->value + b * p->S * MD + m * D;
@@ -70,7 +71,7 @@ AVS_FN void avs_msdeform_at(const avs_msdeform_p *p, int64_t r, int D)
     for (int d = AVS_LANE; d < D; d += AVS_LANES) out[d] = 0.f;
     for (int l = 0; l < p->a.levels; l++) {
         const int H = p->a.h[l], W = p->a.w[l];
-        for (int k = l * p->a.points; k < (l + 1) * p->a.points; k++) {
+        for (int64_t k = (int64_t)l * p->a.points; k < ((int64_t)l + 1) * p->a.points; k++) {
             avs_msd_tap t;
             if (!avs_msd_tap_of(loc[2 * k], loc[2 * k + 1], H, W, &t)) continue;
             const float w0 = weight[k] * t.w[0], w1 = weight[k] * t.w[1], w2 = weight[k] * t.w[2],
@@ -131,14 +132,15 @@ AVS_FN void avs_msd_point_grad(const avs_msd_tap *t, const float *AVS_RESTRICT g
 
 AVS_FN void avs_msdeform_bwd_body(const avs_msdeform_bwd_p *p, int64_t r)
 {
-    const int M = p->a.heads, LP = p->a.levels * p->a.points, D = p->D;
+    const int M = p->a.heads, D = p->D;
+    const int64_t LP = (int64_t)p->a.levels * p->a.points;
     const int64_t bq = r / M, m = r % M, b = bq / p->Q, MD = (int64_t)M * D;
     const float *loc = p->loc + r * LP * 2, *weight = p->weight + r * LP;
     const float *v = p->value + b * p->S * MD + m * D, *g = p->gy + bq * MD + m * D;
     float *gloc = p->gloc + r * LP * 2, *gweight = p->gweight + r * LP;
     for (int l = 0; l < p->a.levels; l++) {
         const int H = p->a.h[l], W = p->a.w[l];
-        for (int k = l * p->a.points; k < (l + 1) * p->a.points; k++) {
+        for (int64_t k = (int64_t)l * p->a.points; k < ((int64_t)l + 1) * p->a.points; k++) {
             avs_msd_tap t;
             if (avs_msd_tap_of(loc[2 * k], loc[2 * k + 1], H, W, &t)) {
                 avs_msd_point_grad(&t, g, v, MD, D, weight[k], H, W, gloc + 2 * k, gweight + k);

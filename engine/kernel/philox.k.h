@@ -41,7 +41,7 @@ typedef struct {
     float *y;
     int64_t width; /* elements of a row of axis 0 */
     uint32_t key[2], stream, step, sample0, limit;
-    int32_t is_all, per_row; /* is_all: the limit is 2^32, everything stays */
+    int32_t is_all, per_row; /* is_all: the limit is above every word, everything stays */
     float scale;
 } avs_dropout_p;
 

@@ -121,7 +121,8 @@ static void add_resize(int B, int H, int W, int C, int Ho, int Wo)
         static const char *const notes[] = {"bilinear", "bilinear, corners aligned", "nearest"};
         op_case *c = ADD(AVS_OP_RESIZE, notes[v], at, 4);
         in(c, AVS_F32T(B, H, W, C), FILL_NORMAL);
-        c = ADD(AVS_OP_RESIZE_BWD, notes[v], at, 4.0 * (Ho / H + 1) * (Wo / W + 1));
+        const int per_pixel = 4 * (Ho / H + 1) * (Wo / W + 1);
+        c = ADD(AVS_OP_RESIZE_BWD, notes[v], at, per_pixel);
         in(c, AVS_F32T(B, Ho, Wo, C), FILL_NORMAL);
     }
 }
@@ -135,8 +136,9 @@ static void add_msdeform(int B, int Q, int heads, int D, int levels, int points)
         at.w[l] = 9 - 2 * l;
         S += at.h[l] * at.w[l];
     }
-    const avs_type value = AVS_F32T(B, S, heads * D), loc = AVS_F32T(B, Q, heads * levels * points * 2);
-    const avs_type weight = AVS_F32T(B, Q, heads * levels * points), out = AVS_F32T(B, Q, heads * D);
+    const int64_t MD = (int64_t)heads * D, MLP = (int64_t)heads * levels * points;
+    const avs_type value = AVS_F32T(B, S, MD), loc = AVS_F32T(B, Q, MLP * 2);
+    const avs_type weight = AVS_F32T(B, Q, MLP), out = AVS_F32T(B, Q, MD);
     op_case *c = ADD(AVS_OP_MSDEFORM, "deformable", at, levels * points * 4);
     in(c, value, FILL_NORMAL);
     in(c, loc, FILL_LOC);

@@ -147,29 +147,29 @@ static int run_dropout(const avs_kernel_args *a)
                              .stream = at->stream,
                              .step = (uint32_t)a->rt->step,
                              .sample0 = (uint32_t)a->rt->sample0,
-                             .limit = limit >= 4294967295.0 ? UINT32_MAX : (uint32_t)ceil(limit),
-                             .is_all = limit >= 4294967296.0,
+                             .limit = limit > 4294967295.0 ? 0 : (uint32_t)ceil(limit),
+                             .is_all = limit > 4294967295.0,
                              .per_row = at->per_row,
-                             .scale = 1.f / (1.f - at->p)};
+                             .scale = (float)(1.0 / (1.0 - (double)at->p))};
     return avs_dropout_cuda(&p, a->in[0].type.d[0] * ((p.width + 3) / 4), NULL);
 }
 
 static const struct {
-    avs_op op;
     int (*run)(const avs_kernel_args *a);
+    avs_op op;
     unsigned outputs; /* bit k: output k is made */
 } bodies[] = {
-    {AVS_OP_SOFTMAX, run_softmax, 1},
-    {AVS_OP_SOFTMAX_BWD, run_softmax_bwd, 1},
-    {AVS_OP_LAYERNORM, run_layernorm, 7},
-    {AVS_OP_LAYERNORM_BWD, run_layernorm_bwd, 5},
-    {AVS_OP_POOL_MAX, run_pool_max, 3},
-    {AVS_OP_POOL_MAX_BWD, run_pool_max_bwd, 1},
-    {AVS_OP_RESIZE, run_resize, 1},
-    {AVS_OP_MSDEFORM, run_msdeform, 1},
-    {AVS_OP_MSDEFORM_BWD, run_msdeform_bwd, 6},
-    {AVS_OP_EW, run_ew, 1},
-    {AVS_OP_DROPOUT, run_dropout, 1},
+    {run_softmax, AVS_OP_SOFTMAX, 1},
+    {run_softmax_bwd, AVS_OP_SOFTMAX_BWD, 1},
+    {run_layernorm, AVS_OP_LAYERNORM, 7},
+    {run_layernorm_bwd, AVS_OP_LAYERNORM_BWD, 5},
+    {run_pool_max, AVS_OP_POOL_MAX, 3},
+    {run_pool_max_bwd, AVS_OP_POOL_MAX_BWD, 1},
+    {run_resize, AVS_OP_RESIZE, 1},
+    {run_msdeform, AVS_OP_MSDEFORM, 1},
+    {run_msdeform_bwd, AVS_OP_MSDEFORM_BWD, 6},
+    {run_ew, AVS_OP_EW, 1},
+    {run_dropout, AVS_OP_DROPOUT, 1},
 };
 
 /* Both are f32: twice the bound of a comparison with f64. */
@@ -240,12 +240,12 @@ static void check_sums(int64_t rows, int64_t C)
 {
     avs_rng r = avs_rng_seed(11);
     const size_t n = (size_t)(rows * C);
-    float *x = malloc(n * sizeof(float)), *col[2], *row[2];
+    float *x = calloc(n, sizeof(float)), *col[2] = {NULL}, *row[2] = {NULL};
     void *work = malloc(avs_colsum_work(rows, C));
     for (size_t i = 0; i < n; i++) x[i] = (float)avs_rng_normal(&r);
     for (int k = 0; k < 2; k++) {
-        col[k] = malloc((size_t)C * sizeof(float));
-        row[k] = malloc((size_t)rows * sizeof(float));
+        col[k] = calloc((size_t)C, sizeof(float));
+        row[k] = calloc((size_t)rows, sizeof(float));
         emul_set_reversed(k == 1);
         assert_int_equal(avs_colsum_cuda(x, col[k], rows, C, work, NULL), AVS_OK);
         assert_int_equal(avs_rowsum_cuda(x, row[k], rows, C, NULL), AVS_OK);

@@ -3,6 +3,7 @@
 #include "engine/kernel/philox.k.h"
 
 enum { GROUPS = 64 };
+static const int64_t WORDS = 4 * (int64_t)GROUPS;
 
 static void drop_block(const avs_dropout_p *p, int64_t row, int64_t g0)
 {
@@ -17,7 +18,7 @@ static void drop_block(const avs_dropout_p *p, int64_t row, int64_t g0)
         word[4 * i + 2] = q.w[2];
         word[4 * i + 3] = q.w[3];
     }
-    const int64_t n = avs_min64(GROUPS * 4, p->width - 4 * g0), o = row * p->width + 4 * g0;
+    const int64_t n = avs_min64(WORDS, p->width - 4 * g0), o = row * p->width + 4 * g0;
     const avs_dropout_p q = *p; /* its fields cannot be what y is written over */
     AVS_SIMD
     for (int64_t j = 0; j < n; j++) q.y[o + j] = avs_dropout_apply(&q, q.x[o + j], word[j]);
@@ -47,15 +48,15 @@ int AVS_ISA(avs_cpu_dropout)(const avs_cpu_call *c)
                              .stream = at->stream,
                              .step = (uint32_t)rt->step,
                              .sample0 = (uint32_t)rt->sample0,
-                             .limit = limit >= 4294967295.0 ? UINT32_MAX : (uint32_t)__builtin_ceil(limit),
-                             .is_all = limit >= 4294967296.0,
-                             .scale = 1.f / (1.f - at->p)};
+                             .limit = limit > 4294967295.0 ? 0 : (uint32_t)__builtin_ceil(limit),
+                             .is_all = limit > 4294967295.0,
+                             .scale = (float)(1.0 / (1.0 - (double)at->p))};
     if (at->per_row) {
 #pragma omp parallel for schedule(static) if (rows * width >= AVS_PAR_MIN)
         for (int64_t r = 0; r < rows; r++) drop_row(&p, r);
         return AVS_OK;
     }
-    const int64_t blocks = avs_ceil_div(width, 4 * GROUPS);
+    const int64_t blocks = avs_ceil_div(width, WORDS);
 #pragma omp parallel for schedule(static) if (rows * width >= AVS_PAR_MIN)
     for (int64_t i = 0; i < rows * blocks; i++) drop_block(&p, i / blocks, i % blocks * GROUPS);
     return AVS_OK;

@@ -2,7 +2,7 @@
  *
  * How an input is broadcast is worked out once per call. A full f32 stream is read in place; anything else is laid out
  * in a buffer of the block's length first. An operand that is one number for the whole block (immediate, row scalar)
- * has its own loop. The first LOAD moves nothing and the last instruction writes the output directly, so a program of
+ * has its own loop. A program starts with a LOAD, as infer demands; it moves nothing and the last instruction writes the output directly, so a program of
  * one instruction is one pass over memory. */
 #include <string.h>
 #include "engine/backend/cpu/isa/isa.h"
@@ -24,6 +24,7 @@ static bool is_unary(int code)
     return code >= AVS_EW_NEG && code <= AVS_EW_ABS;
 }
 
+/* NOLINTBEGIN(bugprone-branch-clone): each case folds to another instruction */
 /* dst may be a; b is a block of n elements. */
 static void run_binary(int code, float *dst, const float *a, const float *b, int64_t n)
 {
@@ -69,6 +70,7 @@ static void run_unary(int code, float *dst, const float *a, int64_t n)
         break;
     }
 }
+/* NOLINTEND(bugprone-branch-clone) */
 
 static float stream_at(const avs_ew_stream *s, int64_t j)
 {
@@ -90,6 +92,7 @@ static void copy_run(const avs_ew_stream *s, int64_t j, int64_t n, float *dst)
 static void gather_block(const avs_ew_stream *s, int64_t i0, int64_t n, float *dst)
 {
     const int64_t inner = s->inner, span = s->mid * inner;
+    /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a block exists, so no extent is 0 */
     int64_t o = i0 / span, rest = i0 % span, i = 0;
     if (inner == 1) {
         while (i < n) { /* runs of one value */
@@ -135,38 +138,45 @@ static operand fetch(const avs_ew_stream *s, int64_t i0, int64_t n, float *buf)
     return (operand){.v = buf};
 }
 
+/* The block's operand of instruction q; streams that cannot be read in place are laid out in buf. */
+static operand operand_of(const avs_ew_p *p, const avs_ew_instr *q, int64_t i0, int64_t n,
+                          float temp[AVS_EW_TEMPS][BLOCK], float *buf)
+{
+    if (q->src == AVS_EW_TEMP) return (operand){.v = temp[q->arg]};
+    if (q->src == AVS_EW_STREAM) return fetch(&p->s[q->arg], i0, n, buf);
+    return (operand){.v = NULL, .s = q->imm};
+}
+
+/* A LOAD: where the accumulator now is. Nothing moves unless one number has to fill the block. */
+static const float *load(operand b, int64_t n, float *buf)
+{
+    if (b.v) return b.v;
+    for (int64_t i = 0; i < n; i++) buf[i] = b.s;
+    return buf;
+}
+
 static void run_block(const avs_ew_p *p, int64_t i0, int64_t n)
 {
-    _Alignas(64) float accbuf[BLOCK], buf[BLOCK], temp[AVS_EW_TEMPS][BLOCK], loaded[BLOCK];
-    const float *acc = accbuf;
-    for (int k = 0; k < p->n; k++) {
+    _Alignas(64) float accbuf[BLOCK], buf[BLOCK], loaded[BLOCK], temp[AVS_EW_TEMPS][BLOCK];
+    const float *acc = load(operand_of(p, &p->instr[0], i0, n, temp, loaded), n, loaded);
+    for (int k = 1; k < p->n; k++) {
         const avs_ew_instr *q = &p->instr[k];
         float *dst = k == p->n - 1 ? p->y + i0 : accbuf;
-        if (is_unary(q->code)) {
+        if (q->code == AVS_EW_LOAD) {
+            acc = load(operand_of(p, q, i0, n, temp, loaded), n, loaded);
+        } else if (q->code == AVS_EW_SAVE) {
+            memcpy(temp[q->arg], acc, (size_t)n * sizeof(float));
+        } else if (is_unary(q->code)) {
             run_unary(q->code, dst, acc, n);
             acc = dst;
-            continue;
+        } else {
+            const operand b = operand_of(p, q, i0, n, temp, buf);
+            if (b.v)
+                run_binary(q->code, dst, acc, b.v, n);
+            else
+                run_scalar(q->code, dst, acc, b.s, n);
+            acc = dst;
         }
-        if (q->code == AVS_EW_SAVE) {
-            memcpy(temp[q->arg], acc, (size_t)n * sizeof(float));
-            continue;
-        }
-        operand b = {.v = NULL, .s = q->imm};
-        if (q->src == AVS_EW_TEMP) b.v = temp[q->arg];
-        if (q->src == AVS_EW_STREAM) b = fetch(&p->s[q->arg], i0, n, q->code == AVS_EW_LOAD ? loaded : buf);
-        if (q->code == AVS_EW_LOAD) {
-            if (!b.v) {
-                for (int64_t i = 0; i < n; i++) loaded[i] = b.s;
-                b.v = loaded;
-            }
-            acc = b.v;
-            continue;
-        }
-        if (b.v)
-            run_binary(q->code, dst, acc, b.v, n);
-        else
-            run_scalar(q->code, dst, acc, b.s, n);
-        acc = dst;
     }
     if (acc != p->y + i0) memmove(p->y + i0, acc, (size_t)n * sizeof(float));
 }

@@ -41,6 +41,7 @@ static void param_sums(const avs_layernorm_bwd_p *p, int64_t r, float *AVS_RESTR
 
 int AVS_ISA(avs_cpu_layernorm_bwd)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const avs_kernel_args *k = &c->k;
     const int64_t C = avs_last(&k->in[1].type), rows = avs_type_count(&k->in[1].type) / C;
     const int64_t step = avs_chunk_rows(rows, C), n = avs_ceil_div(rows, step);

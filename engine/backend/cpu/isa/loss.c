@@ -134,6 +134,7 @@ size_t AVS_ISA(avs_cpu_loss_work)(const avs_kernel_args *a)
 
 int AVS_ISA(avs_cpu_loss)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const loss_plan q = loss_plan_of(&c->k, 0, c->work, NULL);
     const double s_num = (double)q.at->s_num, s_den = (double)q.at->s_den;
     float *y = c->k.out[0].data;
@@ -216,6 +217,7 @@ size_t AVS_ISA(avs_cpu_loss_bwd_work)(const avs_kernel_args *a)
 
 int AVS_ISA(avs_cpu_loss_bwd)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const loss_plan q = loss_plan_of(&c->k, 1, c->work, NULL);
     const float *g = c->k.in[0].data;
     float *gx = c->k.out[0].data;

@@ -113,6 +113,7 @@ static void perm_offsets(const perm_plan *q, int64_t i, int skip_a, int skip_b, 
 enum { TILE = 16 };
 
 /* y[i * ys + j] = x[i + j * xs]: a piece of TILE x TILE at most. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): T is a type */
 #define TRANSPOSE_TILE(T)                                                                                    \
     static void transpose_##T(const T *AVS_RESTRICT x, T *AVS_RESTRICT y, int64_t ni, int64_t nj,            \
                               int64_t xs, int64_t ys)                                                        \
@@ -127,6 +128,7 @@ enum { TILE = 16 };
         for (int64_t i = 0; i < ni; i++)                                                                     \
             for (int64_t j = 0; j < nj; j++) y[i * ys + j] = x[i + j * xs];                                  \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 TRANSPOSE_TILE(uint32_t)
 TRANSPOSE_TILE(uint8_t)
 

@@ -23,7 +23,8 @@ int AVS_ISA(avs_cpu_msdeform)(const avs_cpu_call *c)
 
 AVS_FN void scatter_task(const avs_msdeform_bwd_p *p, float *gvalue, int64_t b, int64_t m, int D)
 {
-    const int M = p->a.heads, LP = p->a.levels * p->a.points;
+    const int M = p->a.heads;
+    const int64_t LP = (int64_t)p->a.levels * p->a.points;
     const int64_t MD = (int64_t)M * D, base = b * p->S * MD + m * D;
     for (int64_t s = 0; s < p->S; s++) {
         float *gv = gvalue + base + s * MD;
@@ -38,7 +39,7 @@ AVS_FN void scatter_task(const avs_msdeform_bwd_p *p, float *gvalue, int64_t b, 
         int64_t at = base;
         for (int l = 0; l < p->a.levels; l++) {
             const int H = p->a.h[l], W = p->a.w[l];
-            for (int k = l * p->a.points; k < (l + 1) * p->a.points; k++) {
+            for (int64_t k = (int64_t)l * p->a.points; k < ((int64_t)l + 1) * p->a.points; k++) {
                 avs_msd_tap t;
                 if (!avs_msd_tap_of(loc[2 * k], loc[2 * k + 1], H, W, &t)) {
                     gloc[2 * k] = gloc[2 * k + 1] = gweight[k] = 0.f;

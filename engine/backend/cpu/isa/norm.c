@@ -296,6 +296,7 @@ NORM_WORK(groupnorm_bwd, 1, false)
 
 int AVS_ISA(avs_cpu_batchnorm)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const norm_plan q = norm_plan_of(&c->k, 0, true, c->work, NULL);
     norm_forward(c, &q);
     return AVS_OK;
@@ -303,6 +304,7 @@ int AVS_ISA(avs_cpu_batchnorm)(const avs_cpu_call *c)
 
 int AVS_ISA(avs_cpu_batchnorm_bwd)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const norm_plan q = norm_plan_of(&c->k, 1, true, c->work, NULL);
     norm_backward(c, &q);
     return AVS_OK;
@@ -310,6 +312,7 @@ int AVS_ISA(avs_cpu_batchnorm_bwd)(const avs_cpu_call *c)
 
 int AVS_ISA(avs_cpu_groupnorm)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const norm_plan q = norm_plan_of(&c->k, 0, false, c->work, NULL);
     norm_forward(c, &q);
     return AVS_OK;
@@ -317,6 +320,7 @@ int AVS_ISA(avs_cpu_groupnorm)(const avs_cpu_call *c)
 
 int AVS_ISA(avs_cpu_groupnorm_bwd)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const norm_plan q = norm_plan_of(&c->k, 1, false, c->work, NULL);
     norm_backward(c, &q);
     return AVS_OK;

@@ -40,13 +40,14 @@ static void thin_row(const avs_resize_p *p, int64_t r, float *AVS_RESTRICT buf)
         return;
     }
     for (int i = 0; i < a->out_w; i++) {
-        const float *b0 = buf + tx[i].i0 * C, *b1 = buf + tx[i].i1 * C;
+        const float *b0 = buf + (int64_t)tx[i].i0 * C, *b1 = buf + (int64_t)tx[i].i1 * C;
         for (int c = 0; c < C; c++) y[i * C + c] = (1.f - tx[i].f) * b0[c] + tx[i].f * b1[c];
     }
 }
 
 int AVS_ISA(avs_cpu_resize)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const avs_resize_attr *a = c->k.attr;
     const avs_type *t = &c->k.out[0].type;
     avs_resize_tap *ty = c->work, *tx = ty + a->out_h;
@@ -158,7 +159,7 @@ static void bwd_task(const bwd_plan *q, int64_t row, int c0, int w, float *AVS_R
         float *AVS_RESTRICT y = gx + (int64_t)ix * C;
         for (int c = 0; c < w; c++) y[c] = 0.f;
         for (int32_t e = q->lx.start[ix]; e < q->lx.start[ix + 1]; e++) {
-            const float *AVS_RESTRICT b = buf + q->lx.at[e].o * w;
+            const float *AVS_RESTRICT b = buf + (int64_t)q->lx.at[e].o * w;
             const float k = q->lx.at[e].w;
             AVS_SIMD
             for (int c = 0; c < w; c++) y[c] += k * b[c];
@@ -188,6 +189,7 @@ static void bwd_direct(const bwd_plan *q, int64_t row)
 
 int AVS_ISA(avs_cpu_resize_bwd)(const avs_cpu_call *c)
 {
+    if (!c->work) return AVS_ENOMEM;
     const avs_resize_attr *a = c->k.attr;
     const avs_type *t = &c->k.out[0].type;
     avs_scratch s = {.base = c->work};
