@@ -18,7 +18,7 @@ typedef struct {
     size_t unmapped; /* rows of methods or settings that are not built    */
 } avs_published_count;
 
-/* Replaces all rows that came from the built-in table. Idempotent. *count may be NULL. */
+/* Replaces all rows that came from the built-in table. Idempotent; done when a store is created. *count may be NULL. */
 int avs_published_import(avs_store *s, avs_published_count *count, avs_err *e);
 /* The same from text (tests, newer tables). Errors: AVS_EPARSE with line for wrong columns, quoting or
  * numbers. */

@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "results/db.h"
+#include "results/published.h"
 #include "results/schema.h"
 
 enum { HEADER = 100, AT_VERSION = 60, AT_APPLICATION = 68 }; /* of the SQLite file format */
@@ -152,6 +153,10 @@ static int open_writer(avs_store *s, bool fresh, const char *tool_version, avs_e
     s->journal = row && strcmp(avs_db_text(st, 0), "wal") == 0 ? "wal" : "truncate";
     sqlite3_reset(st);
     AVS_TRY(avs_db_script(s, "PRAGMA synchronous=FULL", e));
+    if (fresh) {
+        AVS_TRY(avs_published_import(s, NULL, e));
+        AVS_TRY(avs_store_flush(s, e));
+    }
 out:
     return rc;
 }

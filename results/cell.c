@@ -1,0 +1,117 @@
+/* Numbers as people read them: fractions in percent with one decimal, nanoseconds as milliseconds, counts with a suffix.
+ * One trial never shows an interval, missing trials never hide. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "results/render.h"
+
+double avs_cell_scale(const avs_q_column *c)
+{
+    return c->unit == AVS_U_FRACTION ? 100.0 : c->unit == AVS_U_NS ? 1e-6 : 1.0;
+}
+
+const char *avs_cell_title(avs_arena *a, const avs_q_column *c)
+{
+    static const char *const unit[] = {"", " [%]", " [ms]", " [s]", ""};
+    return avs_arena_fmt(a, "%s%s%s", c->name, unit[c->unit], c->is_mixed ? " (mixed!)" : "");
+}
+
+static const char *count_text(avs_arena *a, double v)
+{
+    static const char *const suffix[] = {"k", "M", "G", "T"};
+    if (fabs(v) < 100000) return avs_arena_fmt(a, "%.*f", v == floor(v) ? 0 : 1, v);
+    int i = -1;
+    while (fabs(v) >= 999.995 && i < 3) {
+        v /= 1000;
+        i++;
+    }
+    return avs_arena_fmt(a, "%.2f %s", v, suffix[i]);
+}
+
+const char *avs_cell_number(avs_arena *a, const avs_q_column *c, double v)
+{
+    if (isnan(v)) return "";
+    v *= avs_cell_scale(c);
+    switch (c->unit) {
+    case AVS_U_FRACTION:
+        return avs_arena_fmt(a, "%.1f", v);
+    case AVS_U_NS:
+        return avs_arena_fmt(a, fabs(v) < 10 ? "%.3f" : "%.2f", v);
+    case AVS_U_SECONDS:
+        return avs_arena_fmt(a, "%.1f", v);
+    case AVS_U_COUNT:
+        return count_text(a, v);
+    case AVS_U_PLAIN:
+        break;
+    }
+    return avs_arena_fmt(a, "%.5g", v);
+}
+
+const char *avs_cell_signed(avs_arena *a, const avs_q_column *c, double v)
+{
+    const char *text = avs_cell_number(a, c, fabs(v));
+    if (isnan(v) || !text) return "";
+    return avs_arena_fmt(a, "%s%s", v < 0 ? "-" : "+", text);
+}
+
+const char *avs_cell_text(avs_arena *a, const avs_q_column *c, const avs_q_cell *x)
+{
+    if (x->expected == 0) return "";
+    if (x->n == 0) return avs_arena_fmt(a, "- (0/%d)", x->expected);
+    const char *mark = x->is_flagged ? "†" : "", *mean = avs_cell_number(a, c, x->mean);
+    bool fixed = c->unit == AVS_U_COUNT && x->is_same; /* a parameter count has no spread to speak of */
+    const char *half = x->n > 1 && !fixed && !isnan(x->half) ? avs_cell_number(a, c, x->half) : NULL;
+    const char *text =
+        half ? avs_arena_fmt(a, "%s%s ± %s", mean, mark, half) : avs_arena_fmt(a, "%s%s", mean, mark);
+    if (x->n < x->expected) return avs_arena_fmt(a, "%s (%d/%d)", text, x->n, x->expected);
+    return x->n == 1 && !fixed ? avs_arena_fmt(a, "%s (n=1)", text) : text;
+}
+
+const char *avs_row_label(const avs_table *t, const avs_q_row *r, avs_arena *a)
+{
+    const char *label = "";
+    for (int k = 0; k < t->n_by && label; k++)
+        label = avs_arena_fmt(a, "%s%s%s%s%s", label, k ? ", " : "", strlen(t->by[k]) < 24 ? t->by[k] : "",
+                              strlen(t->by[k]) < 24 ? "=" : "", r->key[k] ? r->key[k] : "-");
+    return label ? label : "";
+}
+
+/* One code point of UTF-8; malformed bytes count as one each. */
+static uint32_t next_point(const unsigned char **p)
+{
+    static const unsigned char first[] = {0x7f, 0x1f, 0x0f, 0x07};
+    unsigned char c = *(*p)++;
+    int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+    uint32_t v = more ? c & first[more] : c;
+    for (; more > 0 && (**p & 0xc0) == 0x80; more--) v = v << 6 | (*(*p)++ & 0x3fu);
+    return v;
+}
+
+static size_t width_of(uint32_t c)
+{
+    static const uint32_t zero[][2] = {{0x300, 0x36f}, {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}};
+    static const uint32_t wide[][2] = {{0x1100, 0x115f},   {0x2e80, 0xa4cf},  {0xac00, 0xd7a3},
+                                       {0xf900, 0xfaff},   {0xfe30, 0xfe6f},  {0xff00, 0xff60},
+                                       {0x1f300, 0x1faff}, {0x20000, 0x3fffd}};
+    for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
+        if (c >= zero[i][0] && c <= zero[i][1]) return 0;
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (c >= wide[i][0] && c <= wide[i][1]) return 2;
+    return 1;
+}
+
+size_t avs_text_width(const char *utf8)
+{
+    const unsigned char *p = (const unsigned char *)utf8;
+    size_t n = 0;
+    while (*p) n += width_of(next_point(&p));
+    return n;
+}
+
+void avs_text_pad(avs_buf *out, const char *utf8, size_t width, bool right)
+{
+    size_t have = avs_text_width(utf8);
+    for (size_t i = have; right && i < width; i++) avs_buf_char(out, ' ');
+    avs_buf_str(out, utf8);
+    for (size_t i = have; !right && i < width; i++) avs_buf_char(out, ' ');
+}

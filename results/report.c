@@ -1,0 +1,137 @@
+/* The door to reports: query, then one renderer, then a file written whole or not at all. */
+#include "results/report.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/fs.h"
+#include "base/hash.h"
+#include "results/query.h"
+#include "results/render.h"
+
+int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e)
+{
+    static const struct {
+        const char *word;
+        avs_report_format format;
+    } known[] = {{"text", AVS_REPORT_TEXT}, {"md", AVS_REPORT_MARKDOWN}, {"markdown", AVS_REPORT_MARKDOWN},
+                 {"csv", AVS_REPORT_CSV},   {"json", AVS_REPORT_JSON},   {"html", AVS_REPORT_HTML}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].word, word) != 0) continue;
+        *out = known[i].format;
+        return AVS_OK;
+    }
+    return avs_fail(e, AVS_ERANGE, "report format '%s' is not known; there are text, md, csv, json and html",
+                    word);
+}
+
+int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err *e)
+{
+    avs_table t;
+    avs_arena *a = avs_arena_new();
+    int rc;
+
+    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for a report");
+    AVS_TRY(avs_query(s, spec, a, &t, e));
+    switch (spec->format) {
+    case AVS_REPORT_TEXT:
+        avs_render_text(&t, a, spec->color, out);
+        break;
+    case AVS_REPORT_MARKDOWN:
+        avs_render_markdown(&t, a, out);
+        break;
+    case AVS_REPORT_CSV:
+        avs_render_csv(&t, out);
+        break;
+    case AVS_REPORT_JSON:
+        AVS_TRY(avs_render_json(&t, a, out, e));
+        break;
+    case AVS_REPORT_HTML:
+        AVS_TRY(avs_render_html(s, spec, &t, a, out, e));
+        break;
+    }
+    if (!avs_buf_ok(out)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a report");
+out:
+    avs_arena_free(a);
+    return rc;
+}
+
+int avs_report_to(avs_store *s, const avs_report_spec *spec, const char *path, avs_err *e)
+{
+    avs_buf text = AVS_BUF_INIT;
+    int rc;
+
+    AVS_TRY(avs_report(s, spec, &text, e));
+    if (strcmp(path, "-") != 0)
+        AVS_TRY(avs_fs_write_atomic(path, avs_buf_cstr(&text), text.len, e));
+    else if (avs_fs_full_write(STDOUT_FILENO, avs_buf_cstr(&text), text.len) != 0)
+        rc = avs_fail(e, AVS_EIO, "the report cannot be written to stdout: %s", strerror(errno));
+out:
+    avs_buf_free(&text);
+    return rc;
+}
+
+static void put_bar(avs_buf *out, const int64_t *count, int64_t total)
+{
+    enum { CELLS = 40 };
+    int64_t done = count[AVS_TRIAL_DONE], over = done + count[AVS_TRIAL_FAILED] + count[AVS_TRIAL_CANCELLED];
+    int64_t full = total ? done * CELLS / total : 0, ended = total ? over * CELLS / total : 0;
+    avs_buf_char(out, '[');
+    for (int i = 0; i < CELLS; i++) avs_buf_char(out, i < full ? '#' : i < ended ? 'x' : '.');
+    avs_buf_fmt(out, "] %lld of %lld done", (long long)done, (long long)total);
+    for (int i = 0; i < AVS_TRIAL_STATES; i++)
+        if (i != AVS_TRIAL_DONE && count[i])
+            avs_buf_fmt(out, ", %lld %s", (long long)count[i], avs_trial_state_name((avs_trial_state)i));
+    avs_buf_char(out, '\n');
+}
+
+/* The best rows by the first quality column, if anything has finished. */
+static void put_best(avs_store *s, const char *sweep, avs_arena *a, avs_buf *out)
+{
+    avs_report_spec spec = {.sweep = sweep,
+                            .top = 3,
+                            .sort = "miou",
+                            .hide_published = true,
+                            .mixed = true,
+                            .metrics = (const char *const[]){"miou"},
+                            .n_metrics = 1};
+    avs_table t;
+    avs_err none = AVS_ERR_INIT;
+    if (avs_query(s, &spec, a, &t, &none) != AVS_OK) return; /* nothing reported miou yet */
+    int shown = 0;
+    for (int r = 0; r < t.n_rows; r++) {
+        if (t.row[r].cell[0].n == 0) continue;
+        avs_buf_str(out, shown++ ? "              " : "best so far   ");
+        avs_buf_fmt(out, "miou %s  %s\n", avs_cell_text(a, &t.column[0], &t.row[r].cell[0]),
+                    avs_row_label(&t, &t.row[r], a));
+    }
+}
+
+int avs_report_status(avs_store *s, const char *sweep, avs_buf *out, avs_err *e)
+{
+    int64_t count[AVS_TRIAL_STATES], total = 0;
+    avs_store_failure *f;
+    size_t n;
+    int rc;
+    avs_arena *a = avs_arena_new();
+
+    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for a status");
+    AVS_TRY(avs_store_counts(s, sweep, count, e));
+    for (int i = 0; i < AVS_TRIAL_STATES; i++) total += count[i];
+    put_bar(out, count, total);
+    put_best(s, sweep, a, out);
+    AVS_TRY(avs_store_failures(s, sweep, 5, a, &f, &n, e));
+    for (size_t i = 0; i < n; i++) {
+        char hex[13];
+        avs_hex(f[i].trial_hash, 6, hex);
+        avs_buf_fmt(out, "%s %s attempt %d on %s: %s", i ? "             " : "last failures", hex, f[i].n,
+                    *f[i].host ? f[i].host : "?", avs_end_reason_name(f[i].reason));
+        if (f[i].signal) avs_buf_fmt(out, " (signal %d)", f[i].signal);
+        if (*f[i].message) avs_buf_fmt(out, ": %.120s", f[i].message);
+        avs_buf_char(out, '\n');
+    }
+    if (!avs_buf_ok(out)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a status");
+out:
+    avs_arena_free(a);
+    return rc;
+}
