@@ -191,12 +191,12 @@ static int load_sound(const load *l, const avs_pick *pick, float *out, avs_err *
     const float *from = l->rec->cache.logmel;
     float *made = NULL;
     if (!from) {
-        int count = 1, rc;
+        int count = 1;
         for (int r = 0; r < pick->n; r++)
             if (frame_of(pick, r) >= count) count = frame_of(pick, r) + 1;
         made = avs_xrealloc(NULL, bytes * (size_t)count);
-        rc = made ? avs_clip_read_logmel(l->ds, l->i, count, made, e)
-                  : avs_fail(e, AVS_ENOMEM, "no memory for log-mel");
+        if (!made) return avs_fail(e, AVS_ENOMEM, "no memory for the log-mel of %d frames", count);
+        const int rc = avs_clip_read_logmel(l->ds, l->i, count, made, e);
         if (rc != AVS_OK) {
             free(made);
             return rc;

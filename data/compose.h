@@ -63,7 +63,7 @@ typedef struct {
 } avs_compose_info;
 
 /* "s4,ms3,avss" to bits. */
-int avs_compose_settings_parse(const char *text, unsigned *settings, avs_err *e);
+int avs_compose_settings_parse(const char *text, unsigned *bits, avs_err *e);
 /* Errors: AVS_EMISSING names the package or stem that is absent; AVS_ERANGE; those of the decoders. */
 int avs_compose(const avs_compose_cfg *cfg, avs_compose_info *info, avs_err *e);
 

@@ -179,7 +179,8 @@ int avs_compose_clip(const avs_sources *src, avs_composed *c, avs_err *e)
     avs_rng noise = avs_rng_seed(avs_rng_u64(&r));
     const bool avss = c->setting == AVS_COMPOSE_AVSS;
     c->background = choose_background(src, c->split, &r);
-    AVS_TRY(avs_scene_make(&s, a, &r, src->cfg->size, c->T, src->stamps, avss ? src->avss_pool : src->pool,
+    s = (avs_scene){.S = src->cfg->size, .T = c->T, .arena = a};
+    AVS_TRY(avs_scene_make(&s, &r, src->stamps, avss ? src->avss_pool : src->pool,
                            avss ? src->n_avss_pool : src->n_pool, &src->backgrounds[c->background], e));
     c->n = s.n;
     for (int k = 0; k < s.n; k++) c->cls[k] = s.sprite[k].stamp;
@@ -235,7 +236,10 @@ static void meta_row(avs_buf *b, const avs_sources *src, const avs_composed *c)
         unsigned heard = 0;
         for (int t = 0; t < c->T; t++) heard |= c->sounding[t];
         avs_buf_fmt(b, "%s,%s,0,0,", c->vid, c->name);
-        put_names(b, src, c, heard, '_', true);
+        if (heard)
+            put_names(b, src, c, heard, '_', true);
+        else
+            avs_buf_str(b, avs_avss_names[0]);
         avs_buf_fmt(b, ",%s,%s\n", split, c->group);
     }
 }

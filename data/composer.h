@@ -60,20 +60,20 @@ typedef struct {
     avs_arena *arena;
 } avs_scene;
 
-/* Draws the scene: classes from pool [n_pool] (indices into stamps). Memory of the arena. */
-int avs_scene_make(avs_scene *s, avs_arena *a, avs_rng *r, int S, int T, const avs_stamp *stamps,
-                   const int *pool, int n_pool, const avs_image *background, avs_err *e);
+/* Draws the scene of the S, T and arena that the caller has set: classes from pool [n_pool] (indices into stamps). */
+int avs_scene_make(avs_scene *s, avs_rng *r, const avs_stamp *stamps, const int *pool, int n_pool,
+                   const avs_image *background, avs_err *e);
 /* Frame t: rgb [S,S,3] with noise, owner [S,S] object that owns the pixel (0..n-1) or 255. */
 int avs_scene_frame(const avs_scene *s, int t, avs_rng *noise, uint8_t *rgb, uint8_t *owner, avs_err *e);
 /* Premultiplied resize of straight RGBA to w x h: area average for reductions above 2, else triangle filter. out [h,w,4]
  * in the arena. */
-int avs_sprite_resize(float **out, avs_arena *a, const avs_image *rgba, int w, int h, bool mirror,
-                      double gain, avs_err *e);
+int avs_sprite_resize(float **out, avs_arena *a, const avs_image *im, int w, int h, bool mirror, double gain,
+                      avs_err *e);
 
 /* sound.c: who sounds and the track. */
 void avs_sounding_draw(avs_scene *s, avs_rng *r);
-/* x [16000 * T]: 16 kHz mono. */
-int avs_sound_mix(const avs_scene *s, const avs_stamp *stamps, avs_rng *r, int16_t *x, avs_err *e);
+/* out [16000 * T]: 16 kHz mono. */
+int avs_sound_mix(const avs_scene *s, const avs_stamp *stamps, avs_rng *r, int16_t *out, avs_err *e);
 
 /* n normal numbers times sigma, in pairs. */
 void avs_noise_fill(avs_rng *r, float *out, int64_t n, double sigma);

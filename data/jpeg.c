@@ -101,8 +101,8 @@ static bool read_pixels(jpeg_job *j, avs_px px, int shrink)
             memcpy(to, j->row, stride);
         } else {
             for (int32_t x = 0; x < j->im.w; x++) {
-                memcpy(to + 4 * x, j->row + 3 * x, 3);
-                to[4 * x + 3] = 255;
+                memcpy(to + 4 * (size_t)x, j->row + 3 * (size_t)x, 3);
+                to[4 * (size_t)x + 3] = 255;
             }
         }
     }

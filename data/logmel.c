@@ -82,7 +82,8 @@ void avs_logmel_matrix(double *matrix)
 static void fft256(const mel_tables *t, double *re, double *im)
 {
     for (int len = 2; len <= HALF; len *= 2) {
-        const int half = len / 2, stride = AVS_MEL_FFT / len;
+        const int half = len / 2;
+        const int64_t stride = AVS_MEL_FFT / len;
         for (int at = 0; at < HALF; at += len)
             for (int k = 0; k < half; k++) {
                 const double c = t->cos[k * stride], s = -t->sin[k * stride];
@@ -100,7 +101,7 @@ void avs_rfft_magnitude(const double x[AVS_MEL_FFT], double mag[AVS_MEL_BINS])
 {
     const mel_tables *t = get_tables();
     double re[HALF], im[HALF];
-    for (int i = 0; i < HALF; i++) {
+    for (int64_t i = 0; i < HALF; i++) {
         re[t->reverse[i]] = x[2 * i];
         im[t->reverse[i]] = x[2 * i + 1];
     }

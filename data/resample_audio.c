@@ -114,7 +114,7 @@ int avs_resample(avs_resampler kind, const double *x, int64_t n, int32_t from_hz
                     filters[kind].per_zero};
     if (w.step < 1) return avs_fail(e, AVS_ERANGE, "cannot resample from %d Hz to %d Hz", from_hz, to_hz);
     double running = 0;
-    for (int64_t t = 0; t < m; t++, running += per) {
+    for (int64_t t = 0; t < m; t++) {
         const double time = kind == AVS_RESAMPY_022 ? running : (double)t * per;
         int64_t i0 = (int64_t)time;
         if (i0 > n - 1) i0 = n - 1;
@@ -123,6 +123,7 @@ int avs_resample(avs_resampler kind, const double *x, int64_t n, int32_t from_hz
         const double rest = scale - frac;
         if (i0 + 1 < n) y += wing_sum(&w, rest > 0 ? rest : 0, x + i0 + 1, 1, n - i0 - 1);
         out[t] = y;
+        running += per;
     }
     return AVS_OK;
 }

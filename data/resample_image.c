@@ -144,9 +144,10 @@ static void nearest_index(int32_t *index, int64_t in, int64_t out)
 {
     const double s = (double)in / (double)out;
     double v = 0.5 * s;
-    for (int64_t o = 0; o < out; o++, v += s) {
+    for (int64_t o = 0; o < out; o++) {
         int64_t i = (int64_t)v;
         index[o] = (int32_t)(i >= in ? in - 1 : i);
+        v += s;
     }
 }
 
@@ -194,7 +195,7 @@ int avs_fit_image(avs_image *out, const avs_image *in, int64_t w, int64_t h, avs
     avs_image big = AVS_IMAGE_INIT;
     int rc = resize(&big, in, ow, oh, nearest, e);
     if (rc == AVS_OK) rc = avs_image_alloc(out, w, h, in->channels, e);
-    if (rc == AVS_OK) {
+    if (rc == AVS_OK && big.px) {
         const int64_t x1 = (int64_t)nearbyint((double)(ow - w) / 2),
                       y1 = (int64_t)nearbyint((double)(oh - h) / 2);
         const int C = in->channels;

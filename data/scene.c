@@ -137,11 +137,10 @@ static int draw_object(avs_scene *s, int k, avs_rng *r, const avs_stamp *stamp, 
     return avs_sprite_resize(&o->rgba, s->arena, cut, o->w, o->h, mirror, gain, e);
 }
 
-int avs_scene_make(avs_scene *s, avs_arena *a, avs_rng *r, int S, int T, const avs_stamp *stamps,
-                   const int *pool, int n_pool, const avs_image *background, avs_err *e)
+int avs_scene_make(avs_scene *s, avs_rng *r, const avs_stamp *stamps, const int *pool, int n_pool,
+                   const avs_image *background, avs_err *e)
 {
     int32_t order[AVS_COMPOSE_MAX_CLASSES];
-    *s = (avs_scene){.S = S, .T = T, .arena = a};
     int rc = draw_background(s, r, background, e);
     s->n = (int)avs_rng_range(r, 2, AVS_SCENE_OBJECTS);
     for (int i = 0; i < n_pool; i++) order[i] = pool[i];
@@ -161,7 +160,7 @@ static int place(double start, double v, double t, int room)
 
 int avs_scene_frame(const avs_scene *s, int t, avs_rng *noise, uint8_t *rgb, uint8_t *owner, avs_err *e)
 {
-    const int S = s->S;
+    const int S = s->S, middle = (s->T - 1) / 2;
     const int64_t n = (int64_t)S * S * 3;
     float *px = avs_arena_alloc(s->arena, sizeof(float) * (size_t)n);
     float *grain = avs_arena_alloc(s->arena, sizeof(float) * (size_t)n);
@@ -170,7 +169,7 @@ int avs_scene_frame(const avs_scene *s, int t, avs_rng *noise, uint8_t *rgb, uin
     memcpy(px, s->background, sizeof(float) * (size_t)n);
     for (int k = 0; k < s->n; k++) {
         const avs_sprite *o = &s->sprite[k];
-        const double dt = t - (s->T - 1) / 2;
+        const double dt = t - middle;
         const int x0 = place(o->x, o->vx, dt, S - o->w), y0 = place(o->y, o->vy, dt, S - o->h);
         for (int y = 0; y < o->h; y++)
             for (int x = 0; x < o->w; x++) {

@@ -86,15 +86,19 @@ static void stem_of(const char *path, char *buf, size_t n)
     if (dot) *dot = '\0';
 }
 
-/* STEM.png with a sound of the same stem beside it, or NULL. */
-static const char *sound_beside(avs_arena *a, const char *png)
+/* The sound of the same stem beside STEM.png into *out, or NULL. */
+static int sound_beside(const char **out, avs_arena *a, const char *png, avs_err *e)
 {
     static const char *const ending[] = {"ogg", "wav", "flac"};
-    for (int i = 0; i < 3; i++) {
-        char *path = avs_arena_fmt(a, "%.*s%s", (int)(strlen(png) - 3), png, ending[i]);
-        if (path && avs_fs_exists(path)) return path;
+    *out = NULL;
+    for (int i = 0; i < 3 && !*out; i++) {
+        char path[PATH_LEN];
+        snprintf(path, sizeof path, "%.*s%s", (int)(strlen(png) - 3), png, ending[i]);
+        if (!avs_fs_exists(path)) continue;
+        *out = avs_arena_str(a, path);
+        if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for file names");
     }
-    return NULL;
+    return AVS_OK;
 }
 
 static int find_pairs(avs_stamp **out, int *n, avs_arena *a, const char *root, avs_err *e)
@@ -103,6 +107,7 @@ static int find_pairs(avs_stamp **out, int *n, avs_arena *a, const char *root, a
     char stem[256];
     int rc;
     *n = 0;
+    *out = NULL;
     AVS_TRY(list_files(&files, root, true, 0, e));
     sort(&files);
     avs_stamp *s = AVS_NEW_N(a, avs_stamp, count(&files) + 1);
@@ -113,7 +118,8 @@ static int find_pairs(avs_stamp **out, int *n, avs_arena *a, const char *root, a
     for (int i = 0; i < count(&files); i++) {
         const char *png = item(&files)[i];
         if (!ends_with(png, ".png")) continue;
-        const char *sound = sound_beside(a, png);
+        const char *sound;
+        AVS_TRY(sound_beside(&sound, a, png, e));
         stem_of(png, stem, sizeof stem);
         bool ok = sound != NULL && stem[0];
         for (const char *c = stem; ok && *c; c++) ok = isalnum((unsigned char)*c) || strchr("_-.", *c);
@@ -140,7 +146,7 @@ static int by_name(const void *a, const void *b)
 
 static const avs_stamp *find_name(const avs_stamp *s, int n, const char *name)
 {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; s && i < n; i++)
         if (strcmp(s[i].name, name) == 0) return &s[i];
     return NULL;
 }
@@ -191,7 +197,7 @@ int avs_stamps_find(avs_stamp **out, avs_arena *a, const char *root, const char 
     AVS_TRY(find_pairs(&found, &n_found, a, root, e));
     AVS_TRY(wanted_names(&names, found, n_found, list, n, is_default, e));
     if (count(&names) == 0) { /* every stem, sorted by name */
-        qsort(found, (size_t)n_found, sizeof *found, by_name);
+        if (found && n_found) qsort(found, (size_t)n_found, sizeof *found, by_name);
         for (int i = 0; i < n_found; i++) AVS_TRY(add(&names, found[i].name, e));
     }
     if (count(&names) < n) {

@@ -152,6 +152,7 @@ static void every_setting_reads_back_with_masks_inside_the_objects(void **state)
                     owned += objects[p];
                 }
                 assert_true(owned > in);
+                assert_true(task != AVS_TASK_AVSS || clip->words[0]);
                 if (task == AVS_TASK_S4) assert_true(in > 0 && row[1] == (split == 0 ? 0.0f : 1.0f));
                 free(mel);
             }
@@ -433,6 +434,29 @@ static void what_cannot_be_composed_is_said(void **state)
     scratch_close(&s);
 }
 
+static void a_failed_allocation_anywhere_is_an_error_without_leaks(void **state)
+{
+    (void)state;
+    scratch s;
+    avs_err e = AVS_ERR_INIT;
+    avs_rng r = avs_rng_seed(2);
+    int failed = 0;
+    scratch_open(&s);
+    avs_compose_cfg c = config(s.dir, AVS_COMPOSE_MS3 | AVS_COMPOSE_AVSS, 2, 0, 0, 1);
+    c.replace = true;
+    for (int i = 0; i < 24;
+         i++) { /* the first ones in order, then anywhere in a run of about 450 allocations */
+        avs_compose_info info;
+        avs_alloc_fail_after(i < 8 ? i + 1 : avs_rng_range(&r, 9, 450));
+        const int rc = avs_compose(&c, &info, &e);
+        avs_alloc_fail_after(0);
+        failed += rc != AVS_OK;
+        if (rc != AVS_OK && !strstr(e.msg, "memory")) fail_msg("%s", e.msg);
+    }
+    assert_true(failed > 20);
+    scratch_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +473,7 @@ int main(void)
         cmocka_unit_test(best_constant_mask_is_a_threshold_or_empty),
         cmocka_unit_test(mean_mask_counts_labelled_frames_only),
         cmocka_unit_test(what_cannot_be_composed_is_said),
+        cmocka_unit_test(a_failed_allocation_anywhere_is_an_error_without_leaks),
     };
     return cmocka_run_group_tests(tests, make_sources, drop_sources);
 }

@@ -1,6 +1,7 @@
 /* The loader: order, places, and errors do not depend on the number of threads or slots. */
 #include "scratch.h"
 
+#include "base/arena.h"
 #include "base/hash.h"
 #include "data/loader.h"
 #include "data/logmel.h"
@@ -197,6 +198,29 @@ static void freeing_a_busy_loader_drops_what_is_queued(void **state)
     avs_dataset_close(ds);
 }
 
+static void a_failed_allocation_is_an_error_without_leaks(void **state)
+{
+    (void)state;
+    avs_dataset *ds = open_split(tree.dir, AVS_TASK_MS3, AVS_SPLIT_VAL, SIDE);
+    const avs_loader_cfg cfg = {
+        .ds = ds, .n_threads = 2, .n_slots = 3, .max_rows = 3, .want_frames = true, .want_classes = true};
+    const avs_loader_item item = {.clip = 1, .sound = 1, .n = 2};
+    avs_err e = AVS_ERR_INIT;
+    int rc = AVS_ENOMEM, n = 1;
+    for (; n < 60 && rc != AVS_OK; n++) {
+        avs_loader *l = NULL;
+        avs_alloc_fail_after(n);
+        rc = avs_loader_new(&l, &cfg, &e);
+        if (rc == AVS_OK) rc = avs_loader_push(l, &item, 1, &e);
+        avs_alloc_fail_after(0);
+        if (rc != AVS_OK) assert_int_equal(rc, AVS_ENOMEM);
+        avs_loader_free(l);
+    }
+    assert_int_equal(rc, AVS_OK);
+    assert_true(n > 15); /* the loader, its lists, three slots of four arrays */
+    avs_dataset_close(ds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +229,7 @@ int main(void)
         cmocka_unit_test(a_broken_frame_is_reported_in_its_batch_and_order),
         cmocka_unit_test(wrong_lists_and_unpushed_batches_are_refused),
         cmocka_unit_test(freeing_a_busy_loader_drops_what_is_queued),
+        cmocka_unit_test(a_failed_allocation_is_an_error_without_leaks),
     };
     return cmocka_run_group_tests(tests, open_tree, close_tree);
 }
