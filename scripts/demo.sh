@@ -17,10 +17,13 @@ step() { printf '\n== %s  (%d s)\n' "$1" $((SECONDS - started)); }
 # Where the sweep reads its data, and the size that its recipe is made for.
 data=$(sed -n 's/.*data_root: *["'\'']\{0,1\}\([^"'\'',} ]*\).*/\1/p' "$sweep" | head -n 1)
 case $name in
-smoke) out=demo/smoke; data=${data:-demo/smoke-data}; size="--classes 8 --size 64 --train 600 --val 64 --test 128" ;;
-*) out=demo; data=${data:-demo/data}; size="--classes 16 --size 96 --train 800 --val 128 --test 128" ;;
+smoke) size="--classes 8 --size 64 --train 600 --val 64 --test 128" ;;
+*) size="--classes 16 --size 96 --train 800 --val 128 --test 128" ;;
 esac
-mkdir -p "$out"
+data=${data:-demo/data}
+db=demo/results.db report=demo/report.html
+[ "$name" = demo ] || { db=demo/$name.db report=demo/$name.html; }
+mkdir -p demo
 
 step "packages"
 scripts/install-packages.sh build demo
@@ -40,10 +43,10 @@ fi
 step "sweep $sweep"
 rc=0
 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 1 \
-  $bin/avsweep run "$sweep" --db "$out/results.db" || rc=$?
+  $bin/avsweep run "$sweep" --db "$db" || rc=$?
 
 step "leaderboard"
-$bin/avsweep report --db "$out/results.db" --format text
-$bin/avsweep report --db "$out/results.db" --format html --out "$out/report.html"
-printf '\nreport: %s   database: %s   %d s in all\n' "$out/report.html" "$out/results.db" $((SECONDS - started))
+$bin/avsweep report --db "$db" --format text
+$bin/avsweep report --db "$db" --format html --output "$report"
+printf '\nreport: %s   database: %s   %d s in all\n' "$report" "$db" $((SECONDS - started))
 exit $rc
