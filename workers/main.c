@@ -3,11 +3,56 @@
 #include <string.h>
 
 #include "avs_version.h"
+#include "workers/data_command.h"
+#include "workers/explain.h"
 #include "workers/golden/run.h"
+#include "workers/predict.h"
+#include "workers/trial.h"
+
+static int run(int argc, char **argv)
+{
+    if (argc == 1) return avs_trial_main(argv[0]);
+    fprintf(stderr, "usage: avsweep-trial run JOB.json\n");
+    return 2;
+}
+
+static int version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("avsweep-trial %s (%s%s, %s, %s)\n", AVS_VERSION, AVS_COMMIT, AVS_COMMIT_DIRTY ? ", modified" : "",
+           AVS_COMPILER, AVS_BUILD_TYPE);
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && !strcmp(argv[1], "golden")) return avs_golden_main(argc - 2, argv + 2);
-    fprintf(stderr, "avsweep-trial %s\n", AVS_VERSION);
-    return 2;
+    static const struct {
+        const char *name;
+        int (*main)(int, char **);
+        const char *help;
+    } commands[] = {
+        {"run", run, "one rank of one trial: run JOB.json"},
+        {"data", avs_data_command, "compose, index, list or check a data set"},
+        {"predict", avs_predict_command, "masks and overlays from a checkpoint"},
+        {"golden", avs_golden_main, "run golden cases"},
+        {"models", avs_models_command, "the systems that are built in, with sizes"},
+        {"explain", avs_explain_command,
+         "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "
+         "[--profile]"},
+        {"bench-forward", avs_bench_forward_command,
+         "one timing: --model M [--PARAMETER VALUE].. [--threads N] [--runs K] [--json] [--training]"},
+        {"version", version, "version, commit and compiler"},
+    };
+    const size_t n = sizeof commands / sizeof *commands;
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (!strcmp(name, "--version")) name = "version";
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(name, commands[i].name)) return commands[i].main(argc - 2, argv + 2);
+    const int wrong = strcmp(name, "help") != 0 && strcmp(name, "--help") != 0;
+    FILE *f = wrong ? stderr : stdout;
+    if (wrong) fprintf(f, "avsweep-trial: unknown command '%s'\n", name);
+    fprintf(f, "usage: avsweep-trial COMMAND ..\n");
+    for (size_t i = 0; i < n; i++) fprintf(f, "  %-14s %s\n", commands[i].name, commands[i].help);
+    return wrong ? 2 : 0;
 }

@@ -1,0 +1,10 @@
+/* What a number depends on besides its configuration: sent with each attempt as one JSON object. */
+#ifndef AVS_WORKERS_ENV_H
+#define AVS_WORKERS_ENV_H
+
+#include "base/buf.h"
+
+/* host, kernel, cpu, cores, threads, memory, load, versions (tool, commit, compiler, oneDNN), precision, determinism. */
+void avs_env_json(avs_buf *out, int threads);
+
+#endif

@@ -1,0 +1,270 @@
+/* Evaluation: whole clips through an inference plan of fixed size; the last, smaller group repeats its first clip and the
+ * repeats are not scored. */
+#include "workers/evaluate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/constant.h"
+#include "data/logmel.h"
+#include "data/swap.h"
+#include "metrics/mask.h"
+#include "metrics/semantic.h"
+
+int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds, bool features,
+                       uint64_t seed, avs_control *control, avs_err *e)
+{
+    const avs_dataset_cfg *dc = avs_dataset_config(ds);
+    *ev = (avs_evaluator){.cfg = cfg,
+                          .clips_at_once = (int)avs_cfg_int(cfg, "eval_batch"),
+                          .T = avs_task_frames(dc->task),
+                          .task = dc->task,
+                          .control = control};
+    const avs_net_cfg nc = {.rows = ev->clips_at_once * ev->T,
+                            .height = dc->height,
+                            .width = dc->width,
+                            .features = features,
+                            .seed = seed};
+    return avs_net_open(&ev->net, cfg, &nc, e);
+}
+
+void avs_evaluator_close(avs_evaluator *ev)
+{
+    avs_net_close(&ev->net);
+}
+
+typedef struct {
+    avs_mask_score mask;
+    avs_semantic_score semantic;
+    float *target; /* [T,H,W] of one clip */
+    int32_t *classes, *pred;
+    uint8_t exists[AVS_CLIP_MAX_FRAMES];
+    bool by_class;
+} scorer;
+
+static int scorer_open(scorer *s, const avs_evaluator *ev, avs_err *e)
+{
+    const size_t n = (size_t)ev->T * (size_t)ev->net.build.height * (size_t)ev->net.build.width;
+    *s = (scorer){.by_class = ev->net.classes > 1};
+    avs_mask_score_init(&s->mask,
+                        avs_cfg_has(ev->cfg, "fscore_batch") ? (int)avs_cfg_int(ev->cfg, "fscore_batch") : 1);
+    s->target = avs_xalloc(n * sizeof(float));
+    s->classes = avs_xalloc(n * sizeof(int32_t));
+    s->pred = avs_xalloc(n * sizeof(int32_t));
+    if (!s->target || !s->classes || !s->pred) return avs_fail(e, AVS_ENOMEM, "out of memory for scores");
+    return s->by_class ? avs_semantic_init(&s->semantic, ev->net.classes, e) : AVS_OK;
+}
+
+static void scorer_close(scorer *s)
+{
+    avs_mask_score_fini(&s->mask);
+    avs_semantic_fini(&s->semantic);
+    avs_xfree(s->target);
+    avs_xfree(s->classes);
+    avs_xfree(s->pred);
+}
+
+/* Highest class of each pixel of [H,W,K]; ties to the lowest class. */
+static void argmax(const float *logits, int64_t pixels, int K, int32_t *pred)
+{
+    for (int64_t i = 0; i < pixels; i++) {
+        int best = 0;
+        for (int k = 1; k < K; k++)
+            if (logits[i * K + k] > logits[i * K + best]) best = k;
+        pred[i] = best;
+    }
+}
+
+static int score_clip(scorer *s, const avs_evaluator *ev, const avs_dataset *ds, int clip,
+                      const float *logits, avs_eval_row row, void *ctx, avs_err *e)
+{
+    const int64_t H = ev->net.build.height, W = ev->net.build.width, K = ev->net.classes;
+    const avs_clip *c = avs_dataset_clip(ds, clip);
+    int rc = avs_clip_load(
+        ds, clip, &(avs_pick){.n = ev->T},
+        s->by_class ? &(avs_clip_out){.classes = s->classes} : &(avs_clip_out){.target = s->target}, e);
+    for (int t = 0; rc == AVS_OK && t < ev->T; t++) {
+        const float *x = logits + t * H * W * K;
+        if (!c->frame_mask[t]) continue;
+        if (s->by_class) {
+            argmax(x, H * W, (int)K, s->pred);
+            rc = avs_semantic_add(&s->semantic, s->pred, s->classes + t * H * W, H, W, e);
+        } else {
+            rc = avs_mask_score_add(&s->mask, x, s->target + t * H * W, H, W, e);
+        }
+        if (rc == AVS_OK && row) rc = row(ctx, clip, t, x, e);
+    }
+    if (rc == AVS_OK && !s->by_class) avs_mask_score_end_clip(&s->mask);
+    return rc;
+}
+
+static int finish(scorer *s, avs_scores *out, avs_err *e)
+{
+    int rc;
+    *out = (avs_scores){0};
+    if (s->by_class) {
+        avs_semantic_result r;
+        if ((rc = avs_semantic_finish(&s->semantic, &r, NULL, NULL, e)) == AVS_OK)
+            *out = (avs_scores){.miou = r.miou, .fscore = r.f};
+    } else {
+        avs_mask_result r;
+        if ((rc = avs_mask_score_finish(&s->mask, &r, e)) == AVS_OK)
+            *out = (avs_scores){.miou = r.miou,
+                                .fscore = r.fscore,
+                                .fscore_at_half = r.fscore_at_half,
+                                .miou_nonempty = r.miou_nonempty};
+    }
+    return rc;
+}
+
+/* Sound of clip `sound` for the rows of one clip. */
+static int fill_audio(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features, int sound,
+                      float *dst, avs_err *e)
+{
+    if (!dst) return AVS_OK; /* a model without audio */
+    if (sound < 0) {
+        for (int64_t i = 0; i < ev->T * ev->net.audio_width; i++) dst[i] = AVS_LOGMEL_SILENCE;
+        return AVS_OK;
+    }
+    if (features) {
+        memcpy(dst, avs_features_at(features, sound, 0),
+               (size_t)(ev->T * ev->net.audio_width) * sizeof(float));
+        return AVS_OK;
+    }
+    return avs_clip_load(ds, sound, &(avs_pick){.n = ev->T}, &(avs_clip_out){.logmel = dst}, e);
+}
+
+static int run_group(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features,
+                     const int32_t *partner, bool silent, int first, scorer *s, avs_eval_row row, void *ctx,
+                     avs_err *e)
+{
+    const int n = avs_dataset_count(ds), T = ev->T;
+    const int64_t frame = (int64_t)ev->net.build.height * ev->net.build.width;
+    avs_type t;
+    int rc = AVS_OK;
+    for (int k = 0; k < ev->clips_at_once && rc == AVS_OK; k++) {
+        const int clip = first + k < n ? first + k : first;
+        rc = avs_clip_load(ds, clip, &(avs_pick){.n = T},
+                           &(avs_clip_out){.frames = ev->net.frames + (int64_t)k * T * frame * 3}, e);
+        float *audio = ev->net.audio ? ev->net.audio + (int64_t)k * T * ev->net.audio_width : NULL;
+        if (rc == AVS_OK)
+            rc = fill_audio(ev, ds, features, silent ? -1 : partner ? partner[clip] : clip, audio, e);
+    }
+    if (rc == AVS_OK) rc = avs_plan_run(ev->net.plan, e);
+    if (rc != AVS_OK) return rc;
+    const float *logits = avs_plan_output(ev->net.plan, "logits", &t);
+    for (int k = 0; k < ev->clips_at_once && first + k < n && rc == AVS_OK; k++)
+        rc = score_clip(s, ev, ds, first + k, logits + (int64_t)k * T * frame * ev->net.classes, row, ctx, e);
+    return rc;
+}
+
+int avs_evaluate(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features, avs_eval_sound sound,
+                 avs_scores *out, avs_eval_row row, void *ctx, avs_err *e)
+{
+    const int n = avs_dataset_count(ds);
+    int32_t *partner = NULL;
+    scorer s;
+    if (n < 1)
+        return avs_fail(e, AVS_EMISSING, "the %s split of %s holds no clip",
+                        avs_split_name(avs_dataset_config(ds)->split), avs_dataset_config(ds)->root);
+    if (sound == AVS_SOUND_SILENT && features)
+        return avs_fail(e, AVS_ERANGE, "silence needs a model that takes log-mel, not cached features");
+    int rc = scorer_open(&s, ev, e);
+    if (rc == AVS_OK && sound == AVS_SOUND_SWAPPED) {
+        partner = avs_xalloc(sizeof(int32_t) * (size_t)n);
+        rc = partner ? avs_swap_partners(ds, partner, NULL, e)
+                     : avs_fail(e, AVS_ENOMEM, "out of memory for %d clips", n);
+    }
+    for (int i = 0; i < n && rc == AVS_OK; i += ev->clips_at_once) {
+        if (ev->control && avs_control_poll(ev->control))
+            rc = avs_fail(e, AVS_ECANCEL, "stopped on request while evaluating");
+        if (rc == AVS_OK)
+            rc = run_group(ev, ds, features, partner, sound == AVS_SOUND_SILENT, i, &s, row, ctx, e);
+        if (ev->control) avs_control_progress(ev->control, i, n, 0, "evaluate", false);
+    }
+    if (rc == AVS_OK) rc = finish(&s, out, e);
+    avs_xfree(partner);
+    scorer_close(&s);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ floors and ceilings without a model */
+
+typedef struct {
+    const avs_dataset *ds;
+    float *target; /* [T,H,W] */
+    uint8_t *pred; /* [T,H,W] */
+} plain;
+
+static int plain_open(plain *p, const avs_dataset *ds, avs_err *e)
+{
+    const avs_dataset_cfg *c = avs_dataset_config(ds);
+    const size_t n = (size_t)avs_task_frames(c->task) * (size_t)c->height * (size_t)c->width;
+    *p = (plain){.ds = ds, .target = avs_xalloc(n * sizeof(float)), .pred = avs_xalloc(n)};
+    return p->target && p->pred ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for masks");
+}
+
+static void plain_close(plain *p)
+{
+    avs_xfree(p->target);
+    avs_xfree(p->pred);
+}
+
+/* Mean frame IoU of a fixed mask (mask) or of the objects of each frame (mask NULL). */
+static int plain_score(plain *p, const uint8_t *mask, double *miou, avs_err *e)
+{
+    const avs_dataset_cfg *dc = avs_dataset_config(p->ds);
+    const int64_t n = (int64_t)dc->height * dc->width;
+    const int T = avs_task_frames(dc->task);
+    avs_mask_score s;
+    avs_mask_result r = {0};
+    avs_mask_score_init(&s, 1);
+    int rc = AVS_OK;
+    for (int i = 0; i < avs_dataset_count(p->ds) && rc == AVS_OK; i++) {
+        const avs_clip *c = avs_dataset_clip(p->ds, i);
+        rc = avs_clip_load(p->ds, i, &(avs_pick){.n = T},
+                           &(avs_clip_out){.target = p->target, .objects = mask ? NULL : p->pred}, e);
+        for (int t = 0; t < T && rc == AVS_OK; t++)
+            if (c->frame_mask[t])
+                rc = avs_mask_score_add_binary(&s, mask ? mask : p->pred + t * n, p->target + t * n,
+                                               dc->height, dc->width, e);
+        avs_mask_score_end_clip(&s);
+    }
+    if (rc == AVS_OK) rc = avs_mask_score_finish(&s, &r, e);
+    *miou = r.miou;
+    avs_mask_score_fini(&s);
+    return rc;
+}
+
+static int score_constant(void *ctx, const uint8_t *mask, double *score, avs_err *e)
+{
+    return plain_score(ctx, mask, score, e);
+}
+
+int avs_evaluate_constant(const avs_dataset *train, const avs_dataset *ds, int threads, double *miou,
+                          avs_err *e)
+{
+    const avs_dataset_cfg *c = avs_dataset_config(train);
+    const int64_t n = (int64_t)c->height * c->width;
+    float *mean = avs_xalloc((size_t)n * sizeof(float));
+    uint8_t *best = avs_xalloc((size_t)n);
+    plain p = {0};
+    double threshold;
+    int rc =
+        mean && best ? plain_open(&p, ds, e) : avs_fail(e, AVS_ENOMEM, "out of memory for the mean mask");
+    if (rc == AVS_OK) rc = avs_constant_mean(train, threads, mean, NULL, e);
+    if (rc == AVS_OK) rc = avs_constant_best(mean, n, 20, score_constant, &p, best, miou, &threshold, e);
+    plain_close(&p);
+    avs_xfree(mean);
+    avs_xfree(best);
+    return rc;
+}
+
+int avs_evaluate_objects(const avs_dataset *ds, double *miou, avs_err *e)
+{
+    plain p;
+    int rc = plain_open(&p, ds, e);
+    if (rc == AVS_OK) rc = plain_score(&p, NULL, miou, e);
+    plain_close(&p);
+    return rc;
+}

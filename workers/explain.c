@@ -1,0 +1,216 @@
+/* Model commands. Options are parameters: --num_queries 32 sets num_queries (dashes count as underscores). */
+#include "workers/explain.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "metrics/latency.h"
+#include "workers/latency.h"
+#include "workers/net.h"
+#include "workers/report_trial.h"
+
+typedef struct {
+    avs_arena *arena;
+    avs_json *given;
+    int threads, runs;
+    bool json, graph, training, profile;
+} options;
+
+static int fail(const avs_err *e)
+{
+    fprintf(stderr, "error: %s\n", e->msg);
+    return 1;
+}
+
+/* The text of an option's value as the JSON it looks like. */
+static void add_value(options *o, const char *key, const char *text)
+{
+    char *end;
+    const long long i = strtoll(text, &end, 10);
+    if (*text && !*end) {
+        avs_json_add_int(o->arena, o->given, key, i);
+        return;
+    }
+    const double d = strtod(text, &end);
+    if (*text && !*end)
+        avs_json_add_num(o->arena, o->given, key, d);
+    else if (!strcmp(text, "true") || !strcmp(text, "false"))
+        avs_json_add_bool(o->arena, o->given, key, text[0] == 't');
+    else
+        avs_json_add_str(o->arena, o->given, key, text);
+}
+
+static int parse(int argc, char **argv, options *o)
+{
+    *o = (options){.arena = avs_arena_new(), .threads = (int)sysconf(_SC_NPROCESSORS_ONLN), .runs = 30};
+    o->given = o->arena ? avs_json_new(o->arena, AVS_J_OBJ) : NULL;
+    if (!o->given) return 1;
+    for (int i = 0; i < argc; i++) {
+        const char *a = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(argv[i], "--json")) {
+            o->json = true;
+        } else if (!strcmp(argv[i], "--graph")) {
+            o->graph = true;
+        } else if (!strcmp(argv[i], "--training")) {
+            o->training = true;
+        } else if (!strcmp(argv[i], "--profile")) {
+            o->profile = true;
+        } else if (argv[i][0] != '-' && !avs_json_get(o->given, "model")) {
+            avs_json_add_str(o->arena, o->given, "model", argv[i]);
+        } else if (!strncmp(argv[i], "--", 2) && a) {
+            if (!strcmp(argv[i], "--threads") || !strcmp(argv[i], "--runs")) {
+                const int n = atoi(a);
+                if (n < 1) {
+                    fprintf(stderr, "error: %s wants a whole number of at least 1, found '%s'\n", argv[i], a);
+                    return 2;
+                }
+                *(argv[i][2] == 't' ? &o->threads : &o->runs) = n;
+            } else {
+                char *key = avs_arena_str(o->arena, argv[i] + 2);
+                for (char *p = key; p && *p; p++)
+                    if (*p == '-') *p = '_';
+                add_value(o, key, a);
+            }
+            i++;
+        } else {
+            fprintf(stderr, "error: '%s' is unknown or lacks its value\n", argv[i]);
+            return 2;
+        }
+    }
+    return 0;
+}
+
+static int resolve(options *o, const char *kind, avs_cfg **cfg, avs_err *e)
+{
+    avs_problem *p = NULL;
+    int rc = avs_cfg_resolve(o->arena, kind, o->given, cfg, &p, e);
+    if (rc != AVS_OK && p)
+        return avs_fail(e, rc, "%s: %s%s%s", p->key ? p->key : "?", p->text, p->help ? "; " : "",
+                        p->help ? p->help : "");
+    return rc;
+}
+
+static int open_net(const options *o, const avs_cfg *cfg, avs_net *n, avs_err *e)
+{
+    int h, w;
+    avs_cfg_size(cfg, "resolution", &h, &w);
+    const int rows = o->training && avs_cfg_has(cfg, "batch") ? (int)avs_cfg_int(cfg, "batch")
+                                                              : (int)avs_cfg_int(cfg, "frames");
+    const avs_net_cfg nc = {.rows = rows, .height = h, .width = w, .training = o->training};
+    return avs_net_open(n, cfg, &nc, e);
+}
+
+/* ------------------------------------------------------------------ models */
+
+static int one_model(avs_arena *a, const char *model, const char *backbone)
+{
+    options o = {.arena = a, .given = avs_json_new(a, AVS_J_OBJ)};
+    avs_err e = AVS_ERR_INIT;
+    avs_cfg *cfg;
+    avs_graph *g;
+    avs_model_io io = {0};
+    int h, w, width;
+    const char *frozen;
+    if (!o.given) return 1;
+    avs_json_add_str(a, o.given, "model", model);
+    avs_json_add_str(a, o.given, "backbone", backbone);
+    avs_json_add_int(a, o.given, "frames", 1);
+    int rc = resolve(&o, "latency", &cfg, &e);
+    if (rc == AVS_OK && !(g = avs_graph_new(a, false))) rc = avs_fail(&e, AVS_ENOMEM, "out of memory");
+    if (rc == AVS_OK) {
+        avs_cfg_size(cfg, "resolution", &h, &w);
+        if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(g, frozen);
+        rc = avs_model_find(model)->build(g, cfg, &(avs_build){.rows = 1, .height = h, .width = w}, &io, &e);
+    }
+    if (rc != AVS_OK) return fail(&e);
+    printf("%-16s %-10s %4dx%-4d %12lld %12lld %9.2f\n", model, backbone, h, w,
+           (long long)avs_graph_param_count(g, false), (long long)avs_graph_param_count(g, true),
+           (double)avs_graph_macs(g) * 1e-9);
+    return 0;
+}
+
+int avs_models_command(int argc, char **argv)
+{
+    static const char *const rows[][2] = {{"avesformer", "resnet18"},
+                                          {"avesformer", "resnet34"},
+                                          {"avesformer", "resnet50"},
+                                          {"avesformer", "pvt_v2_b5"},
+                                          {"avesformer_mini", "mini"}};
+    int status = 0;
+    (void)argv;
+    if (argc) {
+        fprintf(stderr, "usage: avsweep models\n");
+        return 2;
+    }
+    printf("%-16s %-10s %9s %12s %12s %9s\n", "model", "backbone", "input", "parameters", "trainable",
+           "GMAC T=1");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !status; i++) {
+        avs_arena *a = avs_arena_new();
+        status = a ? one_model(a, rows[i][0], rows[i][1]) : 1;
+        avs_arena_free(a);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------ explain */
+
+int avs_explain_command(int argc, char **argv)
+{
+    options o;
+    avs_cfg *cfg;
+    avs_net n = {0};
+    avs_err e = AVS_ERR_INIT;
+    int status = parse(argc, argv, &o);
+    if (!status) {
+        omp_set_num_threads(o.threads);
+        int rc = resolve(&o, o.training ? "train" : "latency", &cfg, &e);
+        if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);
+        if (rc == AVS_OK && o.graph) avs_graph_dump(n.graph, stdout);
+        if (rc == AVS_OK && !o.profile) avs_plan_report(n.plan, stdout);
+        if (rc == AVS_OK && o.profile) rc = avs_plan_profile(n.plan, o.runs, stdout, &e);
+        if (rc != AVS_OK) status = fail(&e);
+    }
+    avs_net_close(&n);
+    avs_arena_free(o.arena);
+    return status;
+}
+
+/* ------------------------------------------------------------------ bench-forward */
+
+int avs_bench_forward_command(int argc, char **argv)
+{
+    options o;
+    avs_cfg *cfg;
+    avs_net n = {0};
+    avs_latency_samples s = {0};
+    avs_latency_stats st = {0};
+    avs_err e = AVS_ERR_INIT;
+    int status = parse(argc, argv, &o);
+    if (!status) {
+        omp_set_num_threads(o.threads);
+        int rc = resolve(&o, o.training ? "train" : "latency", &cfg, &e);
+        if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);
+        const avs_latency_cfg lc = {.warmup = 3,
+                                    .min_samples = o.runs,
+                                    .capacity = o.runs,
+                                    .max_seconds = 600,
+                                    .scope = AVS_SCOPE_AUDIO};
+        if (rc == AVS_OK) rc = avs_latency_measure(&n, &lc, NULL, &s, &e);
+        if (rc == AVS_OK) rc = avs_latency_summarise(s.latency, s.n, 1, &st, &e);
+        if (rc != AVS_OK)
+            status = fail(&e);
+        else if (o.json)
+            printf("{\"median_ms\":%.3f,\"min_ms\":%.3f,\"p90_ms\":%.3f,\"runs\":%lld,\"threads\":%d}\n",
+                   st.p50 * 1e-6, st.min * 1e-6, st.p90 * 1e-6, (long long)s.n, o.threads);
+        else
+            printf("median %.2f ms, min %.2f ms, p90 %.2f ms over %lld runs on %d threads\n", st.p50 * 1e-6,
+                   st.min * 1e-6, st.p90 * 1e-6, (long long)s.n, o.threads);
+    }
+    avs_latency_samples_free(&s);
+    avs_net_close(&n);
+    avs_arena_free(o.arena);
+    return status;
+}

@@ -1,0 +1,86 @@
+/* Graph and plan of a configuration. */
+#include "workers/net.h"
+
+#include <string.h>
+
+#include "base/rng.h"
+#include "engine/graph/ops.h"
+#include "workers/init.h"
+
+static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e)
+{
+    const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
+    avs_model_io io = {0};
+    const char *frozen;
+    int width;
+    if (!rule)
+        return avs_fail(e, AVS_EMISSING,
+                        "model '%s' is not built in yet (built in: avesformer, avesformer_mini)",
+                        avs_cfg_str(cfg, "model"));
+    if (!avs_cfg_is(cfg, "precision", "fp32"))
+        return avs_fail(e, AVS_ERANGE, "precision '%s' is not available on this CPU backend, which runs fp32",
+                        avs_cfg_str(cfg, "precision"));
+    n->build = (avs_build){.rows = nc->rows,
+                           .height = nc->height,
+                           .width = nc->width,
+                           .training = nc->training,
+                           .with_loss = nc->training,
+                           .audio_input = nc->features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
+    if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(n->graph, frozen);
+    if (nc->training && avs_cfg_bool(cfg, "freeze_backbone") && rule->backbone_prefix)
+        avs_graph_freeze(n->graph, rule->backbone_prefix);
+    int rc = rule->build(n->graph, cfg, &n->build, &io, e);
+    if (rc == AVS_OK && nc->training) rc = avs_backward(n->graph, io.loss);
+    if (rc == AVS_OK) rc = avs_graph_check(n->graph, e);
+    if (rc == AVS_OK) n->classes = avs_dim(n->graph, io.logits, 3);
+    return rc;
+}
+
+int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e)
+{
+    *n = (avs_net){0};
+    n->arena = avs_arena_new();
+    n->graph = n->arena ? avs_graph_new(n->arena, nc->training) : NULL;
+    int rc = n->graph ? build(n, cfg, nc, e) : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
+    const avs_plan_cfg pc = {.backend = "cpu",
+                             .training = nc->training,
+                             .taps = nc->taps,
+                             .dropout_seed = avs_stream_seed(nc->seed, "dropout")};
+    if (rc == AVS_OK) rc = avs_plan_build(&n->plan, n->graph, &pc, e);
+    if (rc == AVS_OK) rc = avs_init_plan(n->plan, n->graph, avs_stream_seed(nc->seed, "init"), e);
+    if (rc == AVS_OK) {
+        avs_type t;
+        n->frames = avs_plan_input(n->plan, "frames", &t);
+        n->audio = avs_plan_input(n->plan, nc->features ? "audio_feature" : "audio", &t);
+        n->audio_width = n->audio ? avs_type_count(&t) / nc->rows : 0;
+        n->row_weight = avs_plan_input(n->plan, "row_weight", &t);
+        void *target = avs_plan_input(n->plan, "target", &t);
+        if (target && t.dtype == AVS_I32)
+            n->target_i32 = target;
+        else
+            n->target_f32 = target;
+    }
+    if (rc != AVS_OK) avs_net_close(n);
+    return rc;
+}
+
+void avs_net_close(avs_net *n)
+{
+    avs_plan_free(n->plan);
+    avs_arena_free(n->arena);
+    *n = (avs_net){0};
+}
+
+int avs_net_copy(avs_net *to, avs_net *from, avs_err *e)
+{
+    int rc = AVS_OK;
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(to->plan); i++) {
+        const avs_plan_param *p = avs_plan_param_at(to->plan, i);
+        float *x = avs_xalloc((size_t)avs_type_count(&p->type) * sizeof(float));
+        rc = x ? avs_plan_param_get(from->plan, p->key, x, e)
+               : avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
+        if (rc == AVS_OK) rc = avs_plan_param_set(to->plan, p->key, x, e);
+        avs_xfree(x);
+    }
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* A configured model as graph and plan: what training, evaluation, latency runs and prediction run. */
+#ifndef AVS_WORKERS_NET_H
+#define AVS_WORKERS_NET_H
+
+#include "engine/plan/plan.h"
+#include "models/model.h"
+
+typedef struct {
+    avs_arena *arena; /* owns the graph */
+    avs_graph *graph;
+    avs_plan *plan;
+    avs_build build;
+    int classes;                                     /* channels of the logits */
+    float *frames, *audio, *target_f32, *row_weight; /* plan inputs; NULL where the graph has none */
+    int32_t *target_i32;
+    int64_t audio_width; /* floats per row of audio */
+} avs_net;
+
+typedef struct {
+    int rows, height, width;
+    bool training; /* with loss and backward; else inference */
+    bool features; /* audio enters as cached encoder output   */
+    bool taps;
+    uint64_t seed; /* of the trial: initial values and dropout */
+} avs_net_cfg;
+
+/* Builds graph and plan and gives every parameter its initial value. Only fp32 runs on this backend (AVS_ERANGE). */
+int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e);
+void avs_net_close(avs_net *n);
+/* Every parameter and buffer of `to` from the one of the same key in `from`. */
+int avs_net_copy(avs_net *to, avs_net *from, avs_err *e);
+
+#endif

@@ -1,0 +1,177 @@
+/* Scores, protocol and prediction sheet of one checkpoint; the start of weights. */
+#include "workers/report_trial.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/rng.h"
+#include "engine/tensor/safetensors.h"
+#include "workers/checkpoint.h"
+#include "workers/data.h"
+#include "workers/init.h"
+#include "workers/sheet.h"
+
+int avs_init_again(avs_net *n, uint64_t seed, avs_err *e)
+{
+    return avs_init_plan(n->plan, n->graph, avs_stream_seed(seed, "init"), e);
+}
+
+/* A path; "random": nothing; "pretrained": NAME.safetensors of the weights folder. */
+static int start_part(avs_net *n, const char *value, const char *name, const char *prefix, avs_err *e)
+{
+    char path[4096];
+    avs_st_file f = {0};
+    int rc;
+    if (!strcmp(value, "random") || !prefix) return AVS_OK;
+    if (!strcmp(value, "pretrained")) {
+        const char *dir = getenv("AVSWEEP_WEIGHTS");
+        snprintf(path, sizeof path, "%s/%s.safetensors", dir ? dir : "weights", name);
+        if (!avs_fs_exists(path))
+            return avs_fail(e, AVS_EMISSING,
+                            "pretrained weights of %s are wanted but %s is missing; put them there "
+                            "(AVSWEEP_WEIGHTS names the folder) or set the option to random",
+                            name, path);
+    } else {
+        snprintf(path, sizeof path, "%s", value);
+    }
+    if ((rc = avs_st_open(&f, path, e)) != AVS_OK) return rc;
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(n->plan); i++) {
+        const avs_plan_param *p = avs_plan_param_at(n->plan, i);
+        if (strncmp(p->key, prefix, strlen(prefix)) != 0) continue;
+        const avs_st_tensor *t = avs_st_find(&f, p->key + strlen(prefix));
+        if (!t) t = avs_st_find(&f, p->key);
+        const int64_t count = avs_type_count(&p->type);
+        if (!t || t->count != count) {
+            rc = avs_fail(e, AVS_EMISSING, "%s: %s is missing or has another size", path,
+                          p->key + strlen(prefix));
+            break;
+        }
+        float *x = avs_xalloc((size_t)count * sizeof(float));
+        rc = x ? avs_st_f32(t, x, e) : avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
+        if (rc == AVS_OK) rc = avs_plan_param_set(n->plan, p->key, x, e);
+        avs_xfree(x);
+    }
+    avs_st_close(&f);
+    return rc;
+}
+
+int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
+{
+    const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
+    int rc = AVS_OK;
+    if (avs_cfg_has(cfg, "backbone_weights"))
+        rc = start_part(n, avs_cfg_str(cfg, "backbone_weights"), avs_cfg_str(cfg, "backbone"),
+                        rule->backbone_prefix, e);
+    if (rc == AVS_OK && avs_cfg_has(cfg, "audio_weights") && avs_cfg_is(cfg, "audio_backbone", "vggish") &&
+        !n->build.audio_input)
+        rc = start_part(n, avs_cfg_str(cfg, "audio_weights"), "vggish", rule->audio_prefix, e);
+    if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0])
+        rc = avs_ckpt_load(n->plan, NULL, NULL, n->arena, NULL, avs_cfg_str(cfg, "init"), true, NULL, e);
+    return rc;
+}
+
+static void send_scores(avs_control *c, const char *suffix, const char *split, const avs_scores *s,
+                        bool binary)
+{
+    char name[48];
+    snprintf(name, sizeof name, "miou%s", suffix);
+    avs_control_result(c, name, split, s->miou, "fraction", suffix[0] ? 0 : 1);
+    snprintf(name, sizeof name, "fscore%s", suffix);
+    avs_control_result(c, name, split, s->fscore, "fraction", suffix[0] ? 0 : 1);
+    if (!binary) return;
+    snprintf(name, sizeof name, "miou_nonempty%s", suffix);
+    avs_control_result(c, name, split, s->miou_nonempty, "fraction", suffix[0] ? 0 : 1);
+    if (!suffix[0]) avs_control_result(c, "fscore_at_half", split, s->fscore_at_half, "fraction", 1);
+}
+
+/* swapped, silent, constant, objects */
+static int protocol(avs_trial *t, const avs_cfg *cfg, avs_evaluator *ev, const avs_dataset *ds,
+                    const avs_features *features, const avs_dataset *train, const char *split, avs_err *e)
+{
+    avs_scores s;
+    avs_dataset *opened = NULL;
+    double value;
+    int rc = avs_evaluate(ev, ds, features, AVS_SOUND_SWAPPED, &s, NULL, NULL, e);
+    if (rc == AVS_OK) send_scores(&t->control, "_swapped", split, &s, true);
+    if (rc == AVS_OK && !features) {
+        rc = avs_evaluate(ev, ds, NULL, AVS_SOUND_SILENT, &s, NULL, NULL, e);
+        if (rc == AVS_OK) send_scores(&t->control, "_silent", split, &s, true);
+    }
+    if (rc == AVS_OK && !train) rc = avs_data_open(&opened, cfg, AVS_SPLIT_TRAIN, t->job->threads, e);
+    if (rc == AVS_OK) rc = avs_evaluate_constant(train ? train : opened, ds, t->job->threads, &value, e);
+    if (rc == AVS_OK) avs_control_result(&t->control, "miou_constant", split, value, "fraction", 0);
+    if (rc == AVS_OK) rc = avs_evaluate_objects(ds, &value, e);
+    if (rc == AVS_OK) avs_control_result(&t->control, "miou_objects", split, value, "fraction", 0);
+    avs_dataset_close(opened);
+    return rc;
+}
+
+/* Features of the evaluation split, from a net that holds the encoder. */
+static int open_features(avs_trial *t, const avs_cfg *cfg, const avs_dataset *ds, avs_features *f, bool *has,
+                         avs_err *e)
+{
+    const char *prefix;
+    int width, h, w;
+    *has = avs_model_frozen_audio(cfg, &prefix, &width);
+    if (!*has) return AVS_OK;
+    avs_net whole = {0};
+    avs_cfg_size(cfg, "resolution", &h, &w);
+    const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = t->job->seed};
+    int rc = avs_net_open(&whole, cfg, &wc, e);
+    if (rc == AVS_OK) rc = avs_weights_start(&whole, cfg, e);
+    if (rc == AVS_OK) rc = avs_features_open(f, ds, &whole, prefix, width, t->job->cache_dir, e);
+    avs_net_close(&whole);
+    return rc;
+}
+
+static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *ds,
+                       const avs_dataset *train, const char *split, avs_err *e)
+{
+    avs_evaluator ev = {0};
+    avs_features features = {0};
+    avs_sheet sheet = {0};
+    avs_scores s;
+    char path[4096];
+    bool has_features = false;
+    int rc = open_features(t, cfg, ds, &features, &has_features, e);
+    if (rc == AVS_OK) rc = avs_evaluator_open(&ev, cfg, ds, has_features, t->job->seed, &t->control, e);
+    if (rc == AVS_OK && checkpoint)
+        rc = avs_ckpt_load(ev.net.plan, NULL, NULL, ev.net.arena, NULL, checkpoint, false, NULL, e);
+    else if (rc == AVS_OK)
+        rc = avs_weights_start(&ev.net, cfg, e);
+    if (rc == AVS_OK) rc = avs_sheet_open(&sheet, ds, ev.net.classes, e);
+    const avs_features *f = has_features ? &features : NULL;
+    if (rc == AVS_OK) rc = avs_evaluate(&ev, ds, f, AVS_SOUND_RIGHT, &s, avs_sheet_row, &sheet, e);
+    if (rc == AVS_OK) {
+        send_scores(&t->control, "", split, &s, ev.net.classes == 1);
+        snprintf(path, sizeof path, "%s/predictions.png", t->job->work_dir);
+        rc = avs_sheet_write(&sheet, path, e);
+    }
+    if (rc == AVS_OK) rc = avs_control_file(&t->control, "predictions", "prediction", path, 0, e);
+    if (rc == AVS_OK && avs_cfg_is(cfg, "protocol", "listening") && ev.net.classes == 1)
+        rc = protocol(t, cfg, &ev, ds, f, train, split, e);
+    avs_sheet_close(&sheet);
+    avs_features_close(&features);
+    avs_evaluator_close(&ev);
+    return rc;
+}
+
+int avs_report_scores(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *train,
+                      avs_err *e)
+{
+    avs_dataset *ds = NULL;
+    avs_split split = AVS_SPLIT_TEST;
+    const char *name = avs_cfg_str(cfg, "eval_split");
+    int rc = avs_split_parse(name, &split, e);
+    if (rc == AVS_OK) rc = avs_data_open(&ds, cfg, split, t->job->threads, e);
+    if (rc == AVS_OK) rc = score_split(t, cfg, checkpoint, ds, train, name, e);
+    avs_dataset_close(ds);
+    return rc;
+}
+
+int avs_eval_run(avs_trial *t, avs_err *e)
+{
+    return avs_report_scores(t, t->job->cfg, NULL, NULL, e);
+}

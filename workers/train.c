@@ -1,0 +1,443 @@
+/* Training: seeded batches through forward and backward, gradient mean over ranks, AdamW over the slab, validation that
+ * selects a checkpoint, and the final scores of the selected one on the test split.
+ *
+ * Everything that happens at a step is a function of (seed, step): a run that was stopped and resumed from last.safetensors
+ * gives the bits of one that was not. */
+#include "workers/trial.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "engine/optim/adamw.h"
+#include "workers/checkpoint.h"
+#include "workers/data.h"
+#include "workers/report_trial.h"
+#include "workers/sampler.h"
+#include "workers/schedule.h"
+
+enum { LOADER_SLOTS = 4, POINT_EVERY = 10 };
+
+typedef struct {
+    avs_trial *t;
+    const avs_cfg *cfg;
+    avs_dataset *train, *val;
+    avs_features train_features, val_features;
+    bool features;
+    avs_net net;
+    avs_evaluator ev;
+    bool has_ev;
+    avs_sampler sampler;
+    avs_loader *loader;
+    avs_schedule schedule;
+    avs_opt_segment *seg;
+    int n_seg, backbone_segs_from;
+    float *grad, *m, *v, *sum;              /* slabs; sum: over passes, NULL with one pass */
+    int64_t n;                              /* elements of a slab */
+    int64_t steps, steps_per_epoch, pushed; /* pushed: passes handed to the loader since start_pass */
+    int samples_per_pass, passes;
+    int *counted; /* real frames of each pushed item, a ring of LOADER_SLOTS passes */
+    avs_ckpt_info info;
+    char last[4096], best[4096], clock_path[4096];
+    double train_seconds;
+    int64_t saved_ns;
+} trainer;
+
+/* ------------------------------------------------------------------ set-up */
+
+static int plan_steps(trainer *r, avs_err *e)
+{
+    const int ranks = r->t->job->ranks, micro = (int)avs_cfg_int(r->cfg, "micro_batch");
+    const int per_rank = r->sampler.batch / ranks;
+    r->samples_per_pass = micro > 0 ? micro : per_rank;
+    if (per_rank * ranks != r->sampler.batch || per_rank < 1 || per_rank % r->samples_per_pass)
+        return avs_fail(e, AVS_ERANGE, "batch %d is not a multiple of %d ranks times micro_batch %d",
+                        r->sampler.batch, ranks, r->samples_per_pass);
+    r->passes = per_rank / r->samples_per_pass;
+    const int64_t fixed = avs_cfg_int(r->cfg, "steps"), epochs = avs_cfg_int(r->cfg, "epochs");
+    r->steps_per_epoch = (r->sampler.n_samples + r->sampler.batch - 1) / r->sampler.batch;
+    r->steps = fixed > 0 ? fixed : (epochs * r->sampler.n_samples + r->sampler.batch - 1) / r->sampler.batch;
+    r->schedule = avs_schedule_of(r->cfg, r->steps, r->steps_per_epoch);
+    return AVS_OK;
+}
+
+static int make_segments(trainer *r, avs_err *e)
+{
+    const int n = avs_plan_n_params(r->net.plan);
+    const float wd = (float)avs_cfg_num(r->cfg, "weight_decay");
+    const bool all = avs_cfg_bool(r->cfg, "decay_norm_and_bias");
+    r->seg = avs_arena_alloc(r->t->job->arena, sizeof *r->seg * (size_t)n);
+    if (!r->seg) return avs_fail(e, AVS_ENOMEM, "out of memory for the optimiser");
+    for (int i = 0; i < n; i++) {
+        const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
+        if (!p->is_trainable) continue;
+        r->seg[r->n_seg++] = (avs_opt_segment){.off = p->slab_off,
+                                               .len = p->slab_len,
+                                               .lr_mult = 1.F,
+                                               .weight_decay = all || p->type.rank > 1 ? wd : 0.F};
+    }
+    return AVS_OK;
+}
+
+static int open_slabs(trainer *r, avs_err *e)
+{
+    r->grad = avs_plan_slab(r->net.plan, AVS_SLAB_GRAD, &r->n);
+    const size_t bytes = (size_t)r->n * sizeof(float);
+    r->m = avs_xalloc(bytes);
+    r->v = avs_xalloc(bytes);
+    r->sum = r->passes > 1 ? avs_xalloc(bytes) : NULL;
+    r->counted = avs_xalloc(sizeof(int) * LOADER_SLOTS * (size_t)r->samples_per_pass);
+    if (!r->m || !r->v || !r->counted || (r->passes > 1 && !r->sum))
+        return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
+    return make_segments(r, e);
+}
+
+static int open_nets(trainer *r, avs_err *e)
+{
+    int h, w;
+    const char *prefix;
+    int width = 0;
+    const avs_job *job = r->t->job;
+    avs_cfg_size(r->cfg, "resolution", &h, &w);
+    r->features = avs_model_frozen_audio(r->cfg, &prefix, &width);
+    const avs_net_cfg nc = {.rows = r->samples_per_pass * r->sampler.rows_per_sample,
+                            .height = h,
+                            .width = w,
+                            .training = true,
+                            .features = r->features,
+                            .seed = job->seed};
+    int rc = avs_net_open(&r->net, r->cfg, &nc, e);
+    if (rc == AVS_OK && r->features) {
+        /* the features' encoder is a model of its own: its weights start the same way in every net */
+        avs_net whole = {0};
+        const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = job->seed};
+        rc = avs_net_open(&whole, r->cfg, &wc, e);
+        if (rc == AVS_OK) rc = avs_weights_start(&whole, r->cfg, e);
+        if (rc == AVS_OK)
+            rc = avs_features_open(&r->train_features, r->train, &whole, prefix, width, job->cache_dir, e);
+        if (rc == AVS_OK && avs_dataset_count(r->val))
+            rc = avs_features_open(&r->val_features, r->val, &whole, prefix, width, job->cache_dir, e);
+        avs_net_close(&whole);
+    }
+    if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);
+    if (rc == AVS_OK && job->rank == 0 && avs_dataset_count(r->val)) {
+        rc = avs_evaluator_open(&r->ev, r->cfg, r->val, r->features, job->seed, &r->t->control, e);
+        r->has_ev = rc == AVS_OK;
+    }
+    return rc;
+}
+
+static int open_loader(trainer *r, avs_err *e)
+{
+    const avs_loader_cfg lc = {.ds = r->train,
+                               .n_threads = 1,
+                               .n_slots = LOADER_SLOTS,
+                               .max_rows = r->samples_per_pass * r->sampler.rows_per_sample,
+                               .want_frames = true,
+                               .want_logmel = !r->features && r->net.audio,
+                               .want_target = r->net.target_f32 != NULL,
+                               .want_classes = r->net.target_i32 != NULL};
+    return avs_loader_new(&r->loader, &lc, e);
+}
+
+static double read_clock(const char *path)
+{
+    avs_buf b = AVS_BUF_INIT;
+    double s = 0;
+    if (avs_fs_exists(path) && avs_fs_read(path, 64, &b, NULL) == AVS_OK) s = strtod(avs_buf_cstr(&b), NULL);
+    avs_buf_free(&b);
+    return s;
+}
+
+static int resume(trainer *r, avs_err *e)
+{
+    const avs_job *job = r->t->job;
+    avs_buf config = AVS_BUF_INIT;
+    avs_json_write(&config, avs_cfg_identity_json(r->cfg), true);
+    r->info = (avs_ckpt_info){.best_step = -1,
+                              .seed = job->seed,
+                              .trial = job->trial,
+                              .config = avs_arena_str(job->arena, avs_buf_cstr(&config))};
+    avs_buf_free(&config);
+    if (!avs_fs_exists(r->last)) return AVS_OK;
+    avs_ckpt_info found = {0};
+    avs_err why = AVS_ERR_INIT;
+    int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->last, false, NULL, &why);
+    if (rc != AVS_OK) { /* a damaged checkpoint costs the work since, never the trial */
+        fprintf(stderr, "warning: starting anew: %s\n", why.msg);
+        memset(r->m, 0, (size_t)r->n * sizeof(float));
+        memset(r->v, 0, (size_t)r->n * sizeof(float));
+        rc = avs_init_again(&r->net, job->seed, e);
+        return rc == AVS_OK ? avs_weights_start(&r->net, r->cfg, e) : rc;
+    }
+    if (found.seed != job->seed || strcmp(found.config, r->info.config) != 0)
+        return avs_fail(e, AVS_EPARSE,
+                        "%s belongs to another trial (seed %llu); give this one a work_dir of its own",
+                        r->last, (unsigned long long)found.seed);
+    r->info.step = found.step;
+    r->info.best_step = found.best_step;
+    r->info.best_value = found.best_value;
+    r->train_seconds = read_clock(r->clock_path);
+    return AVS_OK;
+}
+
+/* ------------------------------------------------------------------ steps */
+
+static int push_pass(trainer *r, int64_t pass_number, avs_err *e)
+{
+    const int n = r->samples_per_pass, per_rank = n * r->passes;
+    const int64_t step = pass_number / r->passes;
+    const int first = r->t->job->rank * per_rank + (int)(pass_number % r->passes) * n;
+    avs_loader_item *items = avs_xalloc(sizeof *items * (size_t)n);
+    if (!items) return avs_fail(e, AVS_ENOMEM, "out of memory for a batch");
+    avs_sampler_items(&r->sampler, step, first, n, items, r->counted + pass_number % LOADER_SLOTS * n);
+    int rc = avs_loader_push(r->loader, items, n, e);
+    avs_xfree(items);
+    return rc;
+}
+
+/* Keeps the loader's queue full up to the last pass. */
+static int feed(trainer *r, int64_t pass_number, avs_err *e)
+{
+    int rc = AVS_OK;
+    const int64_t end = r->steps * r->passes;
+    while (rc == AVS_OK && r->pushed < end && r->pushed < pass_number + LOADER_SLOTS - 1)
+        rc = push_pass(r, r->pushed++, e);
+    return rc;
+}
+
+static int fill_inputs(trainer *r, const avs_batch *b, const int *counted)
+{
+    const int64_t pixels = (int64_t)r->net.build.height * r->net.build.width, rows = b->n_rows;
+    memcpy(r->net.frames, b->frames, (size_t)(rows * pixels * 3) * sizeof(float));
+    if (r->net.target_f32) memcpy(r->net.target_f32, b->target, (size_t)(rows * pixels) * sizeof(float));
+    if (r->net.target_i32) memcpy(r->net.target_i32, b->classes, (size_t)(rows * pixels) * sizeof(int32_t));
+    if (r->net.audio && !r->features)
+        memcpy(r->net.audio, b->logmel, (size_t)(rows * r->net.audio_width) * sizeof(float));
+    int64_t row = 0;
+    for (int i = 0; i < b->n_items; i++)
+        for (int k = 0; k < b->items[i].n; k++, row++) {
+            r->net.row_weight[row] = k < counted[i] ? b->row_weight[row] : 0.F;
+            if (r->features && r->net.audio)
+                memcpy(r->net.audio + row * r->net.audio_width,
+                       avs_features_at(&r->train_features, b->items[i].sound, b->items[i].frames[k]),
+                       (size_t)r->net.audio_width * sizeof(float));
+        }
+    return AVS_OK;
+}
+
+static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss, avs_err *e)
+{
+    const avs_batch *b;
+    avs_type t;
+    int rc = feed(r, pass_number, e);
+    if (rc == AVS_OK) rc = avs_loader_next(r->loader, &b, e);
+    if (rc != AVS_OK) return rc;
+    fill_inputs(r, b, r->counted + pass_number % LOADER_SLOTS * r->samples_per_pass);
+    const int64_t first = (step * r->sampler.batch + r->t->job->rank * r->samples_per_pass * r->passes +
+                           pass_number % r->passes * r->samples_per_pass) *
+                          r->sampler.rows_per_sample;
+    avs_plan_set_step(r->net.plan, step, first);
+    rc = avs_plan_run(r->net.plan, e);
+    if (rc != AVS_OK) return rc;
+    const float *value = avs_plan_output(r->net.plan, "loss", &t);
+    *loss += (double)value[0] / r->passes;
+    if (!r->sum) return AVS_OK;
+    for (int64_t i = 0; i < r->n; i++) r->sum[i] = (pass_number % r->passes ? r->sum[i] : 0.F) + r->grad[i];
+    return AVS_OK;
+}
+
+static void freeze_backbone(trainer *r, int64_t step)
+{
+    const int64_t epochs = avs_cfg_int(r->cfg, "freeze_backbone_epochs");
+    const avs_model_rule *rule = avs_model_find(avs_cfg_str(r->cfg, "model"));
+    if (epochs < 1 || !rule->backbone_prefix) return;
+    const bool frozen = step / r->steps_per_epoch < epochs;
+    int s = 0;
+    for (int i = 0; i < avs_plan_n_params(r->net.plan); i++) {
+        const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
+        if (!p->is_trainable) continue;
+        if (!strncmp(p->key, rule->backbone_prefix, strlen(rule->backbone_prefix)))
+            r->seg[s].lr_mult = frozen ? 0.F : 1.F;
+        s++;
+    }
+}
+
+static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
+{
+    int rc = AVS_OK;
+    *loss = 0;
+    for (int p = 0; p < r->passes && rc == AVS_OK; p++) rc = run_pass(r, step, step * r->passes + p, loss, e);
+    if (rc != AVS_OK) return rc;
+    float *g = r->sum ? r->sum : r->grad;
+    double sum_loss = *loss;
+    float mean_loss = (float)sum_loss;
+    rc = avs_ring_mean(r->t->ring, g, r->n, e);
+    if (rc == AVS_OK) rc = avs_ring_mean(r->t->ring, &mean_loss, 1, e);
+    if (rc != AVS_OK) return rc;
+    if (r->t->ring) *loss = (double)mean_loss;
+    if (!isfinite(*loss))
+        return avs_fail(e, AVS_ERANGE, "the loss is %g at step %lld; lower lr or set grad_clip", *loss,
+                        (long long)step);
+    float scale = 1.F / (float)r->passes;
+    const double clip = avs_cfg_num(r->cfg, "grad_clip");
+    if (clip > 0) {
+        const double norm = avs_grad_norm(g, r->n) / r->passes;
+        if (norm > clip) scale *= (float)(clip / (norm + 1e-6));
+    }
+    freeze_backbone(r, step);
+    const avs_adamw_cfg ac = {.lr = (float)avs_schedule_lr(&r->schedule, step),
+                              .beta1 = (float)avs_cfg_num(r->cfg, "beta1"),
+                              .beta2 = (float)avs_cfg_num(r->cfg, "beta2"),
+                              .eps = (float)avs_cfg_num(r->cfg, "adam_eps"),
+                              .decoupled = avs_cfg_is(r->cfg, "optimizer", "adamw")};
+    int64_t n;
+    avs_adamw_step(avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n), g, r->m, r->v, r->seg, r->n_seg, &ac,
+                   step + 1, scale);
+    avs_plan_params_changed(r->net.plan);
+    return AVS_OK;
+}
+
+/* ------------------------------------------------------------------ checkpoints and validation */
+
+static int save_last(trainer *r, avs_err *e)
+{
+    if (r->t->job->rank) return AVS_OK;
+    char text[40];
+    int rc = avs_ckpt_save(r->net.plan, r->m, r->v, &r->info, r->last, e);
+    if (rc == AVS_OK) rc = avs_control_file(&r->t->control, "last", "checkpoint", r->last, r->info.step, e);
+    snprintf(text, sizeof text, "%.3f\n", r->train_seconds);
+    if (rc == AVS_OK) rc = avs_fs_write_atomic(r->clock_path, text, strlen(text), e);
+    r->saved_ns = avs_now_ns();
+    return rc;
+}
+
+static int validate(trainer *r, int64_t step, avs_err *e)
+{
+    avs_scores s;
+    if (!r->has_ev) return AVS_OK;
+    int rc = avs_net_copy(&r->ev.net, &r->net, e);
+    if (rc == AVS_OK)
+        rc = avs_evaluate(&r->ev, r->val, r->features ? &r->val_features : NULL, AVS_SOUND_RIGHT, &s, NULL,
+                          NULL, e);
+    if (rc != AVS_OK) return rc;
+    avs_control_point(&r->t->control, "train_seconds", step, r->train_seconds);
+    avs_control_point(&r->t->control, "val_miou", step, s.miou);
+    avs_control_point(&r->t->control, "val_fscore", step, s.fscore);
+    const double value = avs_cfg_is(r->cfg, "select_metric", "miou_plus_fscore") ? s.miou + s.fscore : s.miou;
+    if (r->info.best_step >= 0 && !(value > r->info.best_value)) return AVS_OK;
+    r->info.best_step = step;
+    r->info.best_value = value;
+    return avs_ckpt_save(r->net.plan, NULL, NULL, &r->info, r->best, e);
+}
+
+static bool validation_is_due(const trainer *r, int64_t done)
+{
+    const int64_t epoch = done / r->steps_per_epoch, start = avs_cfg_int(r->cfg, "eval_start"),
+                  every = avs_cfg_int(r->cfg, "eval_every");
+    if (done == r->steps) return true;
+    return done % r->steps_per_epoch == 0 && epoch > start && (epoch - start) % every == 0;
+}
+
+/* All ranks must agree at the same step: the largest of their wishes. */
+static int stop_wanted(trainer *r, bool *stop, avs_err *e)
+{
+    double wish = avs_control_poll(&r->t->control) ? 1 : 0;
+    int rc = avs_ring_max(r->t->ring, &wish, e);
+    *stop = wish > 0;
+    return rc;
+}
+
+static int loop(trainer *r, avs_err *e)
+{
+    int rc = AVS_OK;
+    const int64_t start = r->info.step, t_start = avs_now_ns();
+    r->pushed = start * r->passes;
+    r->saved_ns = t_start;
+    while (rc == AVS_OK && r->info.step < r->steps) {
+        double loss;
+        bool stop = false;
+        const int64_t t0 = avs_now_ns();
+        rc = one_step(r, r->info.step, &loss, e);
+        if (rc != AVS_OK) break;
+        const int64_t done = ++r->info.step;
+        r->train_seconds += (double)(avs_now_ns() - t0) * 1e-9;
+        if (done % POINT_EVERY == 0 || done == r->steps)
+            avs_control_point(&r->t->control, "loss", done, loss);
+        avs_control_progress(&r->t->control, done, r->steps,
+                             (double)(done - start) / ((double)(avs_now_ns() - t_start) * 1e-9), "train",
+                             done == r->steps);
+        if (validation_is_due(r, done)) rc = validate(r, done, e);
+        if (rc == AVS_OK) rc = stop_wanted(r, &stop, e);
+        const double every = r->t->job->checkpoint_every_s;
+        double due =
+            stop || done == r->steps || (every > 0 && (double)(avs_now_ns() - r->saved_ns) * 1e-9 > every);
+        if (rc == AVS_OK) rc = avs_ring_broadcast(r->t->ring, &due, e);
+        if (rc == AVS_OK && due > 0) rc = save_last(r, e);
+        if (rc == AVS_OK && stop && done < r->steps)
+            rc = avs_fail(e, AVS_ECANCEL, "stopped on request after step %lld", (long long)done);
+    }
+    r->t->stopped_at = r->info.step;
+    return rc;
+}
+
+/* ------------------------------------------------------------------ whole runs */
+
+static int final_scores(trainer *r, avs_err *e)
+{
+    avs_control *c = &r->t->control;
+    const char *ckpt = avs_fs_exists(r->best) ? r->best : r->last;
+    avs_control_result(c, "train_seconds", "", r->train_seconds, "s", -1);
+    avs_control_result(c, "steps", "", (double)r->steps, "count", 0);
+    if (r->info.best_step >= 0) {
+        avs_control_result(c, "best_step", "", (double)r->info.best_step, "count", 0);
+        avs_control_result(c, avs_cfg_is(r->cfg, "select_metric", "miou") ? "miou" : "miou_plus_fscore",
+                           "val", r->info.best_value, "fraction", 1);
+    }
+    avs_control_result(c, "params", "", (double)avs_graph_param_count(r->net.graph, false), "count", 0);
+    avs_control_result(c, "params_trainable", "", (double)avs_graph_param_count(r->net.graph, true), "count",
+                       0);
+    int rc = avs_control_file(c, "best", "weights", ckpt, r->info.best_step, e);
+    return rc == AVS_OK ? avs_report_scores(r->t, r->cfg, ckpt, r->train, e) : rc;
+}
+
+static void close_all(trainer *r)
+{
+    avs_loader_free(r->loader);
+    avs_sampler_fini(&r->sampler);
+    avs_features_close(&r->train_features);
+    avs_features_close(&r->val_features);
+    if (r->has_ev) avs_evaluator_close(&r->ev);
+    avs_net_close(&r->net);
+    avs_dataset_close(r->train);
+    avs_dataset_close(r->val);
+    avs_xfree(r->m);
+    avs_xfree(r->v);
+    avs_xfree(r->sum);
+    avs_xfree(r->counted);
+}
+
+int avs_train_run(avs_trial *t, avs_err *e)
+{
+    const avs_job *job = t->job;
+    trainer r = {.t = t, .cfg = job->cfg};
+    snprintf(r.last, sizeof r.last, "%s/last.safetensors", job->work_dir);
+    snprintf(r.best, sizeof r.best, "%s/best.safetensors", job->work_dir);
+    snprintf(r.clock_path, sizeof r.clock_path, "%s/train-seconds.txt", job->work_dir);
+    int rc = avs_data_open(&r.train, r.cfg, AVS_SPLIT_TRAIN, job->threads, e);
+    if (rc == AVS_OK) rc = avs_data_open(&r.val, r.cfg, AVS_SPLIT_VAL, job->threads, e);
+    if (rc == AVS_OK) rc = avs_sampler_init(&r.sampler, r.train, r.cfg, job->seed, e);
+    if (rc == AVS_OK) rc = plan_steps(&r, e);
+    if (rc == AVS_OK) rc = open_nets(&r, e);
+    if (rc == AVS_OK) rc = open_slabs(&r, e);
+    if (rc == AVS_OK) rc = open_loader(&r, e);
+    if (rc == AVS_OK) rc = resume(&r, e);
+    if (rc == AVS_OK) rc = loop(&r, e);
+    if (rc == AVS_OK) rc = avs_ring_barrier(t->ring, e);
+    if (rc == AVS_OK && job->rank == 0) rc = final_scores(&r, e);
+    close_all(&r);
+    return rc;
+}

@@ -1,0 +1,77 @@
+/* `avsweep-trial run JOB.json`: reads the job, opens the control channel and the ring, runs the kind, says how it ended. */
+#include "workers/trial.h"
+
+#include <omp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "workers/env.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 60000 };
+
+static int run_kind(avs_trial *t, avs_err *e)
+{
+    const avs_job *job = t->job;
+    if (job->kind == AVS_JOB_NOOP) return AVS_OK;
+    int rc = avs_fs_mkdirs(job->work_dir, e);
+    if (rc == AVS_OK && job->cache_dir[0]) rc = avs_fs_mkdirs(job->cache_dir, e);
+    if (rc == AVS_OK) rc = avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
+    if (rc != AVS_OK) return rc;
+    if (job->kind == AVS_JOB_TRAIN)
+        rc = avs_train_run(t, e);
+    else if (job->rank == 0)
+        rc = job->kind == AVS_JOB_EVAL ? avs_eval_run(t, e) : avs_latency_run(t, e);
+    return rc;
+}
+
+static int finish(avs_trial *t, int rc, const avs_err *e)
+{
+    if (rc == AVS_OK) {
+        avs_control_done(&t->control);
+        return EXIT_DONE;
+    }
+    if (rc == AVS_ECANCEL && avs_control_poll(&t->control)) {
+        avs_control_stopped(&t->control, t->stopped_at);
+        return EXIT_STOPPED;
+    }
+    avs_control_fail(&t->control, e);
+    return EXIT_FAILED;
+}
+
+int avs_trial_main(const char *job_path)
+{
+    avs_err e = AVS_ERR_INIT;
+    avs_job job = {0};
+    avs_trial t = {.job = &job};
+    avs_buf env = AVS_BUF_INIT;
+    const bool is_child = avs_control_present();
+    const pid_t parent = getppid();
+    if (is_child) {
+        /* first act: end with the spawner; then see whether it is already gone */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) return EXIT_FAILED;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    avs_arena *a = avs_arena_new();
+    int rc = a ? avs_job_read(a, job_path, &job, &e) : avs_fail(&e, AVS_ENOMEM, "out of memory");
+    avs_control_open(&t.control, is_child, job.epoch, (uint64_t)job.attempt);
+    if (rc == AVS_OK) {
+        t.control.is_quiet = job.rank != 0;
+        omp_set_num_threads(job.threads);
+        avs_env_json(&env, job.threads);
+        avs_control_hello(&t.control);
+        avs_control_env(&t.control, avs_buf_cstr(&env));
+        rc = run_kind(&t, &e);
+    }
+    const int status = finish(&t, rc, &e);
+    avs_ring_close(t.ring);
+    avs_control_close(&t.control);
+    avs_buf_free(&env);
+    avs_arena_free(a);
+    return status;
+}
