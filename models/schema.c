@@ -697,7 +697,7 @@ int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_c
         if (!c->slots || !c->kind) return avs_fail(e, AVS_ENOMEM, "no memory to resolve a configuration");
         take_all(c, given);
         decide_activity(c);
-        check_constraints(c);
+        if (!c->no_memory) check_constraints(c);
         if (!c->problems) make_json(c);
     }
     if (c->no_memory) return avs_fail(e, AVS_ENOMEM, "no memory to resolve a configuration");

@@ -20,7 +20,7 @@ typedef struct {
     const char *path; /* as the user wrote it                       */
     const char *text; /* whole file, without a byte order mark      */
     size_t len;
-    bool is_option;   /* the text of a --set, not a file            */
+    bool is_option; /* the text of a --set, not a file            */
 } avs_source;
 
 typedef struct {

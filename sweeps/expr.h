@@ -22,7 +22,8 @@ avs_expr *avs_expr_parse(avs_arena *a, const char *text, avs_expr_error *e);
 
 typedef const avs_json *(*avs_expr_lookup)(void *ctx, const char *name); /* NULL: no such key */
 /* *out is the value; lists point into a. */
-int avs_expr_eval(const avs_expr *x, avs_arena *a, avs_expr_lookup get, void *ctx, avs_json *out, avs_expr_error *e);
+int avs_expr_eval(const avs_expr *x, avs_arena *a, avs_expr_lookup get, void *ctx, avs_json *out,
+                  avs_expr_error *e);
 const char *avs_expr_text(const avs_expr *x);
 
 /* Equality as `==` has it: 1 equals 1.0. False for values that cannot be compared. */

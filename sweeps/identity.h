@@ -13,8 +13,8 @@
 #include "models/schema.h"
 
 /* Appends the canonical JSON that is hashed. fingerprint: 64 hex digits or "". AVS_ENOMEM. */
-int avs_identity_text(avs_buf *out, avs_arena *scratch, const avs_cfg *cfg, const char *fingerprint,
-                      const char *gpu_model, avs_err *e);
+int avs_identity_text(avs_buf *out, const avs_cfg *cfg, const char *fingerprint, const char *gpu_model,
+                      avs_err *e);
 void avs_config_hash(const char *identity, uint8_t out[32]);
 /* upstream: n hashes of 32 bytes. */
 void avs_trial_hash(const uint8_t config_hash[32], uint32_t seed, const uint8_t (*upstream)[32], int n,

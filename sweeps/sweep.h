@@ -18,23 +18,29 @@
 enum { AVS_SWEEP_LANGUAGE = 1, AVS_SWEEP_MAX_TRIALS = 10000000 };
 
 typedef struct {
-    int gpus, cpus;         /* cpus: cores of a trial; 0: gpus * cpus_per_gpu, or 1 without a GPU   */
-    int cpus_per_gpu;       /* 0: not stated                                                        */
-    double mem_gb;          /* 0: not stated                                                        */
-    const char *pack;       /* node | numa | spread | any                                           */
-    const char *gpu_model;  /* regular expression, "any"                                            */
-    const char *exclusive;  /* none | gpu | numa | node                                             */
-    const char *prefer;     /* any | nvlink                                                         */
+    int gpus, cpus;        /* cpus: cores of a trial; 0: gpus * cpus_per_gpu, or 1 without a GPU   */
+    int cpus_per_gpu;      /* 0: not stated                                                        */
+    double mem_gb;         /* 0: not stated                                                        */
+    const char *pack;      /* node | numa | spread | any                                           */
+    const char *gpu_model; /* regular expression, "any"                                            */
+    const char *exclusive; /* none | gpu | numa | node                                             */
+    const char *prefer;    /* any | nvlink                                                         */
 } avs_sweep_resources;
 
-enum { AVS_RETRY_CRASH = 1, AVS_RETRY_HANG = 2, AVS_RETRY_INFRA = 4, AVS_RETRY_OOM = 8, AVS_RETRY_ERROR = 16 };
+enum {
+    AVS_RETRY_CRASH = 1,
+    AVS_RETRY_HANG = 2,
+    AVS_RETRY_INFRA = 4,
+    AVS_RETRY_OOM = 8,
+    AVS_RETRY_ERROR = 16
+};
 
 typedef struct {
-    double time_s, hang_s, grace_s;  /* 0: no bound; grace default 120              */
-    int retries, max_failures;       /* default 2; 0: no bound                      */
-    unsigned retry_on;               /* default crash, hang, infra                  */
-    double checkpoint_every_s;       /* 0: only at epochs and at the end            */
-    int64_t checkpoint_every_steps;  /* 0: by time only                             */
+    double time_s, hang_s, grace_s; /* 0: no bound; grace default 120              */
+    int retries, max_failures;      /* default 2; 0: no bound                      */
+    unsigned retry_on;              /* default crash, hang, infra                  */
+    double checkpoint_every_s;      /* 0: only at epochs and at the end            */
+    int64_t checkpoint_every_steps; /* 0: by time only                             */
 } avs_sweep_limits;
 
 typedef struct {
@@ -45,15 +51,20 @@ typedef struct {
 
 /* A configuration: one point of a stage, without the seed. */
 typedef struct {
-    const char *kind, *model, *task; /* kind: train | eval | latency | noop                                   */
-    const char *params;    /* canonical JSON of every active parameter, data_root included: what a trial gets */
-    const char *identity;  /* the text that is hashed: {kind, model, task, model_schema, data_fingerprint, params} */
-    const char *data_root; /* "" when none is given                                                            */
-    const char *data_fingerprint; /* 64 hex digits, or "" when the data is not indexed or not read             */
-    const avs_json *axes;  /* object: what the sweep blocks and `let` set at this point, in file order         */
+    const char *kind, *model,
+        *task;          /* kind: train | eval | latency | noop                                   */
+    const char *params; /* canonical JSON of every active parameter, data_root included: what a trial gets */
+    const char
+        *identity; /* the text that is hashed: {kind, model, task, model_schema, data_fingerprint, params} */
+    const char
+        *data_root; /* "" when none is given                                                            */
+    const char
+        *data_fingerprint; /* 64 hex digits, or "" when the data is not indexed or not read             */
+    const avs_json
+        *axes; /* object: what the sweep blocks and `let` set at this point, in file order         */
     avs_sweep_resources resources;
-    double priority;       /* larger first; 0 without order.priority                                           */
-    uint8_t hash[32];      /* config_hash */
+    double priority;  /* larger first; 0 without order.priority                                           */
+    uint8_t hash[32]; /* config_hash */
 } avs_sweep_config;
 
 struct avs_sweep_trial;
@@ -65,18 +76,18 @@ typedef struct {
 typedef struct avs_sweep_trial {
     const avs_sweep_config *config;
     uint32_t seed;
-    uint32_t ordinal;        /* place in avs_sweep.trials                        */
-    int stage;               /* first stage that lists it                        */
+    uint32_t ordinal; /* place in avs_sweep.trials                        */
+    int stage;        /* first stage that lists it                        */
     int n_needs;
     const avs_sweep_need *needs;
-    uint8_t hash[32];        /* trial_hash */
+    uint8_t hash[32]; /* trial_hash */
 } avs_sweep_trial;
 
 typedef struct {
-    const char *text;   /* the expression                 */
+    const char *text; /* the expression                 */
     bool is_require;
     avs_pos pos;
-    int64_t dropped;    /* points                         */
+    int64_t dropped; /* points                         */
 } avs_sweep_rule;
 
 typedef struct {
@@ -86,7 +97,7 @@ typedef struct {
     avs_sweep_limits limits;
     avs_sweep_order order;
     const avs_json *resources_json, *limits_json, *objective_json; /* as written; empty objects when absent */
-    avs_sweep_trial **trials; /* in order; a trial may be listed by two stages        */
+    avs_sweep_trial **trials;              /* in order; a trial may be listed by two stages        */
     int64_t n_trials, n_configs, n_points; /* n_points: before exclude and require    */
     avs_sweep_rule *rules;
     int n_rules;
@@ -108,27 +119,29 @@ typedef struct {
     const avs_json *report;
     const avs_sweep_source *sources; /* the file and what it includes, in order of reading */
     int n_sources;
-    uint8_t file_hash[32];           /* SHA-256 over the hashes of the sources */
-    const avs_json *env;             /* object: recorded values of ${env:NAME} */
-    bool data_indexed;               /* every data_root that is read had a fingerprint */
+    uint8_t file_hash[32]; /* SHA-256 over the hashes of the sources */
+    const avs_json *env;   /* object: recorded values of ${env:NAME} */
+    bool data_indexed;     /* every data_root that is read had a fingerprint */
 } avs_sweep;
 
 typedef struct {
     bool allow_env;
-    const char *const *sets; /* "key=value": base.KEY, vars.NAME, profile, or a bare name (a var if there is one, else
+    const char *const
+        *sets; /* "key=value": base.KEY, vars.NAME, profile, or a bare name (a var if there is one, else
                                 base); value is YAML */
     int n_sets;
-    int64_t max_trials;      /* 0: AVS_SWEEP_MAX_TRIALS */
+    int64_t max_trials; /* 0: AVS_SWEEP_MAX_TRIALS */
     /* Fingerprint of the data at a data_root: true and out filled, or false when it is not indexed. May be NULL. */
     bool (*fingerprint)(void *ctx, const char *data_root, uint8_t out[32]);
     void *ctx;
 } avs_sweep_options;
 
 /* NULL after an error: AVS_EPARSE when diag says why, AVS_EIO when the file cannot be read, AVS_ENOMEM. */
-avs_sweep *avs_sweep_load(avs_arena *a, const char *path, const avs_sweep_options *o, avs_diag *d, avs_err *e);
+avs_sweep *avs_sweep_load(avs_arena *a, const char *path, const avs_sweep_options *o, avs_diag *d,
+                          avs_err *e);
 /* The same for text at hand; path names it in messages and is where includes are relative to. */
-avs_sweep *avs_sweep_parse(avs_arena *a, const char *path, const char *text, size_t n, const avs_sweep_options *o,
-                           avs_diag *d, avs_err *e);
+avs_sweep *avs_sweep_parse(avs_arena *a, const char *path, const char *text, size_t n,
+                           const avs_sweep_options *o, avs_diag *d, avs_err *e);
 
 /* Trial whose hash begins with the hex prefix (6 digits or more). NULL: none, or several with *ambiguous set. */
 const avs_sweep_trial *avs_sweep_find(const avs_sweep *s, const char *prefix, bool *ambiguous);

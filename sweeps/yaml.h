@@ -18,13 +18,13 @@ typedef enum { AVS_Y_NULL, AVS_Y_BOOL, AVS_Y_INT, AVS_Y_FLOAT, AVS_Y_STR, AVS_Y_
 typedef struct avs_ynode {
     avs_ykind kind;
     avs_pos pos;
-    bool plain;      /* scalar without quotes                                             */
-    const char *s;   /* text of a scalar as written (without quotes); "" for collections  */
+    bool plain;    /* scalar without quotes                                             */
+    const char *s; /* text of a scalar as written (without quotes); "" for collections  */
     size_t len;
     bool b;
-    int64_t i;       /* INT                                                               */
-    double d;        /* INT and FLOAT                                                     */
-    uint32_t n;      /* SEQ: items; MAP: pairs                                            */
+    int64_t i;  /* INT                                                               */
+    double d;   /* INT and FLOAT                                                     */
+    uint32_t n; /* SEQ: items; MAP: pairs                                            */
     struct avs_ynode **keys, **items;
     uint32_t size, height; /* nodes below and including this one with aliases expanded; levels */
 } avs_ynode;

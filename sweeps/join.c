@@ -1,0 +1,83 @@
+/* The join of stages: an index from the values of the match keys to the upstream trials that have them. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/hash.h"
+#include "sweeps/stage.h"
+
+typedef struct {
+    const char *key; /* NULL: free */
+    const avs_sweep_trial *trial;
+    int64_t count;
+} slot;
+
+struct avs_join {
+    const avs_need_def *need;
+    slot *slots;
+    uint64_t mask;
+};
+
+/* "backbone=swin_b, seed=3" */
+static const char *key_text(avs_arena *a, const avs_need_def *need, const avs_json *params, uint32_t seed)
+{
+    avs_buf b = AVS_BUF_INIT;
+    for (int i = 0; i < need->n_match; i++) {
+        const avs_json *v = avs_json_get(params, need->match[i]);
+        avs_buf_fmt(&b, "%s%s=", i ? ", " : "", need->match[i]);
+        if (strcmp(need->match[i], "seed") == 0)
+            avs_buf_fmt(&b, "%u", seed);
+        else if (!v)
+            avs_buf_str(&b, "-");
+        else if (v->kind == AVS_J_STR)
+            avs_buf_str(&b, v->s);
+        else
+            avs_json_write(&b, v, true);
+    }
+    const char *text = avs_buf_ok(&b) ? avs_arena_str(a, avs_buf_cstr(&b)) : NULL;
+    avs_buf_free(&b);
+    return text;
+}
+
+static slot *find(const avs_join *j, const char *key)
+{
+    uint64_t at = avs_fnv1a64_str(key) & j->mask;
+    while (j->slots[at].key && strcmp(j->slots[at].key, key) != 0) at = (at + 1) & j->mask;
+    return &j->slots[at];
+}
+
+avs_join *avs_join_new(avs_arena *a, const avs_need_def *need, const avs_sweep_stage *upstream)
+{
+    avs_join *j = AVS_NEW(a, avs_join);
+    uint64_t cap = 16;
+    while (cap < 2 * (uint64_t)upstream->n_trials) cap *= 2;
+    if (!j) return NULL;
+    j->need = need;
+    j->mask = cap - 1;
+    j->slots = AVS_NEW_N(a, slot, cap);
+    if (!j->slots) return NULL;
+    const avs_sweep_config *last = NULL;
+    avs_json *params = NULL;
+    for (int64_t i = 0; i < upstream->n_trials; i++) {
+        const avs_sweep_trial *t = upstream->trials[i];
+        if (t->config != last && avs_json_parse(a, "parameters", t->config->params, strlen(t->config->params),
+                                                &params, NULL) != AVS_OK)
+            return NULL;
+        last = t->config;
+        const char *key = key_text(a, need, params, t->seed);
+        if (!key) return NULL;
+        slot *s = find(j, key);
+        if (!s->key) *s = (slot){key, t, 0};
+        s->count++;
+    }
+    return j;
+}
+
+const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params, uint32_t seed,
+                                     int64_t *count, const char **key)
+{
+    *key = key_text(scratch, j->need, params, seed);
+    *count = -1; /* no memory */
+    if (!*key) return NULL;
+    const slot *s = find(j, *key);
+    *count = s->key ? s->count : 0;
+    return s->key ? s->trial : NULL;
+}
