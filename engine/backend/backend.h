@@ -44,7 +44,8 @@ typedef struct {
     const char *name;
     int (*open)(avs_backend **out, avs_err *e);
     void (*close)(avs_backend *be); /* accepts NULL */
-    /* The layout in which `node` (a CONV2D) reads its weight fastest; equal layouts are one pointer. *out = NULL:
+    /* The layout in which `node` (CONV2D, or MATMUL with a constant B) reads operand 1 fastest; equal layouts are one
+     * pointer. *out = NULL:
      * plain is as good. The member is NULL if the backend has no packed layouts. */
     int (*weight_layout)(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
                          const avs_layout **out, avs_err *e);

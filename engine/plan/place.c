@@ -11,17 +11,23 @@
 
 /* ------------------------------------------------------------------ readers */
 
+static bool is_forward(const avs_node *n)
+{
+    return n->op == AVS_OP_CONV2D || n->op == AVS_OP_MATMUL;
+}
+
 static bool is_weight_operand(const avs_node *n, int k)
 {
-    return k == 1 && (n->op == AVS_OP_CONV2D || n->op == AVS_OP_CONV2D_BWD_X);
+    return k == 1 && (is_forward(n) || n->op == AVS_OP_CONV2D_BWD_X);
 }
 
 typedef struct {
     bool *is_plain;    /* read or named by something that wants canonical layout */
-    uint32_t *forward; /* a CONV2D that reads it as weight; 0: none              */
+    uint32_t *forward; /* the first CONV2D or MATMUL that reads it as weight */
 } weight_uses;
 
-/* A parameter can be packed when convolutions alone read it, as their weight, and it is nobody's view or output. */
+/* A parameter can be packed when convolutions and products alone read it, as their weight, and it is nobody's view or
+ * output. */
 static int find_weight_uses(avs_plan *p, weight_uses *u, avs_err *e)
 {
     const avs_graph *g = p->g;
@@ -37,14 +43,14 @@ static int find_weight_uses(avs_plan *p, weight_uses *u, avs_err *e)
         for (int k = 0; k < n->n_in; k++) {
             if (!n->in[k]) continue;
             if (!is_weight_operand(n, k)) u->is_plain[p->root[n->in[k]]] = true;
-            if (is_weight_operand(n, k) && n->op == AVS_OP_CONV2D && !u->forward[n->in[k]])
-                u->forward[n->in[k]] = i;
+            if (is_weight_operand(n, k) && is_forward(n) && !u->forward[n->in[k]]) u->forward[n->in[k]] = i;
         }
     }
     return AVS_OK;
 }
 
-/* The gradient must come out of one CONV2D_BWD_W and go nowhere else. */
+/* The gradient must come out of one CONV2D_BWD_W and go nowhere else. So trained weights of linear layers stay plain:
+ * their forward and both products of their backward want three different layouts. */
 static bool is_grad_packable(const avs_plan *p, avs_val grad)
 {
     const avs_graph *g = p->g;
@@ -76,7 +82,7 @@ static int choose_layouts(avs_plan *p, avs_err *e)
         AVS_TRY(p->ops->weight_layout(p->be, p->g, u.forward[v], p->cfg.training, &layout, e));
         for (uint32_t k = u.forward[v] + 1; layout && k < p->g->n_node; k++) {
             const avs_layout *other = NULL;
-            if (p->g->node[k].op != AVS_OP_CONV2D || p->g->node[k].in[1] != v) continue;
+            if (!is_forward(&p->g->node[k]) || p->g->node[k].in[1] != v) continue;
             AVS_TRY(p->ops->weight_layout(p->be, p->g, k, p->cfg.training, &other, e));
             if (other != layout) layout = NULL;
         }

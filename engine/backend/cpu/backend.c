@@ -65,6 +65,20 @@ out:
     return rc;
 }
 
+static int cpu_weight_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
+                             const avs_layout **out, avs_err *e)
+{
+    *out = NULL;
+    switch (g->node[node].op) {
+    case AVS_OP_CONV2D:
+        return avs_dnnl_conv2d_layout(be, g, node, training, out, e);
+    case AVS_OP_MATMUL:
+        return avs_dnnl_matmul_layout(be, g, node, out, e);
+    default:
+        return AVS_OK;
+    }
+}
+
 static bool cpu_may_overwrite(const avs_node *n, int operand)
 {
     switch (n->op) {
@@ -96,7 +110,7 @@ static int cpu_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, a
 const avs_backend_ops avs_backend_cpu = {.name = "cpu",
                                          .open = cpu_open,
                                          .close = cpu_close,
-                                         .weight_layout = avs_dnnl_weight_layout,
+                                         .weight_layout = cpu_weight_layout,
                                          .repack = avs_dnnl_repack,
                                          .may_overwrite = cpu_may_overwrite,
                                          .lower = cpu_lower};

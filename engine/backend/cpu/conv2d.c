@@ -133,43 +133,18 @@ out:
     return rc;
 }
 
-int avs_dnnl_weight_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
+int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
                            const avs_layout **out, avs_err *e)
 {
     int rc = AVS_OK;
     dnnl_primitive_desc_t pd = NULL;
     conv_shape s = shape_of(g, node);
-    *out = NULL;
     AVS_TRY(forward_pd(be, &s, &s.w_any, training, &pd, e));
-    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
-    if (dnnl_memory_desc_equal(md, &s.w_plain)) goto out;
-    for (avs_dnnl_layout *l = be->layouts; l && !*out; l = l->next)
-        if (dnnl_memory_desc_equal(&l->md, md)) *out = &l->base;
-    if (*out) goto out;
-    avs_dnnl_layout *l = AVS_NEW(be->arena, avs_dnnl_layout);
-    if (!l) {
-        rc = avs_fail(e, AVS_ENOMEM, "no memory for a layout");
-        goto out;
-    }
-    l->md = *md;
-    l->base.len = (int64_t)(dnnl_memory_desc_get_size(md) / sizeof(float));
-    l->next = be->layouts;
-    be->layouts = l;
-    *out = &l->base;
+    AVS_TRY(avs_dnnl_layout_for(be, &s.w_plain, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                                out, e));
 out:
     if (pd) dnnl_primitive_desc_destroy(pd);
     return rc;
-}
-
-int avs_dnnl_repack(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon,
-                    avs_err *e)
-{
-    const avs_dnnl_layout *l = (const avs_dnnl_layout *)layout;
-    dnnl_memory_desc_t plain;
-    dnnl_memory_desc_init_by_tag(&plain, l->md.ndims, l->md.dims, dnnl_f32,
-                                 l->md.ndims == 5 ? dnnl_goihw : dnnl_oihw);
-    if (to_canon) return avs_dnnl_reorder_now(be, &l->md, src, &plain, dst, e);
-    return avs_dnnl_reorder_now(be, &plain, src, &l->md, dst, e);
 }
 
 static int lower_forward(avs_dnnl_ctx *c, const avs_lower_req *req, const conv_shape *s,

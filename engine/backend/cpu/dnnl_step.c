@@ -232,3 +232,32 @@ out:
     if (post) dnnl_post_ops_destroy(post);
     return rc;
 }
+
+int avs_dnnl_layout_for(avs_backend *be, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *packed,
+                        const avs_layout **out, avs_err *e)
+{
+    *out = NULL;
+    if (dnnl_memory_desc_equal(plain, packed)) return AVS_OK;
+    for (avs_dnnl_layout *l = be->layouts; l; l = l->next) {
+        if (!dnnl_memory_desc_equal(&l->md, packed) || !dnnl_memory_desc_equal(&l->plain, plain)) continue;
+        *out = &l->base;
+        return AVS_OK;
+    }
+    avs_dnnl_layout *l = AVS_NEW(be->arena, avs_dnnl_layout);
+    if (!l) return avs_fail(e, AVS_ENOMEM, "no memory for a layout");
+    l->md = *packed;
+    l->plain = *plain;
+    l->base.len = (int64_t)(dnnl_memory_desc_get_size(packed) / sizeof(float));
+    l->next = be->layouts;
+    be->layouts = l;
+    *out = &l->base;
+    return AVS_OK;
+}
+
+int avs_dnnl_repack(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon,
+                    avs_err *e)
+{
+    const avs_dnnl_layout *l = (const avs_dnnl_layout *)layout;
+    if (to_canon) return avs_dnnl_reorder_now(be, &l->md, src, &l->plain, dst, e);
+    return avs_dnnl_reorder_now(be, &l->plain, src, &l->md, dst, e);
+}

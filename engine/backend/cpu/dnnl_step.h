@@ -19,7 +19,7 @@ typedef struct avs_dnnl_owned {
 
 typedef struct avs_dnnl_layout {
     avs_layout base; /* first: the planner sees this */
-    dnnl_memory_desc_t md;
+    dnnl_memory_desc_t md, plain;
     struct avs_dnnl_layout *next;
 } avs_dnnl_layout;
 
@@ -87,10 +87,15 @@ int avs_dnnl_reorder_now(avs_backend *be, const dnnl_memory_desc_t *from, const 
 /* Attributes with scratchpad in user memory, scale, accumulation onto the destination and ReLU. The caller destroys. */
 int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int act, avs_err *e);
 
-int avs_dnnl_weight_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
-                           const avs_layout **out, avs_err *e);
+/* The layout object for `packed` over canonical `plain`; NULL where they are equal. */
+int avs_dnnl_layout_for(avs_backend *be, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *packed,
+                        const avs_layout **out, avs_err *e);
 int avs_dnnl_repack(avs_backend *be, const avs_layout *layout, const float *src, float *dst, bool to_canon,
                     avs_err *e);
+int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,
+                           const avs_layout **out, avs_err *e);
+int avs_dnnl_matmul_layout(avs_backend *be, const avs_graph *g, uint32_t node, const avs_layout **out,
+                           avs_err *e);
 int avs_dnnl_lower_conv2d(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
 int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
 

@@ -60,9 +60,18 @@ out:
     return rc;
 }
 
-static void matrices(const avs_lower_req *req, const avs_matmul_attr *at, mat *a, mat *b, mat *c)
+/* One product: the operands as oneDNN sees them. */
+typedef struct {
+    dnnl_memory_desc_t a, b, c, bias;
+    float alpha;
+    int act;
+    bool is_linear, has_bias, has_residual;
+    bool has_scaled_bias; /* bias and alpha != 1 */
+} product;
+
+static void matrices(const avs_type *ta, const avs_type *tb, const avs_type *tc, const avs_matmul_attr *at,
+                     mat *a, mat *b, mat *c)
 {
-    const avs_type *ta = &req->in[0].type, *tb = &req->in[1].type, *tc = &req->out[0].type;
     if (tb->rank == 2) {
         int64_t K = at->tb ? tb->d[1] : tb->d[0], N = at->tb ? tb->d[0] : tb->d[1];
         int64_t M = avs_type_count(tc) / N;
@@ -74,6 +83,29 @@ static void matrices(const avs_lower_req *req, const avs_matmul_attr *at, mat *a
         *b = operand(tb, at->heads, at->b_split, at->tb);
         *c = operand(tc, at->heads, at->c_split, false);
     }
+}
+
+static int product_of(const avs_graph *g, uint32_t node, product *p, avs_err *e)
+{
+    int rc = AVS_OK;
+    const avs_node *n = &g->node[node];
+    const avs_matmul_attr *at = n->attr;
+    mat a, b, c;
+    matrices(avs_t(g, n->in[0]), avs_t(g, n->in[1]), avs_t(g, n->out[0]), at, &a, &b, &c);
+    mat row = {.rank = c.rank};
+    for (int i = 0; i < c.rank; i++) row.dim[i] = 1, row.stride[i] = c.dim[c.rank - 1];
+    row.dim[c.rank - 1] = c.dim[c.rank - 1];
+    row.stride[c.rank - 1] = 1;
+    *p = (product){.alpha = at->alpha == 0.0f ? 1.0f : at->alpha, .act = at->act, .is_linear = b.rank == 2};
+    p->has_bias = n->n_in > 2 && n->in[2];
+    p->has_residual = n->n_in > 3 && n->in[3];
+    p->has_scaled_bias = p->has_bias && p->alpha != 1.0f;
+    AVS_TRY(desc(&p->a, &a, e));
+    AVS_TRY(desc(&p->b, &b, e));
+    AVS_TRY(desc(&p->c, &c, e));
+    AVS_TRY(desc(&p->bias, &row, e));
+out:
+    return rc;
 }
 
 /* alpha together with a bias: oneDNN scales product and bias alike, so the bias becomes a binary post-op after the
@@ -95,62 +127,79 @@ out:
     return rc;
 }
 
+/* b: the layout in which B lies; NULL: oneDNN chooses. */
+static int make_pd(avs_backend *be, const product *p, const dnnl_memory_desc_t *b, dnnl_primitive_desc_t *pd,
+                   avs_err *e)
+{
+    int rc = AVS_OK;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_memory_desc_t any;
+    dnnl_matmul_desc_t d;
+    if (p->has_scaled_bias)
+        AVS_TRY(scaled_bias_attr(&attr, p->alpha, &p->bias, p->has_residual, p->act, e));
+    else
+        AVS_TRY(avs_dnnl_attr(&attr, p->alpha, p->has_residual, p->act, e));
+    AVS_DNNL(dnnl_memory_desc_init_by_tag(&any, p->b.ndims, p->b.dims, dnnl_f32, dnnl_format_tag_any));
+    AVS_DNNL(dnnl_matmul_desc_init(&d, &p->a, b ? b : &any,
+                                   p->has_bias && !p->has_scaled_bias ? &p->bias : NULL, &p->c));
+    AVS_DNNL(dnnl_primitive_desc_create(pd, &d, attr, be->engine, NULL));
+out:
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    return rc;
+}
+
+int avs_dnnl_matmul_layout(avs_backend *be, const avs_graph *g, uint32_t node, const avs_layout **out,
+                           avs_err *e)
+{
+    int rc = AVS_OK;
+    dnnl_primitive_desc_t pd = NULL;
+    product p;
+    *out = NULL;
+    AVS_TRY(product_of(g, node, &p, e));
+    if (!p.is_linear) goto out;
+    AVS_TRY(make_pd(be, &p, NULL, &pd, e));
+    AVS_TRY(
+        avs_dnnl_layout_for(be, &p.b, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), out, e));
+out:
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    return rc;
+}
+
 int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e)
 {
     int rc = AVS_OK;
-    const avs_node *n = &req->g->node[req->node];
-    const avs_matmul_attr *at = n->attr;
-    const float alpha = at->alpha == 0.0f ? 1.0f : at->alpha;
     const avs_tensor *in = req->in, *y = &req->out[0];
-    const bool has_bias = n->n_in > 2 && in[2].data, has_residual = n->n_in > 3 && in[3].data;
-    const bool scaled_bias = has_bias && alpha != 1.0f;
-    dnnl_primitive_attr_t attr = NULL;
+    const avs_dnnl_layout *layout = (const avs_dnnl_layout *)req->in_layout[1];
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_memory_desc_t ma, mb, mc, bias, any;
-    dnnl_matmul_desc_t d;
     const char *impl = NULL;
-    mat a, b, c;
+    product p;
     avs_dnnl_ctx *ctx = avs_dnnl_ctx_new(be, e);
     if (!ctx) return AVS_ENOMEM;
 
-    matrices(req, at, &a, &b, &c);
-    AVS_TRY(desc(&ma, &a, e));
-    AVS_TRY(desc(&mb, &b, e));
-    AVS_TRY(desc(&mc, &c, e));
-    mat row = {.rank = c.rank};
-    for (int i = 0; i < c.rank; i++) row.dim[i] = 1, row.stride[i] = c.dim[c.rank - 1];
-    row.dim[c.rank - 1] = c.dim[c.rank - 1];
-    row.stride[c.rank - 1] = 1;
-    AVS_TRY(desc(&bias, &row, e));
-    if (scaled_bias)
-        AVS_TRY(scaled_bias_attr(&attr, alpha, &bias, has_residual, at->act, e));
-    else
-        AVS_TRY(avs_dnnl_attr(&attr, alpha, has_residual, at->act, e));
-    /* A constant B of a linear layer is packed once; the others are taken as they lie. */
-    AVS_DNNL(dnnl_memory_desc_init_by_tag(&any, b.rank, b.dim, dnnl_f32, dnnl_format_tag_any));
-    AVS_DNNL(dnnl_matmul_desc_init(&d, &ma, req->in_is_const[1] && b.rank == 2 ? &any : &mb,
-                                   has_bias && !scaled_bias ? &bias : NULL, &mc));
-    AVS_DNNL(dnnl_primitive_desc_create(&pd, &d, attr, be->engine, NULL));
+    AVS_TRY(product_of(req->g, req->node, &p, e));
+    const dnnl_memory_desc_t *have = layout ? &layout->md : &p.b;
+    /* A constant B of a linear layer is packed once (2 to 8 times faster for few rows); others are taken as they
+     * lie. */
+    AVS_TRY(make_pd(be, &p, !layout && p.is_linear && req->in_is_const[1] ? NULL : have, &pd, e));
     AVS_TRY(avs_dnnl_impl(be, pd, &impl, e));
     AVS_TRY(avs_dnnl_set_primitive(ctx, pd, e));
-    AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_SRC, &ma, in[0].data, e));
-    AVS_TRY(avs_dnnl_arg_weight(ctx, DNNL_ARG_WEIGHTS, &mb,
+    AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_SRC, &p.a, in[0].data, e));
+    AVS_TRY(avs_dnnl_arg_weight(ctx, DNNL_ARG_WEIGHTS, have,
                                 dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), in[1].data,
                                 req->in_is_const[1], e));
-    AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_DST, &mc, y->data, e));
-    if (has_bias) {
-        int slot = scaled_bias ? DNNL_ARG_ATTR_MULTIPLE_POST_OP(has_residual ? 1 : 0) | DNNL_ARG_SRC_1
-                               : DNNL_ARG_BIAS;
-        AVS_TRY(avs_dnnl_arg(ctx, slot, &bias, in[2].data, e));
+    AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_DST, &p.c, y->data, e));
+    if (p.has_bias) {
+        int slot = DNNL_ARG_BIAS;
+        if (p.has_scaled_bias) slot = DNNL_ARG_ATTR_MULTIPLE_POST_OP(p.has_residual ? 1 : 0) | DNNL_ARG_SRC_1;
+        AVS_TRY(avs_dnnl_arg(ctx, slot, &p.bias, in[2].data, e));
     }
-    if (has_residual && in[3].data != y->data) {
+    if (p.has_residual && in[3].data != y->data) {
         ctx->copy_src = in[3].data;
         ctx->copy_dst = y->data;
-        ctx->copy_bytes = dnnl_memory_desc_get_size(&mc);
+        ctx->copy_bytes = dnnl_memory_desc_get_size(&p.c);
     }
     avs_dnnl_finish(ctx, impl, out);
 out:
     if (pd) dnnl_primitive_desc_destroy(pd);
-    if (attr) dnnl_primitive_attr_destroy(attr);
     return rc;
 }

@@ -204,6 +204,23 @@ static void parameters_come_back_as_they_were_set(void **state)
     drop(&b);
 }
 
+static void weights_of_inference_come_back_as_they_were_set(void **state)
+{
+    (void)state;
+    built b = build(net_attention_eval, eval_cfg);
+    for (int i = 0; i < avs_plan_n_params(b.p); i++) {
+        const avs_plan_param *q = avs_plan_param_at(b.p, i);
+        size_t bytes = (size_t)avs_type_count(&q->type) * sizeof(float);
+        float *want = malloc(bytes), *have = malloc(bytes);
+        net_values(q->key, q->kind, &q->type, want);
+        assert_int_equal(avs_plan_param_get(b.p, q->key, have, NULL), AVS_OK);
+        assert_memory_equal(have, want, bytes);
+        free(want);
+        free(have);
+    }
+    drop(&b);
+}
+
 static void padding_of_packed_gradients_is_zero(void **state)
 {
     (void)state;
@@ -447,6 +464,7 @@ int main(void)
         cmocka_unit_test(the_slab_holds_every_gradient_apart_and_aligned),
         cmocka_unit_test(the_slab_is_in_order_of_completion),
         cmocka_unit_test(parameters_come_back_as_they_were_set),
+        cmocka_unit_test(weights_of_inference_come_back_as_they_were_set),
         cmocka_unit_test(padding_of_packed_gradients_is_zero),
         cmocka_unit_test(a_step_on_the_slab_is_seen_by_the_next_run),
         cmocka_unit_test(setting_a_parameter_runs_the_prologue_again),
