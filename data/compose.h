@@ -21,7 +21,7 @@
  * built in but the class list of the Tux Paint stamps. Backgrounds are dealt to the splits (index mod 5: 3
  * val, 4 test, else train) so that no background is in two splits. Options of `data compose OUT`: --settings,
  * --classes, --size, --train, --val, --test, --seed, --stamps, --list,
- * --backgrounds, --threads (one per field below). */
+ * --backgrounds, --replace, --threads (one per field below). */
 #ifndef AVS_DATA_COMPOSE_H
 #define AVS_DATA_COMPOSE_H
 
