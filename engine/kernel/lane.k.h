@@ -71,6 +71,10 @@ AVS_FN float avs_lane_max(float v)
 #if defined(__CUDACC__) || defined(AVS_EMUL)
 #include "engine/backend/cuda/launch.cuh"
 #else
+/* Below this many elements touched a parallel region costs more than it gains (about 5 us on two cores). Which side a
+ * call falls on never changes its bits: work is cut into pieces by size alone. */
+static const int64_t AVS_PAR_MIN = 16384;
+
 #define AVS_KERNEL_ROW(name, P)                                                                              \
     static inline void name##_cpu(const P *p, int64_t n, int64_t cost)                                       \
     {                                                                                                        \

@@ -191,6 +191,51 @@ static void extreme_logits_stay_finite(void **state)
     op_call_fini(&c);
 }
 
+/* The planner lets EW and DROPOUT write over an operand of the output's extents. */
+static void ew_and_dropout_may_write_over_an_operand(void **state)
+{
+    (void)state;
+    int n, n_checked = 0;
+    const op_case *k = op_list(&n);
+    for (int i = 0; i < n; i++) {
+        if (k[i].op != AVS_OP_EW && k[i].op != AVS_OP_DROPOUT) continue;
+        op_call c;
+        op_call_init(&c, &k[i], (uint64_t)i, false);
+        assert_int_equal(op_call_run(&c, &avs_cpu_kernel_table()[k[i].op]), AVS_OK);
+        const size_t bytes = (size_t)avs_type_count(&c.f32.out[0].type) * sizeof(float);
+        for (int j = 0; j < c.f32.n_in; j++) {
+            if (!avs_type_same_shape(&c.f32.in[j].type, &c.f32.out[0].type)) continue;
+            avs_cpu_call over = {.k = c.f32};
+            over.k.in[j].data = over.k.out[0].data = op_call_alloc(&c, bytes);
+            memcpy(over.k.out[0].data, c.f32.in[j].data, bytes);
+            assert_int_equal(avs_cpu_kernel_table()[k[i].op].fn(&over), AVS_OK);
+            assert_memory_equal(over.k.out[0].data, c.f32.out[0].data, bytes);
+            n_checked++;
+        }
+        op_call_fini(&c);
+    }
+    assert_true(n_checked > 100);
+}
+
+static void a_kernel_without_its_workspace_is_refused(void **state)
+{
+    (void)state;
+    int n, n_refused = 0;
+    const op_case *k = op_list(&n);
+    for (int i = 0; i < n; i++) {
+        const avs_cpu_kernel *kernel = &avs_cpu_kernel_table()[k[i].op];
+        if (!kernel->work || k[i].op == AVS_OP_REDUCE) continue; /* small reductions need none */
+        op_call c;
+        op_call_init(&c, &k[i], (uint64_t)i, false);
+        const avs_cpu_call call = {.k = c.f32};
+        assert_true(kernel->work(&c.f32) > 0);
+        assert_int_equal(kernel->fn(&call), AVS_ENOMEM);
+        n_refused++;
+        op_call_fini(&c);
+    }
+    assert_true(n_refused > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +243,8 @@ int main(void)
         cmocka_unit_test(the_chosen_table_is_the_best_variant),
         cmocka_unit_test(every_kernel_agrees_with_the_reference),
         cmocka_unit_test(bits_do_not_depend_on_the_number_of_threads),
+        cmocka_unit_test(ew_and_dropout_may_write_over_an_operand),
+        cmocka_unit_test(a_kernel_without_its_workspace_is_refused),
         cmocka_unit_test(a_class_out_of_range_is_an_error),
         cmocka_unit_test(extreme_logits_stay_finite),
     };

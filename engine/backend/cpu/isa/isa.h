@@ -50,10 +50,6 @@ AVS_CPU_OWN_KERNELS(X)
 #undef X
 extern const avs_cpu_kernel AVS_ISA(avs_cpu_table)[AVS_OP_COUNT];
 
-/* Below this many elements touched a parallel region costs more than it gains (about 5 us on two cores). Which side a
- * call falls on never changes its bits: work is cut into pieces by size alone. */
-static const int64_t AVS_PAR_MIN = 16384;
-
 static inline int64_t avs_min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
