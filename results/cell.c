@@ -51,7 +51,8 @@ const char *avs_cell_signed(avs_arena *a, const avs_q_column *c, double v)
 {
     const char *text = avs_cell_number(a, c, fabs(v));
     if (isnan(v) || !text) return "";
-    return avs_arena_fmt(a, "%s%s", v < 0 ? "-" : "+", text);
+    bool zero = !strpbrk(text, "123456789"); /* a difference that rounds away has no sign */
+    return avs_arena_fmt(a, "%s%s", zero ? "" : v < 0 ? "-" : "+", text);
 }
 
 const char *avs_cell_text(avs_arena *a, const avs_q_column *c, const avs_q_cell *x)

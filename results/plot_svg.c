@@ -76,7 +76,7 @@ typedef struct {
 static bool place_label(box *taken, int *n, int cap, double x, double y, double w, box *at)
 {
     const double h = 13,
-                 try[4][2] = {{x + 9, y - 6}, {x - 9 - w, y - 6}, {x - w / 2, y - 21}, {x - w / 2, y + 9}};
+                 try[4][2] = {{x + 8, y - 18}, {x - 8 - w, y - 18}, {x + 8, y + 6}, {x - 8 - w, y + 6}};
     for (int k = 0; k < 4 && *n < cap; k++) {
         box b = {try[k][0], try[k][1], try[k][0] + w, try[k][1] + h};
         bool is_free = b.x0 >= LEFT && b.x1 <= W - 2 && b.y0 >= 0 && b.y1 <= H - BOTTOM;
@@ -175,7 +175,7 @@ void avs_plot_pareto(const avs_table *t, avs_arena *a, int cx, int cy, avs_buf *
                         at_y(&ay, p[i].y + p[i].hy));
         avs_buf_fmt(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\"/>", x, y);
         box at;
-        if (place_label(taken, &n_taken, 2 * t->n_rows + 1, x, y, 6.4 * (double)avs_text_width(p[i].label),
+        if (place_label(taken, &n_taken, 2 * t->n_rows + 1, x, y, 7.4 * (double)avs_text_width(p[i].label),
                         &at)) {
             avs_buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\">", at.x0, at.y1 - 2);
             avs_html_escape(out, p[i].label);

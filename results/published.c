@@ -130,7 +130,7 @@ static int store_row(avs_store *s, const reader *r, avs_published_count *count, 
     rc = avs_db_run(s, e,
                     "INSERT INTO published(source, config_match, metric_id, value, note, origin)"
                     " VALUES(?,?,?,?,?,'table')",
-                    "ttidt", row.source, match.data, id, value * factor, note.data);
+                    "ttidt", row.source, match.data, id, fraction ? value / 100 : value * factor, note.data);
 out:
     avs_buf_free(&match);
     avs_buf_free(&note);
@@ -190,7 +190,7 @@ static int add_json_row(avs_store *s, const char *source, const avs_json *row, i
             break;
         }
         bool percent = is_percent(m->key), ms = strncmp(m->key, "latency", 7) == 0;
-        double v = m->d * (percent ? 0.01 : ms ? 1e6 : 1.0);
+        double v = percent ? m->d / 100 : m->d * (ms ? 1e6 : 1.0);
         int64_t id = avs_db_metric(s, m->key,
                                    percent ? "fraction"
                                    : ms    ? "ns"

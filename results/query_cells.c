@@ -159,6 +159,10 @@ static int mark_best(avs_arena *a, avs_table *t, int col)
     }
     if (with < 2 || c->better == 0) return 0;
     avs_q_cell *top = &t->row[best].cell[col];
+    bool differ = false; /* a column of equal numbers has no best */
+    for (int r = 0; r < t->n_rows; r++)
+        differ = differ || (t->row[r].cell[col].n && t->row[r].cell[col].mean != top->mean);
+    if (!differ) return 0;
     for (int r = 0; r < t->n_rows; r++) /* equal cells are all best */
         t->row[r].cell[col].is_best = t->row[r].cell[col].n && t->row[r].cell[col].mean == top->mean;
     if (is_constant(c)) return 0;

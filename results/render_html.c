@@ -9,46 +9,40 @@
 
 enum { MAX_LINES = 7, MAX_SERIES = 4, MAX_SHEETS = 24, MAX_SHEET_BYTES = 4 << 20 };
 
+// clang-format off
 static const char STYLE[] =
-    ":root{--bg:#fff;--fg:#1b1b1b;--dim:#6a6a6a;--line:#d8d8d8;--soft:#f4f4f4;--c0:#0072b2;--c1:#d55e00;--c2:"
-    "#009e73;"
-    "--c3:#cc79a7;--c4:#a67c00;--c5:#3a9bd0;--c6:#555}\n"
-    "@media(prefers-color-scheme:dark){:root{--bg:#15171a;--fg:#e8e8e8;--dim:#9aa0a6;--line:#3a3d42;--soft:#"
-    "1f2226;"
-    "--c0:#56b4e9;--c1:#ff9a4d;--c2:#3fd0a0;--c3:#e6a3c8;--c4:#f0e442;--c5:#9ad3f5;--c6:#bbb}}\n"
-    "body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:2rem auto;padding:0 "
-    "1rem;"
-    "max-width:72rem}\nh1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2.2rem}\n.scroll{overflow-x:auto}\n"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}\nth,td{padding:.35rem "
-    ".8rem;border-bottom:1px solid "
-    "var(--line);text-align:left;white-space:nowrap}\ntd.n,th.n{text-align:right}\nth "
-    "button{all:unset;cursor:pointer;"
-    "font-weight:600}\nth button:focus-visible{outline:2px solid var(--c0);outline-offset:2px}\n"
-    "th[aria-sort=ascending] button::after{content:' \\2191'}th[aria-sort=descending] "
-    "button::after{content:' \\2193'}\n"
-    "tbody "
-    "tr:hover{background:var(--soft)}\n.best{font-weight:700}.tied{text-decoration:underline}.paper{color:"
-    "var(--dim)}\n"
-    "svg{width:100%;max-width:760px;height:auto}svg "
-    "text{fill:var(--fg);font-size:12px}.grid{stroke:var(--line)}\n"
-    ".best circle{fill:var(--c0)}.best path{stroke:var(--c0)}.dominated circle{fill:var(--dim)}.dominated "
-    "path{stroke:"
-    "var(--dim)}.dominated "
-    "text{fill:var(--dim)}.front{fill:none;stroke:var(--c1);stroke-width:1.5;stroke-dasharray:5 4}\n"
-    ".line "
-    "path{fill:none;stroke:currentColor;stroke-width:1.8}.legend{list-style:none;padding:0;display:flex;flex-"
-    "wrap:"
-    "wrap;gap:.2rem 1.2rem;font-size:13px}.legend "
-    "li::before{content:'';display:inline-block;width:1.2em;height:.25em;"
-    "background:currentColor;margin-right:.5em;vertical-align:middle}\n"
-    ".c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}"
+    ":root{--bg:#fff;--fg:#1b1b1b;--dim:#6a6a6a;--line:#d8d8d8;--soft:#f4f4f4;--c0:#0072b2;"
+    "--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#a67c00;--c5:#3a9bd0;--c6:#555}\n"
+    "@media(prefers-color-scheme:dark){:root{--bg:#15171a;--fg:#e8e8e8;--dim:#9aa0a6;--line:#3a3d42;"
+    "--soft:#1f2226;--c0:#56b4e9;--c1:#ff9a4d;--c2:#3fd0a0;--c3:#e6a3c8;--c4:#f0e442;--c5:#9ad3f5;"
+    "--c6:#bbb}}\n"
+    "body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:2rem auto;"
+    "padding:0 1rem;max-width:86rem}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2.2rem}\n"
+    ".scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
+    "th,td{padding:.35rem .8rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}\n"
+    "td.n,th.n{text-align:right}th button{all:unset;cursor:pointer;font-weight:600}\n"
+    "th button:focus-visible{outline:2px solid var(--c0);outline-offset:2px}\n"
+    "th[aria-sort=ascending] button::after{content:' \\2191'}\n"
+    "th[aria-sort=descending] button::after{content:' \\2193'}tbody tr:hover{background:var(--soft)}\n"
+    ".best{font-weight:700}.tied{text-decoration:underline}.paper,.notes{color:var(--dim)}\n"
+    ".notes{font-size:13px;padding-left:1.2rem}svg{width:100%;max-width:760px;height:auto}\n"
+    "svg text{fill:var(--fg);font-size:12px;paint-order:stroke;stroke:var(--bg);stroke-width:3px}\n"
+    ".grid{stroke:var(--line)}.best circle{fill:var(--c0)}.best path{stroke:var(--c0)}\n"
+    ".dominated circle{fill:var(--dim)}.dominated path{stroke:var(--dim)}\n"
+    ".dominated text{fill:var(--dim)}\n"
+    ".front{fill:none;stroke:var(--c1);stroke-width:1.5;stroke-dasharray:5 4}\n"
+    ".line path{fill:none;stroke:currentColor;stroke-width:1.8}\n"
+    ".legend{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:13px}\n"
+    ".legend li::before{content:'';display:inline-block;width:1.2em;height:.25em;"
+    "background:currentColor;margin-right:.5em;vertical-align:middle}.c0{color:var(--c0)}\n"
+    ".c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}\n"
     ".c5{color:var(--c5)}.c6{color:var(--c6)}\n"
-    ".sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1.2rem}figure{margin:"
-    "0}"
-    "figure img{width:100%;height:auto;image-rendering:auto;border:1px solid "
-    "var(--line)}figcaption{font-size:13px;"
-    "color:var(--dim)}\nfooter{margin-top:2.5rem;border-top:1px solid "
-    "var(--line);color:var(--dim);font-size:13px}\n";
+    ".sheets{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1.2rem}\n"
+    "figure{margin:0}\n"
+    "figure img{width:100%;height:auto;image-rendering:auto;border:1px solid var(--line)}\n"
+    "figcaption{font-size:13px;color:var(--dim)}\n"
+    "footer{margin-top:2.5rem;border-top:1px solid var(--line);color:var(--dim);font-size:13px}\n";
+// clang-format on
 
 /* Missing numbers stay at the end whichever way a column is sorted. */
 static const char SCRIPT[] =
@@ -148,15 +142,15 @@ static void put_table(const avs_table *t, avs_arena *a, avs_buf *out)
         }
         avs_buf_str(out, "</tr>\n");
     }
-    avs_buf_str(
-        out,
-        "</tbody></table></div>\n<p class=\"paper\">Bold: best of its column; underlined: not significantly "
-        "worse.");
+    avs_buf_str(out,
+                "</tbody></table></div>\n<ul class=\"notes\">\n<li>Bold: best of its column; underlined: not "
+                "significantly worse.</li>\n");
     for (int i = 0; i < t->n_notes; i++) {
-        avs_buf_char(out, ' ');
+        avs_buf_str(out, "<li>");
         avs_html_escape(out, t->note[i]);
+        avs_buf_str(out, "</li>\n");
     }
-    avs_buf_str(out, "</p>\n");
+    avs_buf_str(out, "</ul>\n");
 }
 
 static int column_of(const avs_table *t, const char *name)

@@ -159,6 +159,30 @@ static const char *member_text(avs_arena *a, const avs_json *obj, const char *ke
     return text;
 }
 
+/* What code ran: a fingerprint if the trial sent one, else its commit. Owner: the arena; NULL when unknown. */
+static const char *code_of(avs_arena *a, const avs_json *env)
+{
+    const char *fp = member_text(a, env, "code_fp"), *commit = member_text(a, env, "commit");
+    if (fp || !commit) return fp;
+    return avs_json_num(env, "commit_dirty", 0) != 0 ? avs_arena_fmt(a, "%s+", commit) : commit;
+}
+
+/* The load average differs at every start and says nothing about what was run; without it an environment repeats. */
+static int hash_env(const avs_json *env, const char *host, uint8_t sha[32], avs_err *e)
+{
+    avs_buf b = AVS_BUF_INIT;
+    for (const avs_json *m = env->first; m; m = m->next) {
+        if (strcmp(m->key, "load") == 0 || strcmp(m->key, "pid") == 0) continue;
+        avs_json_write_str(&b, m->key);
+        avs_json_write(&b, m, true);
+    }
+    avs_buf_str(&b, host ? host : "");
+    bool ok = avs_buf_ok(&b);
+    avs_sha256_of(avs_buf_cstr(&b), b.len, sha);
+    avs_buf_free(&b);
+    return ok ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for an environment");
+}
+
 /* The environment is stored once per distinct content. */
 static int put_env(avs_store *s, int64_t attempt_id, const char *json, const char *host, avs_err *e)
 {
@@ -170,21 +194,18 @@ static int put_env(avs_store *s, int64_t attempt_id, const char *json, const cha
 
     if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for an environment");
     AVS_TRY(avs_json_parse(a, "environment of the trial", json, strlen(json), &root, e));
-    avs_sha256 h;
-    avs_sha256_init(&h);
-    avs_sha256_put(&h, json, strlen(json));
-    if (host) avs_sha256_put(&h, host, strlen(host));
-    avs_sha256_end(&h, sha);
+    AVS_TRY(hash_env(root, host, sha, e));
     AVS_TRY(avs_db_int(s, &id, 0, e, "SELECT env_id FROM env WHERE hash=?", "h", sha));
     if (!id) {
-        const char *own_host = member_text(a, root, "host");
+        const char *own_host = member_text(a, root, "host"), *mem = member_text(a, root, "mem");
+        if (!mem) mem = member_text(a, root, "mem_bytes");
         AVS_TRY(avs_db_run(
             s, e, "INSERT INTO env VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", "httttttttttttttt", sha,
-            own_host ? own_host : host, member_text(a, root, "kernel"), member_text(a, root, "cpu"),
-            member_text(a, root, "mem"), member_text(a, root, "driver"), member_text(a, root, "cuda"),
-            member_text(a, root, "nccl"), member_text(a, root, "cudnn"), member_text(a, root, "mpi"),
-            member_text(a, root, "compiler"), member_text(a, root, "flags"), member_text(a, root, "code_fp"),
-            member_text(a, root, "modules"), json, member_text(a, root, "container")));
+            own_host ? own_host : host, member_text(a, root, "kernel"), member_text(a, root, "cpu"), mem,
+            member_text(a, root, "driver"), member_text(a, root, "cuda"), member_text(a, root, "nccl"),
+            member_text(a, root, "cudnn"), member_text(a, root, "mpi"), member_text(a, root, "compiler"),
+            member_text(a, root, "flags"), code_of(a, root), member_text(a, root, "modules"), json,
+            member_text(a, root, "container")));
         id = sqlite3_last_insert_rowid(s->db);
     }
     AVS_TRY(avs_db_run(s, e, "UPDATE attempt_rank SET env_id=? WHERE attempt_id=? AND rank=0", "ii", id,
