@@ -127,13 +127,19 @@ static avs_val respread(avs_graph *g, avs_val v, const avs_type *from, const avs
     return mid == mid2 && inner == inner2 ? v : 0;
 }
 
+/* Does it pay to keep this producer in the prologue? A constant that is only spread does not: the reader can spread. */
+static bool runs_early(const avs_graph *g, const bool *is_const, uint32_t node)
+{
+    return is_const[g->node[node].out[0]] && ((const avs_ew_attr *)g->node[node].attr)->n > 1;
+}
+
 static int fuse_stream(avs_graph *g, const avs_uses *u, const bool *is_const, uint32_t reader, int k,
                        bool *done, avs_err *e)
 {
     avs_node *n = &g->node[reader];
     const avs_ew_attr *tail = n->attr;
     uint32_t made = n->in[k] ? avs_sole_producer(g, u, n->in[k], AVS_OP_EW) : 0;
-    if (!made || (is_const[g->node[made].out[0]] && !is_const[n->out[0]])) return AVS_OK;
+    if (!made || (runs_early(g, is_const, made) && !is_const[n->out[0]])) return AVS_OK;
     if (avs_type_count(avs_t(g, n->in[k])) != avs_type_count(&tail->out)) return AVS_OK;
     const avs_node *head_node = &g->node[made];
     const avs_ew_attr *head = head_node->attr;
