@@ -56,6 +56,7 @@ static const option_row options[] = {
     {"end-time",      "EPOCH",  "the same at a time in seconds UTC; default $AVSWEEP_END_TIME, $SLURM_JOB_END_TIME", TEXT, AT(end_time), C(RUN), 0},
     {"max-parallel",  "N",      "at most N trials at one time",                             INTEGER, AT(max_parallel),  C(RUN), 0},
     {"cores",         "N",      "cores to use on each node; default all; $AVSWEEP_CORES",   INTEGER, AT(cores),         C(RUN), 0},
+    {"lost-after",    "TIME",   "a node that is silent for TIME is lost; default 10m",      TEXT,    AT(lost_after),    C(RUN), 0},
     {"steal-lease",   NULL,     "take a database whose owner is surely gone",               FLAG,    AT(steal_lease),   C(RUN), 0},
     {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN), 0},
     {"backoff-ms",    "N",      NULL,                                                       INTEGER, AT(backoff_ms),    C(RUN), 0},

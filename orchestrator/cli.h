@@ -30,7 +30,7 @@ typedef struct {
     const char *sets[AVS_CLI_MANY];
     int n_sets;
     const char *db, *format, *output, *color;
-    const char *retry, *walltime, *end_time, *trial_program;
+    const char *retry, *walltime, *end_time, *lost_after, *trial_program;
     const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state;
     double ci;
     int top, max_parallel, cores, backoff_ms;

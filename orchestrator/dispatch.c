@@ -17,7 +17,7 @@
 #include "orchestrator/staging.h"
 
 #define SECOND INT64_C(1000000000)
-enum { BEAT_MS = 5000, POINTS_MS = 1000, FAREWELL_MS = 3000 };
+enum { BEAT_MS = 5000, POINTS_MS = 1000, FAREWELL_MS = 3000, HELLO_MS = 20000 };
 
 typedef struct {
     char host[256];
@@ -330,7 +330,6 @@ static void act_agent(run *r, const avs_action *a)
     peer *p = &r->peers[a->agent];
     if (a->type == AVS_ACT_LOST) {
         p->up = false;
-        if (a->agent > 0) r->lost++;
         snprintf(text, sizeof text, "node %s is lost; its trials are queued again",
                  p->host[0] ? p->host : "?");
         note_event(r, 'W', p->host, "lost", text);
@@ -680,24 +679,29 @@ static void turn(run *r)
     avs_progress_show(&r->progress, &c, now, false);
 }
 
-/* Agents that are up get their BYE and a moment to say theirs. */
+/* Every agent gets its BYE and a moment to say its own, also one whose HELLO is still under way: MPI_Finalize would
+ * wait for it for ever. */
 static void farewell(run *r)
 {
-    int64_t until = now_ms() + FAREWELL_MS;
-    settle(r);
+    int64_t begin_ms = now_ms();
     for (;;) {
-        bool all = true;
-        for (int i = 0; i < r->n_peers; i++)
-            all &= !r->peers[i].up || r->peers[i].closed || r->peers[i].said_bye;
-        if (all || now_ms() >= until || r->failed) break;
+        bool all = true, early = false;
+        settle(r);
+        for (int i = 0; i < r->n_peers; i++) {
+            const peer *p = &r->peers[i];
+            bool counts = !p->closed && !p->said_bye && (p->up || (i > 0 && !p->host[0]));
+            all &= !counts;
+            early |= counts && !p->up;
+        }
+        if (all || r->failed || now_ms() - begin_ms >= (early ? HELLO_MS : FAREWELL_MS)) break;
         struct pollfd p = {r->cfg->local->fd, POLLIN, 0};
         const struct timespec ts = {0, 2000000};
         ppoll(&p, 1, &ts, NULL);
         if (r->cfg->local->poll(r->cfg->local, heard_local, r, &r->err) != AVS_OK) r->failed = true;
         if (r->cfg->mpi && r->cfg->mpi->poll(r->cfg->mpi, heard_mpi, r, &r->err) != AVS_OK) r->failed = true;
     }
-    for (int i = 1; i < r->n_peers; i++)
-        if (r->peers[i].up && !r->peers[i].said_bye) r->lost++;
+    r->lost = 0;
+    for (int i = 1; i < r->n_peers; i++) r->lost += !r->peers[i].said_bye;
 }
 
 static void free_run(run *r)

@@ -318,6 +318,12 @@ static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
     if (o->keep_going) c->max_failures = 0;
     int64_t now = avs_now_ns() / 1000000;
     double seconds = 0;
+    if (o->lost_after) {
+        int rc = avs_cli_duration(o->lost_after, &seconds, e);
+        if (rc != AVS_OK) return avs_ctx(e, "--lost-after");
+        c->lost_ms = (int64_t)(seconds * 1000);
+        if (c->suspect_ms > c->lost_ms / 2) c->suspect_ms = c->lost_ms / 2;
+    }
     if (o->walltime) {
         int rc = avs_cli_duration(o->walltime, &seconds, e);
         if (rc != AVS_OK) return avs_ctx(e, "--walltime");
@@ -470,8 +476,9 @@ int avs_run(const avs_options *o, int argc, char **argv)
         return EXIT_USAGE;
     }
     double seconds;
-    if (o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) {
-        say("error: --walltime: %s", err.msg);
+    if ((o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) ||
+        (o->lost_after && avs_cli_duration(o->lost_after, &seconds, &err) != AVS_OK)) {
+        say("error: %s", err.msg);
         return EXIT_USAGE;
     }
     session s = {.o = o, .arena = avs_arena_new(), .helper = {0, -1}, .lease = {.fd = -1}};

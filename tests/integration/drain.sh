@@ -1,0 +1,48 @@
+#!/bin/bash
+# SIGINT, SIGUSR1 and the wall time: trials write a checkpoint, the run ends with 75, the same command goes on from there.
+# A second SIGINT kills: 130.
+. "$(dirname "$0")/lib.sh"
+export FAKE_MS=40 FAKE_STEPS=20
+sweep demo 8 "grace: 5s"
+first_start() { for i in $(seq 300); do [ "$(grep -c ^start "$FAKE_LOG" 2>/dev/null)" -ge 4 ] && return; sleep 0.02; done; fail "nothing starts"; }
+
+"$AVSWEEP" run demo.yaml --db r.db --trial-program "$FAKE" 2> int.err &
+bg=$!
+first_start
+sleep 0.2 # let them take a few steps: a resumed trial must be seen to skip them
+kill -INT $bg
+wait $bg
+expect 75 $? "exit after SIGINT"
+bg=
+expect 75 "$(cat r.db.exit)" "DB.exit after SIGINT"
+expect 4 "$(grep -c ^stopped "$FAKE_LOG")" "trials that wrote a checkpoint"
+[ -e r.db.lock ] && fail "the lease is still there"
+no_leftovers
+sound r.db
+[ "$(cat r.db.work/trials/*/step | sort -n | tail -1)" -ge 2 ] || fail "no step was kept"
+
+"$AVSWEEP" run demo.yaml --db r.db --trial-program "$FAKE" --walltime 400 2> usr.err &
+bg=$!
+for i in $(seq 300); do [ "$(grep -c ^start "$FAKE_LOG")" -ge 8 ] && break; sleep 0.02; done
+kill -USR1 $bg
+wait $bg
+expect 75 $? "exit after SIGUSR1"
+bg=
+"$AVSWEEP" run demo.yaml --db r.db --trial-program "$FAKE" 2> rest.err
+expect 0 $? "exit of the last run"
+expect "done 8 " "$(states r.db)" "states"
+expect 160 "$(sqlite3 r.db "SELECT count(DISTINCT trial_id || '/' || step) FROM point JOIN attempt USING(attempt_id)")" "points over all attempts"
+sound r.db
+
+: > "$FAKE_LOG"
+FAKE_PLAN='*=deaf' "$AVSWEEP" run demo.yaml --db k.db --trial-program "$FAKE" 2> kill.err &
+bg=$!
+first_start
+kill -INT $bg
+for i in $(seq 100); do grep -q interrupted kill.err && break; sleep 0.02; done
+kill -INT $bg
+wait $bg
+expect 130 $? "exit after a second SIGINT"
+bg=
+no_leftovers
+sound k.db

@@ -1,0 +1,40 @@
+#!/bin/bash
+# One machine, no launcher: everything runs once, a second run has nothing to do, the traces are as documented.
+. "$(dirname "$0")/lib.sh"
+sweep demo 12
+avs run demo.yaml --db out/r.db 2> run.err
+expect 0 $? "exit of the first run"
+expect "done 12 " "$(states out/r.db)" "states"
+expect 24 "$(table out/r.db | wc -l)" "results"
+expect 0 "$(cat out/r.db.exit)" "DB.exit"
+[ -e out/r.db.lock ] && fail "the lease is still there"
+expect 12 "$(grep -c ^start "$FAKE_LOG")" "attempts"
+expect 60 "$(sqlite3 out/r.db 'SELECT count(*) FROM point')" "points"
+[ -z "$(ls out/r.db.work/spool 2>/dev/null)" ] || fail "acknowledged results lie in the spool"
+sound out/r.db
+
+avs run demo.yaml --db out/r.db 2> again.err
+expect 0 $? "exit of the second run"
+expect 12 "$(grep -c ^start "$FAKE_LOG")" "attempts after the second run"
+grep -q "12 of 12 trials are done already" again.err || fail "the second run does not say that all is done"
+
+# The order of the default queue: seed 0 first.
+sweep order 3
+: > "$FAKE_LOG"
+avs run order.yaml --db order.db --max-parallel 1 2> order.err || fail "one at a time"
+expect "seed=0 seed=1 seed=2 " "$(grep ^start "$FAKE_LOG" | grep -o 'seed=[0-9]' | tr '\n' ' ')" "order"
+
+# Looking at it.
+expect 12 "$("$AVSWEEP" ls --db out/r.db | wc -l)" "lines of ls"
+hash=$("$AVSWEEP" ls --db out/r.db | head -1 | cut -c1-8)
+"$AVSWEEP" show "$hash" --db out/r.db > show.out || fail "show $hash"
+grep -q "result    miou:test" show.out || fail "show prints no result"
+"$AVSWEEP" status --db out/r.db > /dev/null || fail "status"
+"$AVSWEEP" report --db out/r.db --by model,task --metrics miou --format csv > report.csv || fail "report"
+grep -q avesformer report.csv || fail "the report has no row"
+
+# The two programs keep to their libraries.
+ldd "$AVSWEEP" | grep -qi dnnl && fail "avsweep links oneDNN"
+trial=$(dirname "$AVSWEEP")/avsweep-trial
+if [ -x "$trial" ]; then ldd "$trial" | grep -qiE 'libmpi|sqlite' && fail "avsweep-trial links MPI or SQLite"; fi
+no_leftovers

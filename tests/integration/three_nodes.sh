@@ -1,0 +1,64 @@
+#!/bin/bash
+# Three emulated nodes under mpirun: every node works, and whoever is killed, the same command brings the same table.
+. "$(dirname "$0")/lib.sh"
+here=$(dirname "$(readlink -f "$0")")
+command -v mpirun > /dev/null || skip "no mpirun"
+command -v ip > /dev/null || skip "no ip (iproute2)"
+"$AVSWEEP" version | grep -q "MPI *none" && skip "built without MPI"
+unshare -Urn true 2> /dev/null || skip "user name spaces are switched off and this is not root (unshare -Urn)"
+timeout 20 "$here/nodes.sh" run 1 true 2> nodes.err || skip "network name spaces cannot be made: $(tail -1 nodes.err)"
+export TMPDIR=$dir ASAN_OPTIONS=detect_leaks=0 AVSWEEP_CORES=2 FAKE_MS=30
+sweep demo 24
+
+# nodes SCRIPT: runs it on node 0; $MPI there is the launcher line
+export MPI="mpirun --allow-run-as-root --bind-to none -H 10.77.0.1:1,10.77.0.2:1,10.77.0.3:1 -n 3
+ --mca plm_rsh_agent $here/nodes-agent.sh --mca oob_tcp_if_include eth0 --mca btl tcp,self --mca btl_tcp_if_include eth0
+ -x AVSWEEP_CORES -x FAKE_LOG -x FAKE_MS -x ASAN_OPTIONS"
+MPI=$(echo $MPI) # one line
+nodes() { timeout -k 5 60 "$here/nodes.sh" run 3 bash -c "cd $dir; $1"; }
+run="$AVSWEEP run demo.yaml --trial-program $FAKE --db"
+
+FAKE_MS=2 avs run demo.yaml --db calm.db 2> calm.err
+expect 0 $? "undisturbed run on one node"
+table calm.db > calm.txt
+
+nodes "$MPI $run three.db" 2> three.err
+expect 0 $? "three nodes"
+table three.db | cmp -s - calm.txt || fail "three nodes: another table"
+expect 3 "$(sqlite3 three.db "SELECT count(DISTINCT host) FROM attempt_rank")" "nodes that did work"
+sound three.db
+
+# kill WHO: a process of the job on a node, seen from node 0 (one PID name space)
+victim() {
+    cat <<'END'
+for i in $(seq 300); do [ "$(grep -c ^done $FAKE_LOG)" -ge 6 ] && break; sleep 0.05; done
+END
+    case $1 in
+    agent) echo 'kill -9 $(for p in $(ip netns pids n2); do tr "\0" " " < /proc/$p/cmdline | grep -q "^[^ ]*avsweep run" && echo $p; done)' ;;
+    trial) echo 'until kill -9 $(sed -n "s/^start .*pid=//p" $FAKE_LOG | tail -1) 2> /dev/null; do sleep 0.01; done' ;;
+    coordinator) echo 'kill -9 $(sed -n "s/.*\"pid\":\([0-9]*\).*/\1/p" $DB.lock)' ;;
+    node) echo 'kill -9 $(ip netns pids n2)' ;;
+    esac
+}
+for who in trial agent coordinator node; do
+    : > "$FAKE_LOG"
+    export DB=$who.db
+    nodes "$MPI $run $DB & $(victim $who); wait \$!" 2> $who.err
+    rc=$?
+    if [ $who = trial ]; then expect 0 $rc "exit after a trial was killed"; fi
+    [ $rc = 0 ] && [ $who != trial ] && fail "$who: killed in the middle, yet the run says 0"
+    sound $DB
+    nodes "$MPI $run $DB" 2> $who-again.err
+    expect 0 $? "$who: the same command again"
+    table $DB | cmp -s - calm.txt || fail "$who: the table differs from the undisturbed run"
+    sound $DB
+done
+
+# With --enable-recovery the others go on when an agent dies: nothing is left to do afterwards.
+: > "$FAKE_LOG"
+export DB=recover.db
+nodes "$MPI --enable-recovery $run $DB --lost-after 8s & $(victim agent); wait \$!" 2> recover.err
+expect "done 24 " "$(states $DB)" "states after an agent died with --enable-recovery"
+table $DB | cmp -s - calm.txt || fail "recovery: another table"
+expect 0 "$(cat $DB.exit)" "DB.exit after recovery"
+sound $DB

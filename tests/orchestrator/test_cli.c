@@ -1,0 +1,117 @@
+/* The command line: what is accepted, what is refused, and in which words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "orchestrator/cli.h"
+
+static int parse(avs_options *o, avs_err *e, const char *const *words)
+{
+    static char room[16][64];
+    char *argv[17] = {NULL};
+    int n = 1;
+    strcpy(room[0], "avsweep");
+    argv[0] = room[0];
+    for (; words[n - 1]; n++) {
+        strcpy(room[n], words[n - 1]);
+        argv[n] = room[n];
+    }
+    return avs_cli_parse(o, n, argv, e);
+}
+#define PARSE(...) parse(&o, &e, (const char *const[]){__VA_ARGS__, NULL})
+
+static void options_and_words_may_be_mixed(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(
+        PARSE("run", "--db=r.db", "x.yaml", "--set", "base.lr=1", "--set", "profile=quick", "-n"), AVS_OK);
+    assert_int_equal(o.command, AVS_CMD_RUN);
+    assert_string_equal(o.words[0], "x.yaml");
+    assert_string_equal(o.db, "r.db");
+    assert_int_equal(o.n_sets, 2);
+    assert_true(o.dry_run);
+    assert_int_equal(PARSE("run", "--db", "r.db", "--", "-odd.yaml"), AVS_OK);
+    assert_string_equal(o.words[0], "-odd.yaml");
+}
+
+static void misspelt_words_get_a_suggestion(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(PARSE("reprot"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "did you mean 'report'"));
+    assert_int_equal(PARSE("run", "x", "--keep-goin"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "did you mean --keep-going"));
+    /* An option of another command is none of this one. */
+    assert_int_equal(PARSE("status", "--fail-fast"), AVS_ERANGE);
+}
+
+static void missing_and_wrong_values_are_refused(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(PARSE("run"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "FILE"));
+    assert_int_equal(PARSE("run", "a", "b"), AVS_ERANGE);
+    assert_int_equal(PARSE("run", "a", "--db"), AVS_ERANGE);
+    assert_int_equal(PARSE("run", "a", "--max-parallel", "0"), AVS_ERANGE);
+    assert_int_equal(PARSE("run", "a", "--max-parallel", "3x"), AVS_ERANGE);
+    assert_int_equal(PARSE("run", "a", "--dry-run=yes"), AVS_ERANGE);
+    assert_int_equal(PARSE("report", "--ci", "nan"), AVS_ERANGE);
+}
+
+static void every_command_has_a_help_text(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"run",     "check",  "expand",  "report",  "status",
+                                        "show",    "ls",     "explain", "version", "data",
+                                        "predict", "models", "convert", "golden",  "help"};
+    avs_err e = AVS_ERR_INIT;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        avs_buf b = AVS_BUF_INIT, all = AVS_BUF_INIT;
+        assert_int_equal(avs_cli_help(&b, words[i], &e), AVS_OK);
+        assert_int_equal(avs_cli_help(&all, NULL, &e), AVS_OK);
+        assert_non_null(strstr(avs_buf_cstr(&b), words[i]));
+        assert_non_null(strstr(avs_buf_cstr(&all), words[i]));
+        avs_buf_free(&b);
+        avs_buf_free(&all);
+    }
+    avs_buf b = AVS_BUF_INIT;
+    assert_int_equal(avs_cli_help(&b, "runn", &e), AVS_EMISSING);
+    avs_buf_free(&b);
+}
+
+static void durations_have_units(void **state)
+{
+    (void)state;
+    double s = 0;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(avs_cli_duration("90", &s, &e), AVS_OK);
+    assert_true(s == 90);
+    assert_int_equal(avs_cli_duration("1.5h", &s, &e), AVS_OK);
+    assert_true(s == 5400);
+    assert_int_equal(avs_cli_duration("2d", &s, &e), AVS_OK);
+    assert_true(s == 172800);
+    for (const char *const *w = (const char *const[]){"", "h", "5 h", "-3s", "0", "1w", "nan", NULL}; *w; w++)
+        assert_int_equal(avs_cli_duration(*w, &s, &e), AVS_ERANGE);
+}
+
+int main(void)
+{
+    unsetenv("AVSWEEP_DB");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(options_and_words_may_be_mixed),
+        cmocka_unit_test(misspelt_words_get_a_suggestion),
+        cmocka_unit_test(missing_and_wrong_values_are_refused),
+        cmocka_unit_test(every_command_has_a_help_text),
+        cmocka_unit_test(durations_have_units),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
