@@ -211,24 +211,27 @@ static slot *resolve(avs_cfg *c, int at)
 
 /* ---- given values ------------------------------------------------------------------------------------------- */
 
-static const char *show(avs_arena *a, const avs_json *v)
-{
-    avs_buf b = AVS_BUF_INIT;
-    avs_json_write(&b, v, false);
-    const char *text =
-        b.len > 60 ? avs_arena_fmt(a, "%.60s..", avs_buf_cstr(&b)) : avs_arena_str(a, avs_buf_cstr(&b));
-    avs_buf_free(&b);
-    return text ? text : "";
-}
-
 static const char *num(avs_arena *a, double v)
 {
     avs_buf b = AVS_BUF_INIT;
-    if (v == floor(v) && fabs(v) < 1e15)
+    if (!isfinite(v))
+        avs_buf_fmt(&b, "%g", v);
+    else if (v == floor(v) && fabs(v) < 1e15)
         avs_buf_fmt(&b, "%.0f", v);
     else
         avs_json_write_num(&b, v);
     const char *text = avs_arena_str(a, avs_buf_cstr(&b));
+    avs_buf_free(&b);
+    return text ? text : "";
+}
+
+static const char *show(avs_arena *a, const avs_json *v)
+{
+    avs_buf b = AVS_BUF_INIT;
+    if (v->kind == AVS_J_FLOAT) return num(a, v->d); /* JSON has no infinity */
+    avs_json_write(&b, v, false);
+    const char *text =
+        b.len > 60 ? avs_arena_fmt(a, "%.60s..", avs_buf_cstr(&b)) : avs_arena_str(a, avs_buf_cstr(&b));
     avs_buf_free(&b);
     return text ? text : "";
 }

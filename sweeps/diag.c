@@ -4,7 +4,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "base/json.h"
 
@@ -108,25 +107,22 @@ static void write_item(avs_buf *out, const avs_diag_item *x)
     if (x->help) avs_buf_fmt(out, "help: %s\n", x->help);
 }
 
-static int by_place(const void *a, const void *b)
+static bool after(const avs_pos *x, const avs_pos *y)
 {
-    const avs_diag_item *x = a, *y = b;
-    if (x->pos.src != y->pos.src) {
-        if (!x->pos.src || !y->pos.src) return x->pos.src ? 1 : -1;
-        return strcmp(x->pos.src->path, y->pos.src->path);
-    }
-    if (x->pos.line != y->pos.line) return x->pos.line < y->pos.line ? -1 : 1;
-    if (x->pos.col != y->pos.col) return x->pos.col < y->pos.col ? -1 : 1;
-    return strcmp(x->text, y->text);
+    if (x->src != y->src) return x->src && y->src ? strcmp(x->src->path, y->src->path) > 0 : !x->src;
+    return x->line != y->line ? x->line > y->line : x->col > y->col;
 }
 
+/* In order of place; at one place in order of finding. */
 static void write_all(avs_buf *out, const avs_diag_item *items, int n, const char *word)
 {
-    avs_diag_item sorted[AVS_DIAG_MAX] = {{0}};
-    int kept = n < AVS_DIAG_MAX ? n : AVS_DIAG_MAX;
-    memcpy(sorted, items, (size_t)kept * sizeof items[0]);
-    qsort(sorted, (size_t)kept, sizeof sorted[0], by_place);
-    for (int i = 0; i < kept; i++) write_item(out, &sorted[i]);
+    int kept = n < AVS_DIAG_MAX ? n : AVS_DIAG_MAX, order[AVS_DIAG_MAX];
+    for (int i = 0; i < kept; i++) {
+        int at = i;
+        for (; at > 0 && after(&items[order[at - 1]].pos, &items[i].pos); at--) order[at] = order[at - 1];
+        order[at] = i;
+    }
+    for (int i = 0; i < kept; i++) write_item(out, &items[order[i]]);
     if (n > kept)
         avs_buf_fmt(out, "%d more %s%s not shown\n", n - kept, word, n - kept == 1 ? " is" : "s are");
 }

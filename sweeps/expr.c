@@ -3,6 +3,7 @@
 #include "sweeps/expr.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,8 +147,11 @@ static avs_xnode *number(parser *p)
     memcpy(word, p->text + p->at, n);
     word[n] = '\0';
     bool whole = strspn(word, "0123456789") == n;
-    x->value.kind = whole && n < 19 ? AVS_J_INT : AVS_J_FLOAT;
-    x->value.i = whole && n < 19 ? strtoll(word, NULL, 10) : 0;
+    errno = 0;
+    int64_t v = whole ? strtoll(word, NULL, 10) : 0;
+    bool fits = whole && errno == 0; /* larger ones become floats, as in YAML */
+    x->value.kind = fits ? AVS_J_INT : AVS_J_FLOAT;
+    x->value.i = fits ? v : 0;
     x->value.d = strtod(word, &end);
     if (*end || (whole && n > 1 && word[0] == '0')) return fail(p, p->at, "'%s' is no number", word);
     advance(p);

@@ -210,15 +210,19 @@ static bool push_pair(level *l, avs_ynode *key, avs_ynode *item)
     return true;
 }
 
+/* Counts nodes of the document with its aliases expanded. */
+static bool count(reader *r, uint32_t nodes, avs_pos pos)
+{
+    r->nodes += nodes;
+    if (r->nodes <= AVS_YAML_NODES) return true;
+    avs_diag_add(r->d, "E008", pos, NULL, "the document has more than %d nodes with its aliases",
+                 AVS_YAML_NODES);
+    return false;
+}
+
 /* A finished node (or an alias to one) becomes the root, a key, a value or an item. */
 static bool attach(reader *r, avs_ynode *node, avs_pos pos)
 {
-    r->nodes += node->size;
-    if (r->nodes > AVS_YAML_NODES) {
-        avs_diag_add(r->d, "E008", pos, NULL, "the document has more than %d nodes with its aliases",
-                     AVS_YAML_NODES);
-        return false;
-    }
     if (r->depth == 0) {
         r->root = node;
         return true;
@@ -270,7 +274,7 @@ static bool on_scalar(reader *r, const yaml_event_t *ev)
     if (n->plain) avs_yaml_resolve(n);
     const yaml_char_t *name = ev->data.scalar.anchor;
     if (name && !remember(r, keep(r, name, strlen((const char *)name)), n)) return false;
-    return attach(r, n, n->pos);
+    return count(r, 1, n->pos) && attach(r, n, n->pos);
 }
 
 static bool on_alias(reader *r, const yaml_event_t *ev)
@@ -278,7 +282,8 @@ static bool on_alias(reader *r, const yaml_event_t *ev)
     const char *name = (const char *)ev->data.alias.anchor;
     avs_pos pos = place(r, ev->start_mark, ev->end_mark);
     for (int i = r->n_anchors; i-- > 0;)
-        if (strcmp(r->anchors[i].name, name) == 0) return attach(r, r->anchors[i].node, pos);
+        if (strcmp(r->anchors[i].name, name) == 0)
+            return count(r, r->anchors[i].node->size, pos) && attach(r, r->anchors[i].node, pos);
     avs_diag_add(r->d, "E008", pos, "an anchor is written &NAME before the value, and not inside itself",
                  "there is no anchor '%.60s' before this alias", name);
     return false;
@@ -359,7 +364,7 @@ static bool on_end(reader *r)
     free(l.items);
     free(l.keys);
     if (ok && n->kind == AVS_Y_MAP) (void)check_duplicates(r, n); /* an error, but reading goes on */
-    return ok && remember(r, l.anchor, n) && attach(r, n, n->pos);
+    return ok && remember(r, l.anchor, n) && count(r, 1, n->pos) && attach(r, n, n->pos);
 }
 
 static bool on_document(reader *r, const yaml_event_t *ev)
@@ -394,9 +399,13 @@ static bool on_event(reader *r, const yaml_event_t *ev)
 /* The place of a complaint of libyaml, kept inside the file. */
 static avs_pos complaint(const reader *r, const yaml_parser_t *p)
 {
-    uint32_t line = (uint32_t)p->problem_mark.line + 1, lines = 1;
-    for (size_t i = 0; i < r->src->len; i++) lines += r->src->text[i] == '\n';
-    if (line > lines) return (avs_pos){r->src, lines, 1, 1};
+    uint32_t line = (uint32_t)p->problem_mark.line + 1, lines = 1, col = 1;
+    for (size_t i = 0; i < r->src->len; i++) {
+        bool lead = ((unsigned char)r->src->text[i] & 0xC0) != 0x80;
+        lines += r->src->text[i] == '\n';
+        col = r->src->text[i] == '\n' ? 1 : col + lead;
+    }
+    if (line > lines) return (avs_pos){r->src, lines, col, 1};
     return (avs_pos){r->src, line, (uint32_t)p->problem_mark.column + 1, 1};
 }
 
