@@ -20,6 +20,7 @@ struct avs_arena {
     block *top;
     size_t next_size;
     size_t bytes;
+    int failed; /* sticky */
 };
 
 /* Countdown of the injected failure; 0 is off. Atomic because loader threads allocate as well. */
@@ -97,14 +98,20 @@ static void *block_take(block *b, size_t bytes, size_t align)
 void *avs_arena_alloc_aligned(avs_arena *a, size_t bytes, size_t align)
 {
     if (!a || align == 0 || align > 4096 || (align & (align - 1)) != 0) return NULL;
-    if (should_fail() || bytes > SIZE_MAX / 4) return NULL;
+    if (should_fail() || bytes > SIZE_MAX / 4) {
+        a->failed = 1;
+        return NULL;
+    }
     size_t want = bytes ? bytes : 1; /* distinct pointers, also for nothing */
     void *p = a->top ? block_take(a->top, want, align) : NULL;
     if (!p) {
         size_t need = want + align;
         int is_large = need > a->next_size / 2 && a->top;
         block *b = block_new(need > a->next_size || is_large ? need : a->next_size);
-        if (!b) return NULL;
+        if (!b) {
+            a->failed = 1;
+            return NULL;
+        }
         p = block_take(b, want, align);
         if (is_large && a->top->size - a->top->used > b->size - b->used) {
             /* The half-full block stays on top, so that its rest is still used. */
@@ -164,4 +171,9 @@ char *avs_arena_fmt(avs_arena *a, const char *fmt, ...)
 size_t avs_arena_bytes(const avs_arena *a)
 {
     return a ? a->bytes : 0;
+}
+
+int avs_arena_failed(const avs_arena *a)
+{
+    return a ? a->failed : 1;
 }

@@ -23,6 +23,8 @@ char *avs_arena_strn(avs_arena *a, const char *s, size_t n);    /* copy of n byt
 char *avs_arena_fmt(avs_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 size_t avs_arena_bytes(const avs_arena *a); /* handed out so far */
+/* Whether any allocation from this arena ever failed: lets a builder of many small strings check once at its end. */
+int avs_arena_failed(const avs_arena *a);
 
 #define AVS_NEW(arena, type)        ((type *)avs_arena_alloc((arena), sizeof(type)))
 #define AVS_NEW_N(arena, type, n)   ((type *)avs_arena_alloc((arena), sizeof(type) * (size_t)(n)))
