@@ -28,7 +28,7 @@ static const char *count_text(avs_arena *a, double v)
     return avs_arena_fmt(a, "%.2f %s", v, suffix[i]);
 }
 
-const char *avs_cell_number(avs_arena *a, const avs_q_column *c, double v)
+static const char *number_text(avs_arena *a, const avs_q_column *c, double v)
 {
     if (isnan(v)) return "";
     v *= avs_cell_scale(c);
@@ -47,10 +47,17 @@ const char *avs_cell_number(avs_arena *a, const avs_q_column *c, double v)
     return avs_arena_fmt(a, "%.5g", v);
 }
 
+/* Never NULL: what could not be allocated is empty, and avs_report fails because its arena did. */
+const char *avs_cell_number(avs_arena *a, const avs_q_column *c, double v)
+{
+    const char *text = number_text(a, c, v);
+    return text ? text : "";
+}
+
 const char *avs_cell_signed(avs_arena *a, const avs_q_column *c, double v)
 {
     const char *text = avs_cell_number(a, c, fabs(v));
-    if (isnan(v) || !text) return "";
+    if (isnan(v)) return "";
     bool zero = !strpbrk(text, "123456789"); /* a difference that rounds away has no sign */
     return avs_arena_fmt(a, "%s%s", zero ? "" : v < 0 ? "-" : "+", text);
 }
@@ -105,7 +112,7 @@ size_t avs_text_width(const char *utf8)
 {
     const unsigned char *p = (const unsigned char *)utf8;
     size_t n = 0;
-    while (*p) n += width_of(next_point(&p));
+    while (p && *p) n += width_of(next_point(&p));
     return n;
 }
 

@@ -45,21 +45,33 @@ void avs_q_provenance(avs_table *t, avs_arena *a, const char *fmt, ...)
     va_end(args);
 }
 
-const char *avs_q_text(avs_arena *a, const avs_q_trial *t, const char *key)
+const char *avs_q_text(const avs_q_trial *t, const char *key)
 {
     if (strcmp(key, "kind") == 0) return t->cfg->kind;
     if (strcmp(key, "model") == 0 && *t->cfg->model) return t->cfg->model;
     if (strcmp(key, "task") == 0 && *t->cfg->task) return t->cfg->task;
     if (strcmp(key, "state") == 0) return avs_trial_state_name(t->state);
-    if (strcmp(key, "seed") == 0) return avs_arena_fmt(a, "%lld", (long long)t->seed);
-    const avs_json *v = avs_json_get(t->cfg->params, key);
-    if (!v) return NULL;
-    if (v->kind == AVS_J_STR) return v->s;
+    if (strcmp(key, "seed") == 0) return t->seed_text;
+    int i = 0;
+    for (const avs_json *p = t->cfg->params->first; p; p = p->next, i++)
+        if (strcmp(p->key, key) == 0) return t->cfg->text[i];
+    return NULL;
+}
+
+/* Strings as they are, anything else as canonical JSON. */
+static int make_texts(avs_arena *a, avs_q_config *c, avs_err *e)
+{
     avs_buf b = AVS_BUF_INIT;
-    avs_json_write(&b, v, true);
-    const char *text = avs_arena_str(a, avs_buf_cstr(&b));
+    int i = 0;
+    bool ok = (c->text = AVS_NEW_N(a, const char *, c->params->len + 1)) != NULL;
+    for (const avs_json *p = c->params->first; p && ok; p = p->next) {
+        avs_buf_clear(&b);
+        if (p->kind != AVS_J_STR) avs_json_write(&b, p, true);
+        ok = avs_buf_ok(&b);
+        c->text[i++] = p->kind == AVS_J_STR ? p->s : avs_arena_str(a, avs_buf_cstr(&b));
+    }
     avs_buf_free(&b);
-    return text;
+    return ok ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for the parameters of a configuration");
 }
 
 int avs_q_where_parse(avs_arena *a, const char *text, avs_q_where *out, avs_err *e)
@@ -96,10 +108,10 @@ static bool same_value(const char *have, const char *want)
     return *have && *want && !*end1 && !*end2 && x == y;
 }
 
-bool avs_q_where_holds(avs_arena *a, const avs_q_where *w, const avs_q_trial *t)
+bool avs_q_where_holds(const avs_q_where *w, const avs_q_trial *t)
 {
     for (int i = 0; i < w->n; i++) {
-        const char *have = avs_q_text(a, t, w->term[i].key);
+        const char *have = avs_q_text(t, w->term[i].key);
         if ((have && same_value(have, w->term[i].value)) == w->term[i].negate) return false;
     }
     return true;
@@ -155,6 +167,10 @@ static int load_configs(avs_store *s, avs_arena *a, avs_q_config **list, int *n,
             return rc != AVS_OK ? rc : avs_fail(e, AVS_ENOMEM, "no memory for a configuration");
         }
         c->params = params;
+        if ((rc = make_texts(a, c, e)) != AVS_OK) {
+            sqlite3_reset(q);
+            return rc;
+        }
     }
 out:
     return rc;
@@ -209,6 +225,7 @@ int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_tabl
                            .seed = sqlite3_column_int64(q, 2),
                            .state = (avs_trial_state)sqlite3_column_int(q, 3),
                            .attempt = sqlite3_column_int64(q, 4)};
+        x->seed_text = avs_arena_fmt(a, "%lld", (long long)x->seed);
         if (x->cfg && (unsigned)x->state < AVS_TRIAL_STATES) t->n_trials++;
     }
     if (rc != AVS_OK) goto out;
@@ -216,7 +233,7 @@ int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_tabl
         if (!has_key(t, where.term[i].key)) return unknown_key(t, where.term[i].key, e);
     int kept = 0;
     for (int i = 0; i < t->n_trials; i++)
-        if (avs_q_where_holds(a, &where, &t->trial[i])) t->trial[kept++] = t->trial[i];
+        if (avs_q_where_holds(&where, &t->trial[i])) t->trial[kept++] = t->trial[i];
     t->n_trials = kept;
     if (!kept)
         return avs_fail(e, AVS_EMISSING, "%s: no trial matches%s%s%s%s", avs_store_path(s),
@@ -235,14 +252,14 @@ static bool is_pinned(const avs_table *t, const char *key)
 }
 
 /* A key varies when two trials of one kind differ in it: stages of another kind set other parameters anyway. */
-static bool varies(const avs_table *t, avs_arena *a, const char *key)
+static bool varies(const avs_table *t, const char *key)
 {
     for (int i = 1; i < t->n_trials; i++) {
         const avs_q_trial *x = &t->trial[i];
         for (int k = i - 1; k >= 0; k--) {
             if (strcmp(t->trial[k].cfg->kind, x->cfg->kind) != 0) continue;
             if (t->trial[k].cfg == x->cfg) break;
-            const char *u = avs_q_text(a, x, key), *v = avs_q_text(a, &t->trial[k], key);
+            const char *u = avs_q_text(x, key), *v = avs_q_text(&t->trial[k], key);
             if ((!u != !v) || (u && strcmp(u, v) != 0)) return true;
             break; /* neighbours of a kind suffice: any difference shows between some two of them */
         }
@@ -250,11 +267,11 @@ static bool varies(const avs_table *t, avs_arena *a, const char *key)
     return false;
 }
 
-static void add_by(avs_table *t, avs_arena *a, const char *key)
+static void add_by(avs_table *t, const char *key)
 {
     for (int i = 0; i < t->n_by; i++)
         if (strcmp(t->by[i], key) == 0) return;
-    if (t->n_by < 64 && !is_pinned(t, key) && varies(t, a, key)) t->by[t->n_by++] = key;
+    if (t->n_by < 64 && !is_pinned(t, key) && varies(t, key)) t->by[t->n_by++] = key;
 }
 
 static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
@@ -266,13 +283,13 @@ static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, 
         t->by[t->n_by++] = spec->by[i];
     }
     if (t->n_by) return AVS_OK;
-    add_by(t, a, "model");
-    add_by(t, a, "task");
+    add_by(t, "model");
+    add_by(t, "task");
     const avs_q_config *last = NULL;
     for (int i = 0; i < t->n_trials; i++) {
         if (t->trial[i].cfg == last) continue;
         last = t->trial[i].cfg;
-        for (const avs_json *p = last->params->first; p; p = p->next) add_by(t, a, p->key);
+        for (const avs_json *p = last->params->first; p; p = p->next) add_by(t, p->key);
     }
     if (!t->n_by) t->by[t->n_by++] = "model";
     return AVS_OK;
@@ -311,7 +328,7 @@ int avs_q_group(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err
     for (int i = 0; i < t->n_trials; i++) {
         const char **key = AVS_NEW_N(a, const char *, t->n_by);
         if (!key) return avs_fail(e, AVS_ENOMEM, "no memory for row keys");
-        for (int k = 0; k < t->n_by; k++) key[k] = avs_q_text(a, &t->trial[i], t->by[k]);
+        for (int k = 0; k < t->n_by; k++) key[k] = avs_q_text(&t->trial[i], t->by[k]);
         t->trial[i].row = find_row(t, key, slots, size - 1);
         avs_q_row *r = &t->row[t->trial[i].row];
         r->n_trials++;

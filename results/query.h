@@ -13,9 +13,11 @@ typedef struct {
     int64_t id;
     const char *kind, *model, *task;
     const avs_json *params;
+    const char **text; /* of each parameter, in order: so that looking one up allocates nothing */
 } avs_q_config;
 
 typedef struct {
+    const char *seed_text;
     int64_t id, seed, attempt; /* attempt: the one that counts, 0 if none */
     avs_trial_state state;
     const avs_q_config *cfg;
@@ -90,10 +92,10 @@ typedef struct {
 int avs_query(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *out, avs_err *e);
 
 /* Value of a key for a trial as text: kind, model, task, seed, state, or a parameter; NULL when absent. */
-const char *avs_q_text(avs_arena *a, const avs_q_trial *t, const char *key);
+const char *avs_q_text(const avs_q_trial *t, const char *key);
 /* "k=v,k!=v"; NULL or "" gives an empty list. */
 int avs_q_where_parse(avs_arena *a, const char *text, avs_q_where *out, avs_err *e);
-bool avs_q_where_holds(avs_arena *a, const avs_q_where *w, const avs_q_trial *t);
+bool avs_q_where_holds(const avs_q_where *w, const avs_q_trial *t);
 void avs_q_note(avs_table *t, avs_arena *a, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void avs_q_provenance(avs_table *t, avs_arena *a, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -56,19 +56,19 @@ static void summarise(avs_arena *a, const avs_q_column *c, avs_q_cell *x, double
 }
 
 /* A kind of trial (train, latency, ..) produces a metric when one of its trials has it; only those are expected to. */
-static bool produces(const avs_table *t, const avs_q_column *c, const char *kind, avs_arena *a)
+static bool produces(const avs_table *t, const avs_q_column *c, const char *kind)
 {
     bool any = false;
     for (int i = 0; i < t->n_trials; i++) {
-        if (isnan(c->value[i]) || !avs_q_where_holds(a, &c->pin, &t->trial[i])) continue;
+        if (isnan(c->value[i]) || !avs_q_where_holds(&c->pin, &t->trial[i])) continue;
         any = true;
         if (strcmp(t->trial[i].cfg->kind, kind) == 0) return true;
     }
     return !any && (c->latency != NULL) == (strcmp(kind, "latency") == 0);
 }
 
-static bool expected_here(const avs_table *t, const avs_q_column *c, int i, avs_arena *a, const char **kinds,
-                          int *verdict, int *n_kinds)
+static bool expected_here(const avs_table *t, const avs_q_column *c, int i, const char **kinds, int *verdict,
+                          int *n_kinds)
 {
     const char *kind = t->trial[i].cfg->kind;
     int k = 0;
@@ -76,9 +76,9 @@ static bool expected_here(const avs_table *t, const avs_q_column *c, int i, avs_
     if (k == *n_kinds) {
         if (k == 8) return true;
         kinds[k] = kind;
-        verdict[(*n_kinds)++] = produces(t, c, kind, a);
+        verdict[(*n_kinds)++] = produces(t, c, kind);
     }
-    return verdict[k] && avs_q_where_holds(a, &c->pin, &t->trial[i]);
+    return verdict[k] && avs_q_where_holds(&c->pin, &t->trial[i]);
 }
 
 static int fill_column(avs_arena *a, avs_table *t, int col, avs_err *e)
@@ -92,7 +92,7 @@ static int fill_column(avs_arena *a, avs_table *t, int col, avs_err *e)
     if (!fill || !wanted) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
     for (int i = 0; i < t->n_trials; i++) {
         avs_q_cell *x = &t->row[t->trial[i].row].cell[col];
-        wanted[i] = expected_here(t, c, i, a, kinds, verdict, &n_kinds);
+        wanted[i] = expected_here(t, c, i, kinds, verdict, &n_kinds);
         x->expected += wanted[i];
         x->n += wanted[i] && !isnan(c->value[i]);
         x->is_flagged = x->is_flagged || (wanted[i] && c->flag[i]);
@@ -188,7 +188,7 @@ static int compare_with_base(const avs_report_spec *spec, avs_arena *a, avs_tabl
     int base = -1, rc = avs_q_where_parse(a, spec->baseline, &where, e);
     if (rc != AVS_OK) return rc;
     for (int i = 0; i < t->n_trials; i++) {
-        if (!avs_q_where_holds(a, &where, &t->trial[i]) || t->trial[i].row == base) continue;
+        if (!avs_q_where_holds(&where, &t->trial[i]) || t->trial[i].row == base) continue;
         if (base >= 0)
             return avs_fail(e, AVS_ERANGE, "the baseline '%s' matches more than one row; name more keys",
                             spec->baseline);
@@ -263,12 +263,12 @@ static void note_hidden_parameters(avs_arena *a, avs_table *t)
             if (first[k] == c) continue;
             for (const avs_json *p = c->params->first; p; p = p->next) {
                 avs_q_trial x = {.cfg = c}, y = {.cfg = first[k]};
-                const char *u = avs_q_text(a, &x, p->key), *v = avs_q_text(a, &y, p->key);
-                bool pinned = false;
+                const char *u = avs_q_text(&x, p->key), *v = avs_q_text(&y, p->key);
+                int pins = 0; /* columns that pin this parameter: they do not average over it */
                 for (int col = 0; col < t->n_columns; col++)
                     for (int j = 0; j < t->column[col].pin.n; j++)
-                        pinned = pinned || strcmp(t->column[col].pin.term[j].key, p->key) == 0;
-                if (pinned || (u && v && strcmp(u, v) == 0)) continue;
+                        pins += strcmp(t->column[col].pin.term[j].key, p->key) == 0;
+                if (pins >= t->n_columns || (u && v && strcmp(u, v) == 0)) continue;
                 rows += t->row[r].n_configs == 1;
                 t->row[r].n_configs = 2;
                 if (strstr(names, p->key) || len + strlen(p->key) + 3 > sizeof names) continue;

@@ -139,7 +139,7 @@ static int fill_latency(avs_store *s, avs_arena *a, avs_table *t, avs_q_trial *c
     AVS_TRY(avs_db_bind(s, &q, e, sql, "t", c->latency));
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
         int at = find_trial(sorted, t->n_trials, sqlite3_column_int64(q, 0));
-        if (at < 0 || !avs_q_where_holds(a, &c->pin, sorted[at])) continue;
+        if (at < 0 || !avs_q_where_holds(&c->pin, sorted[at])) continue;
         if (sqlite3_column_type(q, column) == SQLITE_NULL) continue; /* no bound for few samples */
         c->value[sorted[at] - t->trial] = sqlite3_column_double(q, column);
         int flags = sqlite3_column_int(q, 9) & (AVS_LAT_DRIFT | AVS_LAT_SHARED | AVS_LAT_THROTTLED);

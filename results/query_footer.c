@@ -15,10 +15,10 @@ typedef struct {
     int rank; /* more conditions are more specific; a sweep's own rows come first */
 } published_row;
 
-static bool matches(avs_arena *a, const avs_json *match, const avs_q_trial *t)
+static bool matches(const avs_json *match, const avs_q_trial *t)
 {
     for (const avs_json *m = match->first; m; m = m->next) {
-        const char *have = avs_q_text(a, t, m->key);
+        const char *have = avs_q_text(t, m->key);
         if (!have) return false;
         if (m->kind == AVS_J_STR) {
             if (strcmp(have, m->s) != 0) return false;
@@ -74,8 +74,8 @@ out:
 }
 
 /* Every trial of the cell must match, or the paper measured something else. */
-static const published_row *find_published(avs_arena *a, const avs_table *t, int r, int col,
-                                           const published_row *rows, int n)
+static const published_row *find_published(const avs_table *t, int r, int col, const published_row *rows,
+                                           int n)
 {
     const published_row *best = NULL;
     for (int i = 0; i < n; i++) {
@@ -83,11 +83,10 @@ static const published_row *find_published(avs_arena *a, const avs_table *t, int
         if (best && rows[i].rank <= best->rank) continue;
         for (int k = 0; k < t->n_trials && all; k++) {
             const avs_q_trial *x = &t->trial[k];
-            if (x->row != r || isnan(t->column[col].value[k]) ||
-                !avs_q_where_holds(a, &t->column[col].pin, x))
+            if (x->row != r || isnan(t->column[col].value[k]) || !avs_q_where_holds(&t->column[col].pin, x))
                 continue;
             any = true;
-            all = matches(a, rows[i].match, x);
+            all = matches(rows[i].match, x);
         }
         if (any && all) best = &rows[i];
     }
@@ -104,7 +103,7 @@ int avs_q_published(avs_store *s, avs_arena *a, avs_table *t, avs_err *e)
         AVS_TRY(load_published(s, a, c->metric, &rows, &n, e));
         for (int r = 0; r < t->n_rows && n; r++) {
             avs_q_cell *x = &t->row[r].cell[col];
-            const published_row *p = x->n ? find_published(a, t, r, col, rows, n) : NULL;
+            const published_row *p = x->n ? find_published(t, r, col, rows, n) : NULL;
             if (!p) continue;
             x->has_paper = c->has_paper = true;
             x->paper = p->value;

@@ -28,6 +28,7 @@ static void csv_head(avs_buf *out, const char *name, const char *suffix)
 {
     avs_buf text = AVS_BUF_INIT;
     avs_buf_fmt(&text, "%s%s", name, suffix);
+    if (!avs_buf_ok(&text)) out->failed = true;
     avs_buf_char(out, ',');
     csv_text(out, avs_buf_cstr(&text));
     avs_buf_free(&text);

@@ -58,7 +58,8 @@ static const char SCRIPT[] =
 
 void avs_html_escape(avs_buf *out, const char *text)
 {
-    for (; *text; text++) {
+    for (; text && *text;
+         text++) { /* NULL: a text that could not be allocated; the report fails at its end */
         switch (*text) {
         case '&':
             avs_buf_str(out, "&amp;");
@@ -252,6 +253,7 @@ static void put_sheet(avs_buf *out, avs_arena *a, const avs_report_spec *spec, c
         full = avs_arena_fmt(a, "%.*s/%s", (int)(slash - db), db, path);
     bool ok = full && avs_fs_read(full, MAX_SHEET_BYTES, &file, &why) == AVS_OK && file.len > 8 &&
               memcmp(file.data, "\x89PNG\r\n\x1a\n", 8) == 0;
+    if (why.code == AVS_ENOMEM) out->failed = true;
     avs_buf_str(out, "<figure>");
     if (ok) {
         avs_buf_str(out, "<img loading=\"lazy\" alt=\"predictions of ");

@@ -131,7 +131,7 @@ void avs_render_text(const avs_table *t, avs_arena *a, bool color, avs_buf *out)
 }
 
 /* Pipes would end the cell, angle brackets would be markup. */
-static const char *markdown(avs_arena *a, const char *text)
+static const char *markdown(avs_buf *out, avs_arena *a, const char *text)
 {
     avs_buf b = AVS_BUF_INIT;
     for (; *text; text++) {
@@ -142,6 +142,7 @@ static const char *markdown(avs_arena *a, const char *text)
         else
             avs_buf_char(&b, *text == '\n' ? ' ' : *text);
     }
+    if (!avs_buf_ok(&b)) out->failed = true;
     const char *copy = avs_arena_str(a, avs_buf_cstr(&b));
     avs_buf_free(&b);
     return copy ? copy : "";
@@ -155,11 +156,11 @@ void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out)
         out->failed = true;
         return;
     }
-    avs_buf_fmt(out, "### %s\n\n", markdown(a, t->title));
+    avs_buf_fmt(out, "### %s\n\n", markdown(out, a, t->title));
     for (int r = 0; r < g.rows; r++) {
         avs_buf_char(out, '|');
         for (int c = 0; c < g.cols; c++) {
-            const char *text = markdown(a, g.text[r * g.cols + c]);
+            const char *text = markdown(out, a, g.text[r * g.cols + c]);
             style look = g.look[r * g.cols + c];
             avs_buf_fmt(out, look == BEST ? " **%s** |" : look == TIED ? " <u>%s</u> |" : " %s |", text);
         }
@@ -173,7 +174,7 @@ void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out)
     if (has_look(&g, BEST)) avs_buf_str(out, "Bold: best of its column.");
     if (has_look(&g, TIED)) avs_buf_str(out, " Underlined: not significantly worse.");
     if (has_inside(t)) avs_buf_str(out, " `=` after delta: the paper's value lies inside our interval.");
-    for (int i = 0; i < t->n_notes; i++) avs_buf_fmt(out, " %s", markdown(a, t->note[i]));
+    for (int i = 0; i < t->n_notes; i++) avs_buf_fmt(out, " %s", markdown(out, a, t->note[i]));
     avs_buf_str(out, "\n\n");
-    for (int i = 0; i < t->n_provenance; i++) avs_buf_fmt(out, "- %s\n", markdown(a, t->provenance[i]));
+    for (int i = 0; i < t->n_provenance; i++) avs_buf_fmt(out, "- %s\n", markdown(out, a, t->provenance[i]));
 }

@@ -50,8 +50,10 @@ int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err 
         AVS_TRY(avs_render_html(s, spec, &t, a, out, e));
         break;
     }
-    if (!avs_buf_ok(out)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a report");
+    /* Texts of cells and notes are not checked one by one: a report that lost any of them is none. */
+    if (!avs_buf_ok(out) || avs_arena_failed(a)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a report");
 out:
+    if (rc != AVS_OK && avs_arena_failed(a)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a report");
     avs_arena_free(a);
     return rc;
 }
@@ -130,7 +132,7 @@ int avs_report_status(avs_store *s, const char *sweep, avs_buf *out, avs_err *e)
         if (*f[i].message) avs_buf_fmt(out, ": %.120s", f[i].message);
         avs_buf_char(out, '\n');
     }
-    if (!avs_buf_ok(out)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a status");
+    if (!avs_buf_ok(out) || avs_arena_failed(a)) rc = avs_fail(e, AVS_ENOMEM, "no memory for a status");
 out:
     avs_arena_free(a);
     return rc;

@@ -1,0 +1,310 @@
+/* Reports over a store with known numbers, compared byte for byte with tests/results/expected (dates and the folder of the
+ * database replaced). AVS_WRITE_EXPECTED=1 writes those files anew. */
+#include "tests/results/board.h"
+
+#include "base/json.h"
+#include "results/published.h"
+#include "results/report.h"
+
+static int fill_board(void **state)
+{
+    if (sample_setup(state) != 0) return -1;
+    avs_store *s = sample_open("board.db");
+    board_fill(s);
+    OK(avs_store_check(s, e));
+    avs_store_close(s);
+    return 0;
+}
+
+static avs_store *reader(void)
+{
+    avs_store *s;
+    OK(avs_store_open(sample_path("board.db"), AVS_STORE_READ, NULL, &s, e));
+    return s;
+}
+
+/* The report with what differs between runs replaced. Free with avs_buf_free. */
+static avs_buf render(const avs_report_spec *spec)
+{
+    avs_store *s = reader();
+    avs_buf raw = AVS_BUF_INIT, out = AVS_BUF_INIT;
+    OK(avs_report(s, spec, &raw, e));
+    avs_store_close(s);
+    size_t folder = strlen(sample_folder);
+    for (const char *p = raw.data; *p;) {
+        const char *utc = strncmp(p, "from 20", 7) == 0 ? strstr(p, "UTC") : NULL;
+        if (utc && utc - p == 42) {
+            avs_buf_str(&out, "from DATE to DATE ");
+            p = utc;
+        } else if (strncmp(p, sample_folder, folder) == 0) {
+            avs_buf_str(&out, "FOLDER");
+            p += folder;
+        } else {
+            avs_buf_char(&out, *p++);
+        }
+    }
+    avs_buf_free(&raw);
+    return out;
+}
+
+static void expect(const avs_report_spec *spec, const char *name)
+{
+    char path[512];
+    avs_buf got = render(spec), want = AVS_BUF_INIT;
+    snprintf(path, sizeof path, "%s/tests/results/expected/%s", AVS_SOURCE_DIR, name);
+    if (getenv("AVS_WRITE_EXPECTED")) OK(avs_fs_write_atomic(path, got.data, got.len, e));
+    OK(avs_fs_read(path, 0, &want, e));
+    if (got.len != want.len || memcmp(got.data, want.data, got.len) != 0)
+        fail_msg("%s differs; the report is now:\n%s", name, got.data);
+    avs_buf_free(&got);
+    avs_buf_free(&want);
+}
+
+static void the_text_report_is_as_expected(void **state)
+{
+    (void)state;
+    expect(&(avs_report_spec){.format = AVS_REPORT_TEXT, .mixed = false}, "auto.txt");
+}
+
+static void the_markdown_report_is_as_expected(void **state)
+{
+    (void)state;
+    expect(&(avs_report_spec){.format = AVS_REPORT_MARKDOWN, .title = "a|b *c*"}, "auto.md");
+}
+
+static void the_csv_report_is_as_expected(void **state)
+{
+    (void)state;
+    expect(&(avs_report_spec){.format = AVS_REPORT_CSV}, "auto.csv");
+}
+
+static void the_json_report_is_as_expected_and_parses(void **state)
+{
+    (void)state;
+    avs_report_spec spec = {.format = AVS_REPORT_JSON};
+    expect(&spec, "auto.json");
+    avs_buf got = render(&spec);
+    avs_arena *a = avs_arena_new();
+    avs_json *root;
+    OK(avs_json_parse(a, "report", got.data, got.len, &root, e));
+    assert_int_equal(avs_json_get(root, "rows")->len, 3);
+    avs_arena_free(a);
+    avs_buf_free(&got);
+}
+
+static void pins_sorting_baseline_and_top_are_as_expected(void **state)
+{
+    (void)state;
+    const char *by[] = {"task"},
+               *metrics[] = {"miou@num_queries=8", "miou@num_queries=16", "fscore:test", "latency_mean"};
+    expect(
+        &(avs_report_spec){.by = by, .n_by = 1, .metrics = metrics, .n_metrics = 4, .hide_published = true},
+        "pins.txt");
+    const char *by2[] = {"num_queries"}, *metrics2[] = {"miou", "latency_p90"};
+    expect(&(avs_report_spec){.by = by2,
+                              .n_by = 1,
+                              .metrics = metrics2,
+                              .n_metrics = 2,
+                              .sort = "miou",
+                              .top = 2,
+                              .baseline = "num_queries=8",
+                              .ci = 99},
+           "sorted.txt");
+    expect(&(avs_report_spec){.where = "num_queries=16,seed!=4,kind=train", .color = true}, "where.txt");
+}
+
+static void check_error(const avs_report_spec *spec, int code, const char *words)
+{
+    avs_store *s = reader();
+    avs_buf out = AVS_BUF_INIT;
+    avs_err bad = AVS_ERR_INIT;
+    assert_int_equal(avs_report(s, spec, &out, &bad), code);
+    if (!strstr(bad.msg, words)) fail_msg("'%s' does not say '%s'", bad.msg, words);
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+static void mistakes_are_named(void **state)
+{
+    (void)state;
+    const char *by[] = {"queries"}, *metrics[] = {"mIoU"}, *none[] = {"@task=s4"};
+    check_error(&(avs_report_spec){.by = by, .n_by = 1}, AVS_EMISSING, "'queries'; there are: kind, model");
+    check_error(&(avs_report_spec){.metrics = metrics, .n_metrics = 1}, AVS_EMISSING,
+                "'mIoU'; there are: fscore, latency_p50, miou");
+    check_error(&(avs_report_spec){.metrics = none, .n_metrics = 1}, AVS_ERANGE, "names no metric");
+    check_error(&(avs_report_spec){.where = "num_queries"}, AVS_ERANGE, "KEY=VALUE");
+    check_error(&(avs_report_spec){.where = "nothing=1"}, AVS_EMISSING, "'nothing'");
+    check_error(&(avs_report_spec){.where = "num_queries=7"}, AVS_EMISSING,
+                "no trial matches where num_queries=7");
+    check_error(&(avs_report_spec){.sweep = "nobody"}, AVS_EMISSING, "no sweep called nobody");
+    check_error(&(avs_report_spec){.sort = "loss"}, AVS_EMISSING, "not one of its columns");
+    check_error(&(avs_report_spec){.baseline = "seed=0"}, AVS_ERANGE, "more than one row");
+    check_error(&(avs_report_spec){.ci = 100}, AVS_ERANGE, "confidence");
+    check_error(&(avs_report_spec){.format = AVS_REPORT_HTML, .pareto_x = "macs"}, AVS_EMISSING, "'macs'");
+    avs_report_format f;
+    avs_err bad = AVS_ERR_INIT;
+    assert_int_equal(avs_report_format_parse("pdf", &f, &bad), AVS_ERANGE);
+    assert_int_equal(avs_report_format_parse("md", &f, &bad), AVS_OK);
+}
+
+/* Every element is closed, every attribute quoted, and nothing points outside the file. */
+static void check_html(const char *p)
+{
+    char open[64][32];
+    int depth = 0;
+    for (; (p = strchr(p, '<')) != NULL; p++) {
+        if (p[1] == '!') continue;
+        bool closing = p[1] == '/';
+        const char *name = p + 1 + closing, *end = name;
+        size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789");
+        if (n == 0 || n >= 32) fail_msg("a bare '<' in: %.40s", p);
+        for (bool quoted = false; *end && (quoted || *end != '>'); end++) {
+            if (*end == '"') quoted = !quoted;
+            if (*end == '<') fail_msg("'<' inside a tag: %.60s", p);
+        }
+        if (*end != '>') fail_msg("a tag does not end: %.60s", p);
+        if (closing) {
+            if (depth == 0 || strncmp(open[depth - 1], name, n) != 0 || open[depth - 1][n])
+                fail_msg("</%.*s> closes <%s>", (int)n, name, depth ? open[depth - 1] : "");
+            depth--;
+        } else if (end[-1] != '/' && !(n == 4 && memcmp(name, "meta", 4) == 0) &&
+                   !(n == 3 && memcmp(name, "img", 3) == 0)) {
+            if (depth == 64) fail_msg("too deep at %.40s", p);
+            snprintf(open[depth++], 32, "%.*s", (int)n, name);
+            if (n == 6 && memcmp(name, "script", 6) == 0) end = strstr(end, "</script>") - 1;
+            if (n == 5 && memcmp(name, "style", 5) == 0) end = strstr(end, "</style>") - 1;
+        }
+        p = end;
+    }
+    assert_int_equal(depth, 0);
+}
+
+static void the_page_is_well_formed_and_needs_no_network(void **state)
+{
+    (void)state;
+    avs_buf page = render(
+        &(avs_report_spec){.format = AVS_REPORT_HTML, .title = "<script>alert(1)</script> & \"more\""});
+    check_html(page.data);
+    assert_null(strstr(page.data, "http://"));
+    assert_null(strstr(page.data, "https://"));
+    assert_null(strstr(page.data, "<script>alert"));
+    assert_null(strstr(page.data, "@import"));
+    assert_null(strstr(page.data, "url("));
+    for (const char *p = page.data; (p = strstr(p, "src=\"")) != NULL; p++)
+        assert_int_equal(strncmp(p + 5, "data:image/png;base64,", 22), 0);
+    assert_non_null(strstr(page.data, "data:image/png;base64,iVBORw0KGgo"));
+    assert_non_null(strstr(page.data, "gone &lt;&amp;&gt;.png"));
+    assert_non_null(strstr(page.data, "class=\"front\""));
+    assert_non_null(strstr(page.data, "aria-label=\"loss\""));
+    assert_non_null(strstr(page.data, "79.9 ± 0.5"));
+    avs_buf_free(&page);
+}
+
+static void a_report_is_written_whole(void **state)
+{
+    (void)state;
+    avs_store *s = reader();
+    avs_err bad = AVS_ERR_INIT;
+    avs_buf b = AVS_BUF_INIT;
+    avs_report_spec spec = {.format = AVS_REPORT_CSV};
+    OK(avs_report_to(s, &spec, sample_path("r.csv"), e));
+    OK(avs_fs_read(sample_path("r.csv"), 0, &b, e));
+    assert_int_equal(strncmp(b.data, "num_queries,miou,", 17), 0);
+    avs_buf_free(&b);
+    assert_int_equal(avs_report_to(s, &spec, sample_path("no/r.csv"), &bad), AVS_EIO);
+    avs_store_close(s);
+}
+
+static void latencies_of_two_machines_do_not_share_a_column(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("mixed.db");
+    avs_buf out = AVS_BUF_INIT;
+    avs_err bad = AVS_ERR_INIT;
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "speed", "latency");
+    for (int i = 0; i < 2; i++)
+        sample_latency(
+            s,
+            sample_register(s, sweep,
+                            sample_trial(stage, i, "latency", "m", "s4", i ? "{\"q\":1}" : "{\"q\":2}", 0)),
+            10, 100, i ? "{\"cpu\":\"A\"}" : "{\"cpu\":\"B\"}");
+    OK(avs_store_flush(s, e));
+    avs_report_spec spec = {.format = AVS_REPORT_TEXT};
+    assert_int_equal(avs_report(s, &spec, &out, &bad), AVS_ERANGE);
+    assert_non_null(strstr(bad.msg, "different machines"));
+    assert_non_null(strstr(bad.msg, "--mixed"));
+    spec.mixed = true;
+    OK(avs_report(s, &spec, &out, e));
+    assert_non_null(strstr(out.data, "(mixed!)"));
+    assert_non_null(strstr(out.data, "mixes machines or code"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+static void a_store_without_results_still_reports_its_trials(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("young.db");
+    avs_buf out = AVS_BUF_INIT;
+    avs_err bad = AVS_ERR_INIT;
+    avs_report_spec spec = {.format = AVS_REPORT_TEXT};
+    assert_int_equal(avs_report(s, &spec, &out, &bad), AVS_EMISSING);
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    sample_register(s, sweep, sample_trial(stage, 0, "train", "m", "s4", "{\"q\":1}", 0));
+    OK(avs_report(s, &spec, &out, e));
+    assert_non_null(strstr(out.data, "- (0/1)"));
+    avs_buf_clear(&out);
+    OK(avs_report_status(s, "x", &out, e));
+    assert_non_null(strstr(out.data, "0 of 1 done, 1 pending"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+/* One failing allocation at a time, ever further on: an error, or the very same bytes, never a report that lacks something. */
+static void a_failed_allocation_never_gives_a_wrong_report(void **state)
+{
+    (void)state;
+    avs_store *s = reader();
+    for (int format = AVS_REPORT_TEXT; format <= AVS_REPORT_HTML; format++) {
+        avs_report_spec spec = {.format = (avs_report_format)format};
+        avs_buf whole = AVS_BUF_INIT;
+        OK(avs_report(s, &spec, &whole, e));
+        long failed = 0, unhurt = 0;
+        for (long n = 1; unhurt < 60; n += 1 + n / 64) { /* so many in a row: it needs fewer allocations */
+            avs_buf out = AVS_BUF_INIT;
+            avs_err bad = AVS_ERR_INIT;
+            avs_alloc_fail_after(n);
+            int rc = avs_report(s, &spec, &out, &bad);
+            avs_alloc_fail_after(0);
+            bool same = rc == AVS_OK && out.len == whole.len && memcmp(out.data, whole.data, out.len) == 0;
+            if (rc == AVS_OK && !same)
+                fail_msg("format %d, allocation %ld: a report of %zu bytes", format, n, out.len);
+            if (rc != AVS_OK && rc != AVS_ENOMEM)
+                fail_msg("format %d, allocation %ld: %s", format, n, bad.msg);
+            avs_buf_free(&out);
+            unhurt = same ? unhurt + 1 : 0;
+            failed += !same;
+        }
+        assert_true(failed > 50);
+        avs_buf_free(&whole);
+    }
+    avs_store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_text_report_is_as_expected),
+        cmocka_unit_test(the_markdown_report_is_as_expected),
+        cmocka_unit_test(the_csv_report_is_as_expected),
+        cmocka_unit_test(the_json_report_is_as_expected_and_parses),
+        cmocka_unit_test(pins_sorting_baseline_and_top_are_as_expected),
+        cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(the_page_is_well_formed_and_needs_no_network),
+        cmocka_unit_test(a_report_is_written_whole),
+        cmocka_unit_test(latencies_of_two_machines_do_not_share_a_column),
+        cmocka_unit_test(a_store_without_results_still_reports_its_trials),
+        cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_report),
+    };
+    return cmocka_run_group_tests(tests, fill_board, sample_teardown);
+}
