@@ -115,7 +115,7 @@ int avs_plan_grad_get(avs_plan *p, const char *key, float *canon, avs_err *e)
 {
     avs_param_rec *r = NULL;
     int rc = find(p, key, &r, e);
-    if (rc != AVS_OK) return rc;
+    if (rc != AVS_OK || !r) return rc;
     if (r->grad) return get(p, r, p->grad_slab + p->place[r->val].off, canon, e);
     memset(canon, 0, (size_t)avs_type_count(&r->pub.type) * sizeof *canon);
     return AVS_OK;
@@ -131,7 +131,7 @@ float *avs_plan_slab(avs_plan *p, avs_slab which, int64_t *n)
 static int find_in_slab(const avs_plan *p, const char *key, avs_param_rec **r, avs_err *e)
 {
     int rc = find(p, key, r, e);
-    if (rc != AVS_OK) return rc;
+    if (rc != AVS_OK || !*r) return rc;
     if (!(*r)->grad)
         return avs_fail(e, AVS_EMISSING, "'%s' has no gradient in this plan, so no place in its slab", key);
     return AVS_OK;
