@@ -3,7 +3,7 @@
  *
  * Defaults depend on each other (batch on resolution, resolution on task), so every parameter is resolved when it is
  * first asked for; the rules have no cycles, which a test walks through for all models. */
-#include "models/schema_table.h"
+#include "models/schema_cfg.h"
 
 #include <assert.h>
 #include <math.h>
@@ -11,73 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LIST = 64 };
-
-typedef enum { RAW, BUSY, DONE } slot_state;
-
-typedef struct {
-    slot_state state;
-    bool given, bad, active, none; /* none: a required parameter without a value */
-    int order;                     /* place among the given keys                 */
-    int64_t i;                     /* BOOL, INT, SIZE (height)                   */
-    double d;                      /* INT, FLOAT                                 */
-    const char *s;                 /* CHOICE, STRING                             */
-    const int64_t *list;           /* lists                                      */
-    int n;                         /* items of a list; SIZE: width               */
-} slot;
-
-struct avs_cfg {
-    avs_arena *a;
-    const char *model, *kind;
-    const avs_param_spec *specs;
-    slot *slots;
-    int n, n_given;
-    avs_json *json, *identity;
-    struct ordered *problems;
-    bool no_memory;
-};
-
-typedef struct ordered {
-    int order;
-    avs_problem p;
-    struct ordered *next;
-} ordered;
-
-static void problem_at(avs_cfg *c, avs_problem_kind kind, const char *key, int order, const char *other,
-                       const char *text, const char *help)
-{
-    ordered *o = AVS_NEW(c->a, ordered), **at = &c->problems;
-    if (!o || !text) {
-        c->no_memory = true;
-        return;
-    }
-    o->order = order;
-    o->p = (avs_problem){.kind = kind, .key = key, .other = other, .text = text, .help = help};
-    while (*at && (*at)->order <= order) at = &(*at)->next;
-    o->next = *at;
-    *at = o;
-}
-
-static void problem(avs_cfg *c, avs_problem_kind kind, const avs_param_spec *key, const char *other,
-                    const char *text, const char *help)
-{
-    slot *s = &c->slots[key - c->specs];
-    s->bad = true;
-    problem_at(c, kind, key->name, s->given ? s->order : c->n_given, other, text, help);
-}
-
-static int find(const avs_cfg *c, const char *name, size_t len)
-{
-    for (int i = 0; i < c->n; i++)
-        if (strncmp(c->specs[i].name, name, len) == 0 && c->specs[i].name[len] == '\0') return i;
-    return -1;
-}
-
-static slot *resolve(avs_cfg *c, int at);
+static avs_slot *resolve(avs_cfg *c, int at);
 
 /* ---- conditions -------------------------------------------------------------------------------------------- */
 
-static bool slot_equals(const avs_param_spec *spec, const slot *s, const char *text, size_t len)
+static bool slot_equals(const avs_param_spec *spec, const avs_slot *s, const char *text, size_t len)
 {
     switch (spec->type) {
     case AVS_P_CHOICE:
@@ -98,10 +36,10 @@ static bool clause_holds(avs_cfg *c, const char *p, size_t len)
     const char *v = op + (less ? 1 : (not_equal || at_least) ? 2 : 1);
     size_t name_len = (size_t)(op - p);
     bool is_kind = name_len == 4 && strncmp(p, "kind", 4) == 0;
-    int at = is_kind ? -1 : find(c, p, name_len);
+    int at = is_kind ? -1 : avs_cfg_find(c, p, name_len);
     assert(is_kind || at >= 0);
     if (!is_kind && at < 0) return false;
-    const slot *s = is_kind ? NULL : resolve(c, at);
+    const avs_slot *s = is_kind ? NULL : resolve(c, at);
     if (less || at_least) {
         double have = c->specs[at].type == AVS_P_SIZE ? fmax((double)s->i, s->n) : s->d,
                bound = strtod(v, NULL);
@@ -130,7 +68,7 @@ static bool holds(avs_cfg *c, const char *when)
 /* ---- defaults ----------------------------------------------------------------------------------------------- */
 
 /* Reads a default of our own tables; `N*name` is N times another parameter. */
-static void slot_from_text(avs_cfg *c, const avs_param_spec *spec, const char *text, size_t len, slot *s)
+static void slot_from_text(avs_cfg *c, const avs_param_spec *spec, const char *text, size_t len, avs_slot *s)
 {
     char word[256];
     assert(len < sizeof word);
@@ -144,7 +82,7 @@ static void slot_from_text(avs_cfg *c, const avs_param_spec *spec, const char *t
     case AVS_P_INT:
         s->i = strtoll(word, NULL, 10);
         if (star) {
-            int of = find(c, star + 1, strlen(star + 1));
+            int of = avs_cfg_find(c, star + 1, strlen(star + 1));
             assert(of >= 0);
             s->i *= resolve(c, of)->i;
         }
@@ -165,10 +103,10 @@ static void slot_from_text(avs_cfg *c, const avs_param_spec *spec, const char *t
         break;
     case AVS_P_INT_LIST:
     case AVS_P_INT_OR_LIST: {
-        int64_t *items = AVS_NEW_N(c->a, int64_t, MAX_LIST);
+        int64_t *items = AVS_NEW_N(c->a, int64_t, AVS_CFG_MAX_LIST);
         s->n = 0;
         if (!items) c->no_memory = true;
-        for (char *p = word; items && *p && s->n < MAX_LIST; p += *p == ',')
+        for (char *p = word; items && *p && s->n < AVS_CFG_MAX_LIST; p += *p == ',')
             items[s->n++] = strtoll(p, &p, 10);
         s->list = items;
         break;
@@ -176,16 +114,16 @@ static void slot_from_text(avs_cfg *c, const avs_param_spec *spec, const char *t
     }
 }
 
-static void fill_default(avs_cfg *c, int at, slot *s)
+static void fill_default(avs_cfg *c, int at, avs_slot *s)
 {
     const avs_param_spec *spec = &c->specs[at];
     size_t name_len = strlen(spec->name), len = 0;
     const char *value = spec->fallback;
     if (value) len = strlen(value);
-    for (const avs_default_rule *r = avs_default_rules; r->models; r++) {
+    for (int i = 0; i < c->n_defaults; i++) {
+        const avs_default_rule *r = c->defaults[i];
         const char *walk = r->sets, *word;
         size_t n;
-        if (!avs_schema_lists(r->models, c->model)) continue;
         while (avs_schema_word(&walk, &word, &n))
             if (n > name_len && word[name_len] == '=' && strncmp(word, spec->name, name_len) == 0 &&
                 holds(c, r->when)) {
@@ -198,260 +136,22 @@ static void fill_default(avs_cfg *c, int at, slot *s)
     if (!value && (spec->type == AVS_P_STRING || spec->type == AVS_P_CHOICE)) s->s = "";
 }
 
-static slot *resolve(avs_cfg *c, int at)
+static avs_slot *resolve(avs_cfg *c, int at)
 {
-    slot *s = &c->slots[at];
-    assert(s->state != BUSY); /* the default rules have no cycle */
-    if (s->state == DONE) return s;
-    s->state = BUSY;
+    avs_slot *s = &c->slots[at];
+    assert(s->state != AVS_SLOT_BUSY); /* the default rules have no cycle */
+    if (s->state == AVS_SLOT_DONE) return s;
+    s->state = AVS_SLOT_BUSY;
     fill_default(c, at, s);
-    s->state = DONE;
+    s->state = AVS_SLOT_DONE;
     return s;
-}
-
-/* ---- given values ------------------------------------------------------------------------------------------- */
-
-static const char *num(avs_arena *a, double v)
-{
-    avs_buf b = AVS_BUF_INIT;
-    if (!isfinite(v))
-        avs_buf_fmt(&b, "%g", v);
-    else if (v == floor(v) && fabs(v) < 1e15)
-        avs_buf_fmt(&b, "%.0f", v);
-    else
-        avs_json_write_num(&b, v);
-    const char *text = avs_arena_str(a, avs_buf_cstr(&b));
-    avs_buf_free(&b);
-    return text ? text : "";
-}
-
-static const char *show(avs_arena *a, const avs_json *v)
-{
-    avs_buf b = AVS_BUF_INIT;
-    if (v->kind == AVS_J_FLOAT) return num(a, v->d); /* JSON has no infinity */
-    avs_json_write(&b, v, false);
-    const char *text =
-        b.len > 60 ? avs_arena_fmt(a, "%.60s..", avs_buf_cstr(&b)) : avs_arena_str(a, avs_buf_cstr(&b));
-    avs_buf_free(&b);
-    return text ? text : "";
-}
-
-static void wrong_type(avs_cfg *c, const avs_param_spec *spec, const avs_json *v)
-{
-    static const char *const wants[] = {[AVS_P_BOOL] = "true or false",
-                                        [AVS_P_INT] = "a whole number",
-                                        [AVS_P_FLOAT] = "a number",
-                                        [AVS_P_CHOICE] = "one of its choices",
-                                        [AVS_P_STRING] = "a string",
-                                        [AVS_P_SIZE] = "a whole number or [height, width]",
-                                        [AVS_P_INT_LIST] = "a list of numbers",
-                                        [AVS_P_INT_OR_LIST] = "a whole number or a list of them"};
-    problem(c, AVS_P_TYPE, spec, NULL,
-            avs_arena_fmt(c->a, "%s wants %s, found %s", spec->name, wants[spec->type], show(c->a, v)), NULL);
-}
-
-static bool in_range(avs_cfg *c, const avs_param_spec *spec, double v)
-{
-    if (v >= spec->min && v <= spec->max) return true;
-    problem(c, AVS_P_RANGE, spec, NULL,
-            avs_arena_fmt(c->a, "%s is %s, outside its range %s to %s", spec->name, num(c->a, v),
-                          num(c->a, spec->min), num(c->a, spec->max)),
-            NULL);
-    return false;
-}
-
-/* An integer, also written as an integral float. */
-static bool whole(const avs_json *v, int64_t *out)
-{
-    if (v->kind == AVS_J_INT) {
-        *out = v->i;
-        return true;
-    }
-    if (v->kind != AVS_J_FLOAT || !(fabs(v->d) < 9e15) || v->d != floor(v->d)) return false;
-    *out = (int64_t)v->d;
-    return true;
-}
-
-static void take_choice(avs_cfg *c, const avs_param_spec *spec, const avs_json *v, slot *s)
-{
-    const char *names[64] = {NULL};
-    int n = 0;
-    for (const char *p = spec->choices; *p && n < 64; n++) {
-        size_t len = strcspn(p, "|");
-        names[n] = avs_arena_strn(c->a, p, len);
-        if (!names[n]) {
-            c->no_memory = true;
-            return;
-        }
-        if (strcmp(names[n], v->s) == 0) s->s = names[n];
-        p += len + (p[len] == '|');
-    }
-    if (s->s) return;
-    const char *near = avs_nearest(v->s, names, n);
-    avs_buf list = AVS_BUF_INIT;
-    for (int i = 0; i < n; i++) avs_buf_fmt(&list, "%s%s", i ? ", " : "", names[i]);
-    const char *help =
-        near ? avs_arena_fmt(c->a, "did you mean '%s'? (%s accepts %s)", near, c->model, avs_buf_cstr(&list))
-             : avs_arena_fmt(c->a, "%s accepts %s", c->model, avs_buf_cstr(&list));
-    avs_buf_free(&list);
-    problem(c, AVS_P_OPTION, spec, NULL,
-            avs_arena_fmt(c->a, "'%.60s' is no %s of model '%s'", v->s, spec->name, c->model), help);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* INT_LIST is a set: sorted, each item once. INT_OR_LIST keeps its order. */
-static void take_list(avs_cfg *c, const avs_param_spec *spec, const avs_json *v, slot *s)
-{
-    if (v->kind == AVS_J_ARR && v->len > MAX_LIST) {
-        problem(c, AVS_P_RANGE, spec, NULL,
-                avs_arena_fmt(c->a, "%s has %zu items, at most %d are allowed", spec->name, v->len, MAX_LIST),
-                NULL);
-        return;
-    }
-    int64_t *items = AVS_NEW_N(c->a, int64_t, MAX_LIST);
-    if (!items) {
-        c->no_memory = true;
-        return;
-    }
-    int64_t one;
-    s->list = items;
-    if (spec->type == AVS_P_INT_OR_LIST && whole(v, &one)) {
-        items[s->n++] = one;
-        (void)in_range(c, spec, (double)one);
-        return;
-    }
-    if (v->kind != AVS_J_ARR || (spec->type == AVS_P_INT_OR_LIST && v->len == 0)) {
-        wrong_type(c, spec, v);
-        return;
-    }
-    for (const avs_json *x = v->first; x; x = x->next) {
-        if (!whole(x, &items[s->n++])) {
-            wrong_type(c, spec, v);
-            return;
-        }
-        if (!in_range(c, spec, (double)items[s->n - 1])) return;
-    }
-    if (spec->type != AVS_P_INT_LIST) return;
-    qsort(items, (size_t)s->n, sizeof items[0], by_value);
-    for (int i = 1; i < s->n; i++)
-        if (items[i] == items[i - 1]) {
-            problem(c, AVS_P_RANGE, spec, NULL,
-                    avs_arena_fmt(c->a, "%s lists %lld twice", spec->name, (long long)items[i]), NULL);
-            return;
-        }
-}
-
-static void take_size(avs_cfg *c, const avs_param_spec *spec, const avs_json *v, slot *s)
-{
-    int64_t h, w;
-    if (whole(v, &h))
-        w = h;
-    else if (v->kind != AVS_J_ARR || v->len != 2 || !whole(v->first, &h) || !whole(v->first->next, &w)) {
-        wrong_type(c, spec, v);
-        return;
-    }
-    if (!in_range(c, spec, (double)h) || !in_range(c, spec, (double)w)) return;
-    s->i = h;
-    s->n = (int)w;
-    s->d = (double)h;
-}
-
-static void take(avs_cfg *c, const avs_param_spec *spec, const avs_json *v, slot *s)
-{
-    switch (spec->type) {
-    case AVS_P_BOOL:
-        s->i = v->b;
-        if (v->kind != AVS_J_BOOL) wrong_type(c, spec, v);
-        break;
-    case AVS_P_INT:
-        if (!whole(v, &s->i))
-            wrong_type(c, spec, v);
-        else
-            (void)in_range(c, spec, (double)s->i);
-        s->d = (double)s->i;
-        break;
-    case AVS_P_FLOAT:
-        s->d = v->d;
-        if (v->kind != AVS_J_FLOAT && v->kind != AVS_J_INT)
-            wrong_type(c, spec, v);
-        else
-            (void)in_range(c, spec, s->d);
-        break;
-    case AVS_P_CHOICE:
-        if (v->kind != AVS_J_STR)
-            wrong_type(c, spec, v);
-        else
-            take_choice(c, spec, v, s);
-        break;
-    case AVS_P_STRING:
-        s->s = v->s;
-        if (v->kind != AVS_J_STR)
-            wrong_type(c, spec, v);
-        else if (strlen(v->s) != v->len || v->len > 4096)
-            problem(c, AVS_P_RANGE, spec, NULL,
-                    avs_arena_fmt(c->a, "%s is longer than 4096 bytes or holds a NUL", spec->name), NULL);
-        break;
-    case AVS_P_SIZE:
-        take_size(c, spec, v, s);
-        break;
-    case AVS_P_INT_LIST:
-    case AVS_P_INT_OR_LIST:
-        take_list(c, spec, v, s);
-        break;
-    }
-    s->state =
-        s->bad ? RAW : DONE; /* a bad value is replaced by the default, so that the other checks go on */
-}
-
-static void unknown(avs_cfg *c, const char *key, int order)
-{
-    if (strcmp(key, "seed") == 0) {
-        problem_at(c, AVS_P_RESERVED, key, order, NULL, "seed is not a parameter of a configuration",
-                   "use the key 'seeds' of the sweep");
-        return;
-    }
-    const char *names[128] = {NULL};
-    int n = 0;
-    for (; n < c->n && n < 128; n++) names[n] = c->specs[n].name;
-    const char *near = avs_nearest(key, names, n);
-    problem_at(c, AVS_P_UNKNOWN, key, order, NULL,
-               avs_arena_fmt(c->a, "unknown key '%.60s' for model '%s'", key, c->model),
-               near ? avs_arena_fmt(c->a, "did you mean '%s'? (avsweep show --schema %s lists them all)",
-                                    near, c->model)
-                    : avs_arena_fmt(c->a, "avsweep show --schema %s lists all keys", c->model));
-}
-
-static void take_all(avs_cfg *c, const avs_json *given)
-{
-    int order = 0;
-    for (const avs_json *v = given->first; v; v = v->next) {
-        int at = find(c, v->key, strlen(v->key));
-        if (at < 0) {
-            unknown(c, v->key, order++);
-            continue;
-        }
-        slot *s = &c->slots[at];
-        s->given = true;
-        s->order = order++;
-        bool is_auto = v->kind == AVS_J_STR && strcmp(v->s, "auto") == 0 && c->specs[at].fallback &&
-                       strcmp(c->specs[at].fallback, "auto") == 0;
-        if (is_auto)
-            s->given = false;
-        else
-            take(c, &c->specs[at], v, s);
-    }
 }
 
 /* ---- activity and constraints ------------------------------------------------------------------------------- */
 
 static bool is_custom(avs_cfg *c)
 {
-    const char *b = resolve(c, find(c, "backbone", 8))->s;
+    const char *b = resolve(c, avs_cfg_find(c, "backbone", 8))->s;
     size_t n = b ? strlen(b) : 0;
     return n > 7 && strcmp(b + n - 7, "_custom") == 0;
 }
@@ -471,7 +171,7 @@ static bool kind_uses(const avs_cfg *c, avs_pgroup group)
     }
 }
 
-static bool same_value(const avs_param_spec *spec, const slot *x, const slot *y)
+static bool same_value(const avs_param_spec *spec, const avs_slot *x, const avs_slot *y)
 {
     switch (spec->type) {
     case AVS_P_CHOICE:
@@ -493,10 +193,10 @@ static bool same_value(const avs_param_spec *spec, const slot *x, const slot *y)
 static const char *switched_off(avs_cfg *c, int at)
 {
     size_t name_len = strlen(c->specs[at].name);
-    for (const avs_active_rule *r = avs_active_rules; r->models; r++) {
+    for (int i = 0; i < c->n_actives; i++) {
+        const avs_active_rule *r = c->actives[i];
         const char *walk = r->names, *word;
         size_t n;
-        if (!avs_schema_lists(r->models, c->model)) continue;
         while (avs_schema_word(&walk, &word, &n))
             if (n == name_len && strncmp(word, c->specs[at].name, n) == 0 && !holds(c, r->when))
                 return r->when;
@@ -509,31 +209,32 @@ static void decide_activity(avs_cfg *c)
     for (int i = 0; i < c->n; i++) (void)resolve(c, i);
     for (int i = 0; i < c->n; i++) {
         const avs_param_spec *spec = &c->specs[i];
-        slot *s = &c->slots[i];
+        avs_slot *s = &c->slots[i];
         s->active = kind_uses(c, spec->group);
         if (spec->group == AVS_G_SIZES) {
             s->active = is_custom(c);
             if (s->active && !s->given)
-                problem(c, AVS_P_MISSING, spec, "backbone",
-                        avs_arena_fmt(c->a, "%s must be given with backbone '%s'", spec->name,
-                                      resolve(c, find(c, "backbone", 8))->s),
-                        NULL);
+                avs_cfg_problem(c, AVS_P_MISSING, spec, "backbone",
+                                avs_arena_fmt(c->a, "%s must be given with backbone '%s'", spec->name,
+                                              resolve(c, avs_cfg_find(c, "backbone", 8))->s),
+                                NULL);
             if (!s->active && s->given)
-                problem(c, AVS_P_CONFLICT, spec, "backbone",
-                        avs_arena_fmt(c->a, "%s goes only with a custom backbone, not with '%s'", spec->name,
-                                      resolve(c, find(c, "backbone", 8))->s),
-                        NULL);
+                avs_cfg_problem(c, AVS_P_CONFLICT, spec, "backbone",
+                                avs_arena_fmt(c->a, "%s goes only with a custom backbone, not with '%s'",
+                                              spec->name, resolve(c, avs_cfg_find(c, "backbone", 8))->s),
+                                NULL);
             continue;
         }
         const char *off = switched_off(c, i);
         if (!off) continue;
         if (s->given && !s->bad && s->active) {
-            slot fallback = {0};
+            avs_slot fallback = {0};
             fill_default(c, i, &fallback);
             if (!same_value(spec, s, &fallback))
-                problem(c, AVS_P_INACTIVE, spec, NULL,
-                        avs_arena_fmt(c->a, "%s has no effect here: it acts only where %s", spec->name, off),
-                        "leave it out where it does not act (a `when` in the sweep does that)");
+                avs_cfg_problem(
+                    c, AVS_P_INACTIVE, spec, NULL,
+                    avs_arena_fmt(c->a, "%s has no effect here: it acts only where %s", spec->name, off),
+                    "leave it out where it does not act (a `when` in the sweep does that)");
         }
         s->active = false;
     }
@@ -541,27 +242,29 @@ static void decide_activity(avs_cfg *c)
 
 static void refuse_pair(avs_cfg *c, const char *key, const char *other, const char *text)
 {
-    const slot *k = &c->slots[find(c, key, strlen(key))];
-    const slot *o = other ? &c->slots[find(c, other, strlen(other))] : NULL;
+    const avs_slot *k = &c->slots[avs_cfg_find(c, key, strlen(key))];
+    const avs_slot *o = other ? &c->slots[avs_cfg_find(c, other, strlen(other))] : NULL;
     bool swap = !k->given && o && o->given; /* point at what the user wrote */
     const char *named = swap ? other : key, *second = swap ? key : other;
-    problem(c, AVS_P_CONFLICT, &c->specs[find(c, named, strlen(named))], second, text, NULL);
+    avs_cfg_problem(c, AVS_P_CONFLICT, &c->specs[avs_cfg_find(c, named, strlen(named))], second, text, NULL);
 }
 
 static void check_odd_ones(avs_cfg *c)
 {
-#define SLOT(name) (find(c, name, sizeof(name) - 1) < 0 ? NULL : &c->slots[find(c, name, sizeof(name) - 1)])
-    const slot *s = SLOT("elf_stages"), *t;
+#define SLOT(name)                                                                                           \
+    (avs_cfg_find(c, name, sizeof(name) - 1) < 0 ? NULL : &c->slots[avs_cfg_find(c, name, sizeof(name) - 1)])
+    const avs_slot *s = SLOT("elf_stages"), *t;
     if (s && (strlen(s->s) != 3 || strspn(s->s, "CT") != 3))
-        problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL,
-                avs_arena_fmt(c->a, "elf_stages is '%.60s', not three letters C or T", s->s), NULL);
+        avs_cfg_problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL,
+                        avs_arena_fmt(c->a, "elf_stages is '%.60s', not three letters C or T", s->s), NULL);
     s = SLOT("neck_kernel_size");
     if (s && s->i % 2 == 0)
-        problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL,
-                avs_arena_fmt(c->a, "neck_kernel_size is %lld, not odd", (long long)s->i), NULL);
+        avs_cfg_problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL,
+                        avs_arena_fmt(c->a, "neck_kernel_size is %lld, not odd", (long long)s->i), NULL);
     s = SLOT("audio_channels");
     if (s && s->i == 2)
-        problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL, "audio_channels is 2, neither 1 nor 3", NULL);
+        avs_cfg_problem(c, AVS_P_RANGE, &c->specs[s - c->slots], NULL, "audio_channels is 2, neither 1 nor 3",
+                        NULL);
     s = SLOT("key_threshold_low");
     t = SLOT("key_threshold_high");
     if (s && t && s->active && s->d > t->d)
@@ -572,15 +275,15 @@ static void check_odd_ones(avs_cfg *c)
         bool train = kind_uses(c, AVS_G_TRAINING) && strcmp(SLOT("stage1_mask_train")->s, "predicted") == 0;
         bool eval = kind_uses(c, AVS_G_EVALUATION) && strcmp(SLOT("stage1_mask_eval")->s, "predicted") == 0;
         if (train || eval)
-            problem(c, AVS_P_MISSING, &c->specs[s - c->slots],
-                    train ? "stage1_mask_train" : "stage1_mask_eval",
-                    avs_arena_fmt(c->a, "stage1_masks must be given where %s is predicted",
-                                  train ? "stage1_mask_train" : "stage1_mask_eval"),
-                    NULL);
+            avs_cfg_problem(c, AVS_P_MISSING, &c->specs[s - c->slots],
+                            train ? "stage1_mask_train" : "stage1_mask_eval",
+                            avs_arena_fmt(c->a, "stage1_masks must be given where %s is predicted",
+                                          train ? "stage1_mask_train" : "stage1_mask_eval"),
+                            NULL);
     }
     s = SLOT("resolution");
     t = SLOT("backbone_patch_size");
-    const slot *adapter = SLOT("image_adapter");
+    const avs_slot *adapter = SLOT("image_adapter");
     if (adapter && adapter->i && t && t->active && t->i > 0 &&
         (s->i / t->i % 2 || s->i % t->i || s->n / t->i % 2 || s->n % t->i))
         refuse_pair(c, "resolution", "image_adapter", "image_adapter needs an even number of patches a side");
@@ -594,9 +297,9 @@ static void check_constraints(avs_cfg *c)
             refuse_pair(c, r->key, r->other, r->text);
     for (const avs_multiple_rule *r = avs_multiple_rules; r->models; r++) {
         if (!avs_schema_lists(r->models, c->model)) continue;
-        int at = find(c, r->key, strlen(r->key));
-        const slot *s = &c->slots[at];
-        int64_t n = r->n ? r->n : c->slots[find(c, r->of, strlen(r->of))].i;
+        int at = avs_cfg_find(c, r->key, strlen(r->key));
+        const avs_slot *s = &c->slots[at];
+        int64_t n = r->n ? r->n : c->slots[avs_cfg_find(c, r->of, strlen(r->of))].i;
         int64_t w = c->specs[at].type == AVS_P_SIZE ? s->n : s->i;
         if (s->bad || n <= 0 || (s->i % n == 0 && w % n == 0)) continue;
         const char *text = avs_arena_fmt(c->a, "%s is %lld, not a multiple of %s%s%lld", r->key,
@@ -605,14 +308,14 @@ static void check_constraints(avs_cfg *c)
         if (r->of)
             refuse_pair(c, r->key, r->of, text);
         else
-            problem(c, AVS_P_RANGE, &c->specs[at], NULL, text, NULL);
+            avs_cfg_problem(c, AVS_P_RANGE, &c->specs[at], NULL, text, NULL);
     }
     check_odd_ones(c);
 }
 
 /* ---- canonical form ----------------------------------------------------------------------------------------- */
 
-static bool put_json(avs_cfg *c, avs_json *out, const avs_param_spec *spec, const slot *s)
+static bool put_json(avs_cfg *c, avs_json *out, const avs_param_spec *spec, const avs_slot *s)
 {
     avs_json *list;
     switch (spec->type) {
@@ -646,13 +349,27 @@ static void make_json(avs_cfg *c)
     c->json = avs_json_new(c->a, AVS_J_OBJ);
     c->identity = avs_json_new(c->a, AVS_J_OBJ);
     for (int i = 0; c->json && c->identity && i < c->n; i++) {
-        const slot *s = &c->slots[i];
+        const avs_slot *s = &c->slots[i];
         if (!s->active || s->none) continue;
         bool data_root = strcmp(c->specs[i].name, "data_root") == 0;
         if (!put_json(c, c->json, &c->specs[i], s)) c->no_memory = true;
         if (!data_root && !put_json(c, c->identity, &c->specs[i], s)) c->no_memory = true;
     }
     if (!c->json || !c->identity) c->no_memory = true;
+}
+
+static void find_rules(avs_cfg *c)
+{
+    for (const avs_default_rule *r = avs_default_rules; r->models; r++)
+        if (avs_schema_lists(r->models, c->model)) {
+            assert(c->n_defaults < AVS_CFG_MAX_RULES);
+            c->defaults[c->n_defaults++] = r;
+        }
+    for (const avs_active_rule *r = avs_active_rules; r->models; r++)
+        if (avs_schema_lists(r->models, c->model)) {
+            assert(c->n_actives < AVS_CFG_MAX_RULES);
+            c->actives[c->n_actives++] = r;
+        }
 }
 
 static void no_model(avs_cfg *c, const avs_json *model)
@@ -664,12 +381,13 @@ static void no_model(avs_cfg *c, const avs_json *model)
     const char *near = found ? avs_nearest(found, names, n) : NULL;
     avs_buf list = AVS_BUF_INIT;
     for (int i = 0; i < n; i++) avs_buf_fmt(&list, "%s%s", i ? ", " : "", names[i]);
-    problem_at(c, AVS_P_NO_MODEL, "model", 0, NULL,
-               !model  ? "no model is given"
-               : found ? avs_arena_fmt(c->a, "there is no model '%.60s'", found)
-                       : avs_arena_fmt(c->a, "model wants a name, found %s", show(c->a, model)),
-               near ? avs_arena_fmt(c->a, "did you mean '%s'?", near)
-                    : avs_arena_fmt(c->a, "the models are %s", avs_buf_cstr(&list)));
+    avs_cfg_problem_at(c, AVS_P_NO_MODEL, "model", 0, NULL,
+                       !model ? "no model is given"
+                       : found
+                           ? avs_arena_fmt(c->a, "there is no model '%.60s'", found)
+                           : avs_arena_fmt(c->a, "model wants a name, found %s", avs_cfg_show(c->a, model)),
+                       near ? avs_arena_fmt(c->a, "did you mean '%s'?", near)
+                            : avs_arena_fmt(c->a, "the models are %s", avs_buf_cstr(&list)));
     avs_buf_free(&list);
 }
 
@@ -695,17 +413,18 @@ int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_c
     } else {
         c->model = name;
         while (c->specs[c->n].name) c->n++;
-        c->slots = AVS_NEW_N(a, slot, c->n);
+        c->slots = AVS_NEW_N(a, avs_slot, c->n);
         c->n_given = (int)given->len;
         if (!c->slots || !c->kind) return avs_fail(e, AVS_ENOMEM, "no memory to resolve a configuration");
-        take_all(c, given);
+        find_rules(c);
+        avs_cfg_take_all(c, given);
         decide_activity(c);
         if (!c->no_memory) check_constraints(c);
         if (!c->problems) make_json(c);
     }
     if (c->no_memory) return avs_fail(e, AVS_ENOMEM, "no memory to resolve a configuration");
     if (c->problems) {
-        for (ordered *o = c->problems; o; o = o->next) o->p.next = o->next ? &o->next->p : NULL;
+        for (avs_ordered *o = c->problems; o; o = o->next) o->p.next = o->next ? &o->next->p : NULL;
         if (problems) *problems = &c->problems->p;
         return avs_fail(e, AVS_EPARSE, "%s%s%s", c->problems->p.text, c->problems->p.help ? "; " : "",
                         c->problems->p.help ? c->problems->p.help : "");
@@ -733,16 +452,16 @@ const avs_param_spec *avs_cfg_specs(const avs_cfg *c)
     return c->specs;
 }
 
-static const slot *get(const avs_cfg *c, const char *name)
+static const avs_slot *get(const avs_cfg *c, const char *name)
 {
-    int at = find(c, name, strlen(name));
+    int at = avs_cfg_find(c, name, strlen(name));
     assert(at >= 0);
     return &c->slots[at < 0 ? 0 : at];
 }
 
 bool avs_cfg_has(const avs_cfg *c, const char *name)
 {
-    int at = find(c, name, strlen(name));
+    int at = avs_cfg_find(c, name, strlen(name));
     return at >= 0 && c->slots[at].active;
 }
 
@@ -771,14 +490,14 @@ bool avs_cfg_is(const avs_cfg *c, const char *name, const char *value)
 
 void avs_cfg_size(const avs_cfg *c, const char *name, int *h, int *w)
 {
-    const slot *s = get(c, name);
+    const avs_slot *s = get(c, name);
     *h = (int)s->i;
     *w = s->n;
 }
 
 int avs_cfg_list(const avs_cfg *c, const char *name, const int64_t **items)
 {
-    const slot *s = get(c, name);
+    const avs_slot *s = get(c, name);
     *items = s->list;
     return s->n;
 }

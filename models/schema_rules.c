@@ -84,7 +84,7 @@ const avs_active_rule avs_active_rules[] = {
     {"avesformer|avsegformer|lightavseg|tpavi", "aux_loss!=none", "aux_weight"},
     {"avesformer", "num_classes=1", "iou_loss"},
     {"avesformer_mini", "audio_backbone=vggish", "audio_weights freeze_audio_backbone"},
-    {"avesformer_mini", "audio_backbone!=none", "audio_norm"},
+    {"avesformer_mini", "audio_backbone=mel_stats|vggish", "audio_norm"},
     {"avsegformer", "query_generator=qg|pqg", "num_generator_layers generator_ffn_dim"},
     {"aavs", "stage=two", "robust_key stage1_mask_attention stage1_mask_features stage1_masks stage1_mask_train stage1_mask_eval stage1_mask_iou"},
     {"aavs", "stage=two robust_key=true", "key_threshold_low key_threshold_high"},
