@@ -19,6 +19,7 @@ struct avs_store {
     bool writable, is_network, is_lost; /* is_lost: SQLite rolled the open group back by itself */
     size_t unflushed;
     int64_t group_since_ns;
+    double t95[512];    /* critical values by degrees of freedom, filled when first used; 0: not yet */
     bool view_is_stale; /* a parameter or metric appeared that v_trial does not show yet */
     struct {
         const char *sql;

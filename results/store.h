@@ -110,7 +110,8 @@ typedef struct {
 } avs_store_sweep;
 
 /* The newest sweep of this name with the same file_hash is resumed (*resumed = true, its id returned);
- * otherwise a new row that supersedes the newest of the name. resumed may be NULL. */
+ * otherwise a new row that supersedes the newest of the name. `published` rows of report_json are stored too
+ * (results/published.h). resumed may be NULL. */
 int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep_id, bool *resumed,
                           avs_err *e);
 int avs_store_sweep_end(avs_store *s, int64_t sweep_id, avs_err *e); /* stamps the end */

@@ -215,33 +215,65 @@ out:
     return rc;
 }
 
-/* Mean, deviation and interval of one metric over the seeds of a config: stored, because plain sqlite3 has no root. */
-static int refresh_leaderboard(avs_store *s, int64_t config_id, int64_t metric_id, const char *split,
-                               avs_err *e)
+static double t95(avs_store *s, int64_t df)
 {
+    enum { KNOWN = sizeof s->t95 / sizeof *s->t95 };
+    if (df >= KNOWN)
+        return avs_normal_quantile(0.975) + 2.3723 / (double)df; /* within 1e-4 of t from df = 512 on */
+    if (s->t95[df] == 0) s->t95[df] = avs_t_quantile(0.975, (double)df);
+    return s->t95[df];
+}
+
+static int put_leaderboard(avs_store *s, int64_t config_id, int64_t metric_id, const char *split, int64_t n,
+                           double mean, double m2, avs_err *e)
+{
+    double sd = n > 1 ? sqrt(m2 / (double)(n - 1)) : (double)NAN;
+    double half = n > 1 ? t95(s, n - 1) * sd / sqrt((double)n) : (double)NAN;
+    return avs_db_run(s, e, "INSERT OR REPLACE INTO leaderboard VALUES(?,?,?,?,?,?,?,?)", "iitidddd",
+                      config_id, metric_id, split, n, mean, sd, mean - half, mean + half);
+}
+
+enum { EXACT_SEEDS = 64 };
+
+/* Mean, deviation and interval of one metric over the seeds of a config: stored, because plain sqlite3 has no root. Up to
+ * EXACT_SEEDS they are summed anew in order of seeds; beyond, the new value x is added to the stored row (Welford), so
+ * that a config with many thousand seeds does not cost more with each. A trial is done once, so x is never a repeat. */
+static int refresh_leaderboard(avs_store *s, int64_t config_id, int64_t metric_id, const char *split,
+                               double x, avs_err *e)
+{
+    double value[EXACT_SEEDS], mean = 0, sd = 0;
     sqlite3_stmt *q;
     bool row = true;
-    double sum = 0, squares = 0, first = 0;
     int64_t n = 0;
     int rc;
 
     AVS_TRY(avs_db_bind(s, &q, e,
-                        "SELECT r.value FROM result r JOIN trial t USING(trial_id)"
-                        " WHERE t.config_id=? AND r.metric_id=? AND r.split=? ORDER BY t.seed, t.trial_id",
+                        "SELECT n, mean, sd FROM leaderboard WHERE config_id=? AND metric_id=? AND split=?",
                         "iit", config_id, metric_id, split));
-    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
-        double v = sqlite3_column_double(q, 0);
-        if (n++ == 0)
-            first = v; /* sums relative to the first value: no cancellation for large equal numbers */
-        sum += v - first;
-        squares += (v - first) * (v - first);
+    AVS_TRY(avs_db_step(s, q, &row, e));
+    if (row) {
+        n = sqlite3_column_int64(q, 0);
+        mean = sqlite3_column_double(q, 1);
+        sd = sqlite3_column_double(q, 2);
+        sqlite3_reset(q);
     }
+    if (n >= EXACT_SEEDS) {
+        double d = x - mean, next = mean + d / (double)(n + 1);
+        return put_leaderboard(s, config_id, metric_id, split, n + 1, next,
+                               sd * sd * (double)(n - 1) + d * (x - next), e);
+    }
+    n = 0;
+    AVS_TRY(
+        avs_db_bind(s, &q, e,
+                    "SELECT r.value FROM trial t CROSS JOIN result r USING(trial_id) WHERE t.config_id=? AND"
+                    " r.metric_id=? AND r.split=? ORDER BY t.seed, t.trial_id",
+                    "iit", config_id, metric_id, split));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row)
+        if (n < EXACT_SEEDS) value[n++] = sqlite3_column_double(q, 0);
     if (rc != AVS_OK || n == 0) return rc;
-    double N = (double)n, shift = sum / N, mean = first + shift;
-    double sd = n > 1 ? sqrt(fmax(0.0, (squares - N * shift * shift) / (N - 1))) : (double)NAN;
-    double half = n > 1 ? avs_t_quantile(0.975, N - 1) * sd / sqrt(N) : (double)NAN;
-    rc = avs_db_run(s, e, "INSERT OR REPLACE INTO leaderboard VALUES(?,?,?,?,?,?,?,?)", "iitidddd", config_id,
-                    metric_id, split, n, mean, sd, mean - half, mean + half);
+    mean = avs_mean(value, (size_t)n);
+    sd = n > 1 ? avs_sd(value, (size_t)n) : 0;
+    rc = put_leaderboard(s, config_id, metric_id, split, n, mean, sd * sd * (double)(n - 1), e);
 out:
     return rc;
 }
@@ -261,7 +293,7 @@ static int put_results(avs_store *s, const attempt_row *a, const avs_store_end *
         if (rc == AVS_OK)
             rc = avs_db_run(s, e, "INSERT OR REPLACE INTO result VALUES(?,?,?,?)", "iitd", a->trial_id, m,
                             split, r->value);
-        if (rc == AVS_OK) rc = refresh_leaderboard(s, a->config_id, m, split, e);
+        if (rc == AVS_OK) rc = refresh_leaderboard(s, a->config_id, m, split, r->value, e);
         if (rc != AVS_OK) return rc;
     }
     return AVS_OK;
@@ -291,7 +323,7 @@ out:
 
 int avs_store_attempt_end(avs_store *s, int64_t attempt_id, const avs_store_end *end, bool *stale, avs_err *e)
 {
-    attempt_row a;
+    attempt_row a = {0};
     int rc = avs_db_begin(s, e);
 
     if (stale) *stale = false;

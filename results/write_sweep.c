@@ -1,9 +1,13 @@
 /* Sweeps, stages and trials: everything that is known before anything runs. Registration is idempotent: a hash names one
  * row for ever, whichever sweep brought it. */
 #include <string.h>
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "results/db.h"
+#include "results/published.h"
 
 /* The indexed part of a hash; the full 32 bytes are compared on a hit. */
 static int64_t key_of(const uint8_t hash[32])
@@ -23,6 +27,27 @@ static int add_sources(avs_store *s, const avs_store_sweep *w, int64_t id, avs_e
         if (rc != AVS_OK) return rc;
     }
     return AVS_OK;
+}
+
+/* The numbers that the sweep file itself quotes from a paper. */
+static int add_published(avs_store *s, const char *report_json, avs_err *e)
+{
+    avs_arena *a = avs_arena_new();
+    avs_buf text = AVS_BUF_INIT;
+    avs_json *report;
+    int rc;
+
+    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for the report block");
+    AVS_TRY(avs_json_parse(a, "report", report_json, strlen(report_json), &report, e));
+    const avs_json *published = avs_json_get(report, "published");
+    if (!published) goto out;
+    avs_json_write(&text, published, false);
+    rc = avs_buf_ok(&text) ? avs_published_add_json(s, text.data, e)
+                           : avs_fail(e, AVS_ENOMEM, "no memory for report.published");
+out:
+    avs_buf_free(&text);
+    avs_arena_free(a);
+    return rc;
 }
 
 int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep_id, bool *resumed,
@@ -52,6 +77,7 @@ int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep
     AVS_TRY(add_sources(s, w, *sweep_id, e));
 out:
     rc = avs_db_end(s, rc, e);
+    if (rc == AVS_OK && w->report_json) rc = add_published(s, w->report_json, e);
     if (rc != AVS_OK) avs_ctx(e, "sweep %s", w->name);
     return rc;
 }

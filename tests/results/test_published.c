@@ -76,6 +76,20 @@ static void a_sweep_adds_its_own_rows_once(void **state)
                 0.799 + 0.891 + 12e6);
 }
 
+static void the_report_block_of_a_sweep_brings_its_published_rows(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("block.db");
+    sample_sweep(s, "x",
+                 "{\"by\":[\"num_queries\"],\"published\":{\"source\":\"p\",\"rows\":[{\"where\":{\"num_"
+                 "queries\":8},\"miou\":55.8}]}}");
+    sample_sweep(s, "y", "{\"by\":[\"num_queries\"]}");
+    OK(avs_store_flush(s, e));
+    avs_store_close(s);
+    assert_true(ask("block.db", "SELECT count(*) FROM published WHERE origin='sweep' AND source='p' AND "
+                                "abs(value-0.558)<1e-12") == 1);
+}
+
 static void broken_tables_are_refused_with_their_line(void **state)
 {
     (void)state;
@@ -119,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_built_in_table_is_mapped),
         cmocka_unit_test(a_sweep_adds_its_own_rows_once),
+        cmocka_unit_test(the_report_block_of_a_sweep_brings_its_published_rows),
         cmocka_unit_test(broken_tables_are_refused_with_their_line),
     };
     return cmocka_run_group_tests(tests, sample_setup, sample_teardown);

@@ -389,6 +389,22 @@ static void the_stored_leaderboard_has_t_intervals(void **state)
     assert_int_equal(ask("board.db", "SELECT count(*) FROM v_leaderboard WHERE metric='fscore' AND sd=0"), 1);
 }
 
+static void the_leaderboard_of_many_seeds_equals_the_plain_mean(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("many.db");
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    for (int i = 0; i < 100; i++)
+        sample_done(s, sample_register(s, sweep, sample_trial(stage, i, "train", "m", "s4", "{}", i)),
+                    i / 128.0, 0.5);
+    OK(avs_store_flush(s, e));
+    avs_store_close(s);
+    /* variance of 0..99 is 100*101/12 */
+    assert_int_equal(ask("many.db", "SELECT count(*) FROM v_leaderboard WHERE metric='miou' AND n=100 AND"
+                                    " abs(mean-49.5/128)<1e-14 AND abs(sd*sd*128*128-100*101/12.0)<1e-9"),
+                     1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +422,7 @@ int main(void)
         cmocka_unit_test(a_reader_cannot_write),
         cmocka_unit_test(a_read_only_file_opens_for_reading_only),
         cmocka_unit_test(the_stored_leaderboard_has_t_intervals),
+        cmocka_unit_test(the_leaderboard_of_many_seeds_equals_the_plain_mean),
     };
     return cmocka_run_group_tests(tests, sample_setup, sample_teardown);
 }
