@@ -86,7 +86,8 @@ typedef struct {
     int n_notes, cap_notes; /* footnotes, sentences        */
     const char **provenance;
     int n_provenance, cap_provenance;
-    double ci; /* 95 */
+    double ci;          /* 95 */
+    bool is_from_block; /* keys and columns come from the report block of the sweep file */
 } avs_table;
 
 int avs_query(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *out, avs_err *e);

@@ -221,7 +221,7 @@ int avs_q_columns(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_t
         AVS_TRY(parse_column(a, own ? spec->metrics[i] : usual[i], c, e));
         AVS_TRY(fill(s, spec, a, t, sorted, c, &any, e));
         /* Before anything has finished the quality columns are there, empty. */
-        if (own && !any && !is_unfinished(t)) return no_metric(s, c->name, e);
+        if (own && !any && !t->is_from_block && !is_unfinished(t)) return no_metric(s, c->name, e);
         if (own || any || (i == 0 && is_unfinished(t))) t->n_columns++;
         if (!own && i == 0 && !any) c->unit = AVS_U_FRACTION;
     }

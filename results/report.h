@@ -32,6 +32,8 @@ typedef enum {
 /* "text", "md", "markdown", "csv", "json", "html" -> format. AVS_ERANGE names the choices. */
 int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e);
 
+/* Without `by` and `metrics` a report of one sweep (named, or the only one of the file) takes both from the report block
+ * that its file carried; columns of that block that have no numbers yet stay, empty. */
 typedef struct {
     const char *const *by; /* row keys; n_by = 0: the parameters in which the trials differ (none: model) */
     size_t n_by;

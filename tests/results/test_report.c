@@ -260,6 +260,23 @@ static void a_store_without_results_still_reports_its_trials(void **state)
     avs_store_close(s);
 }
 
+static void the_report_block_of_the_sweep_file_is_the_default(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("block.db");
+    avs_buf out = AVS_BUF_INIT;
+    int64_t sweep = sample_sweep(s, "x", "{\"by\":[\"q\"],\"metrics\":[\"fscore\",\"latency_p50\"]}");
+    int64_t stage = sample_stage(s, sweep, "train", "train");
+    sample_done(s, sample_register(s, sweep, sample_trial(stage, 0, "train", "m", "s4", "{\"q\":5}", 0)),
+                0.25, 0.75);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_CSV}, &out, e));
+    assert_int_equal(strncmp(out.data, "q,fscore,", 9), 0);
+    assert_non_null(strstr(out.data, ",latency_p50,"));
+    assert_non_null(strstr(out.data, "\n5,0.75,"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
 /* One failing allocation at a time, ever further on: an error, or the very same bytes, never a report that lacks something. */
 static void a_failed_allocation_never_gives_a_wrong_report(void **state)
 {
@@ -303,6 +320,7 @@ int main(void)
         cmocka_unit_test(the_page_is_well_formed_and_needs_no_network),
         cmocka_unit_test(a_report_is_written_whole),
         cmocka_unit_test(latencies_of_two_machines_do_not_share_a_column),
+        cmocka_unit_test(the_report_block_of_the_sweep_file_is_the_default),
         cmocka_unit_test(a_store_without_results_still_reports_its_trials),
         cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_report),
     };
