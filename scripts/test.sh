@@ -51,7 +51,7 @@ run_tests() {
 build() {
   preset=$1
   step "build, preset $preset"
-  if ! cmake --preset "$preset" || ! cmake --build "build/$preset" -j "$jobs"; then
+  if ! cmake --preset "$preset" || ! cmake --build "build/$preset" -j "$jobs" -- -k 0; then
     echo "FAILED: the build of preset $preset"
     failed=$((failed + 1))
     finish
