@@ -340,6 +340,7 @@ int avs_agent_run(avs_transport *net, avs_spawner *s, const avs_agent_cfg *cfg, 
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    prctl(PR_SET_NAME, "avs-agent"); /* started as /proc/self/exe it would be called exe */
     int rc = signals < 0 ? avs_fail(e, AVS_EIO, "signalfd: %s", strerror(errno)) : say_hello(&g, e);
     if (rc == AVS_OK) rc = send_out(&g, e);
     g.beat_ns = avs_now_ns() + BEAT_S * SECOND;

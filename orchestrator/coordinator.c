@@ -59,7 +59,7 @@ struct avs_coord {
     int32_t count[AVS_JOB_BLOCKED + 1];
     int32_t done_before, n_down;
     uint64_t n_started;
-    bool started, placing, draining, killing, finished, oom;
+    bool started, placing, draining, killing, db_failed, finished, oom;
     int32_t forced_code; /* exit code decided by a failure limit, the database or a second signal; 0 none */
     avs_rng rng;
 };
@@ -334,6 +334,11 @@ static void ended(avs_coord *c, const avs_event *ev)
         live l = c->live[k];
         trial *t = &c->t[l.trial];
         release(c, k);
+        if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING && c->db_failed) {
+            set_state(c, l.trial,
+                      AVS_JOB_PENDING); /* no ACK: the result stays in the spool for the next run */
+            return;
+        }
         if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING) {
             commit(c, l.trial, l.agent, l.attempt, l.epoch);
             return; /* the ACK follows COMMITTED */
@@ -347,7 +352,8 @@ static void ended(avs_coord *c, const avs_event *ev)
     /* A late, repeated or spooled report. Only a DONE can still be of use. */
     if (ev->outcome == AVS_OUT_DONE && ev->trial >= 0 && ev->trial < c->n) {
         trial *t = &c->t[ev->trial];
-        if (t->state == AVS_JOB_COMMITTING) return; /* the ACK follows COMMITTED, or the next offer */
+        if (t->state == AVS_JOB_COMMITTING || c->db_failed)
+            return; /* the ACK follows COMMITTED, or the next offer */
         bool open = t->state == AVS_JOB_PENDING || t->state == AVS_JOB_RUNNING;
         if (open && ev->epoch > 0 && ev->epoch <= t->in.epoch) {
             int32_t other = t->state == AVS_JOB_RUNNING ? find_live_of(c, ev->trial) : -1;
@@ -615,6 +621,7 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
         break;
     case AVS_EV_DB_FAILED:
         c->forced_code = 4;
+        c->db_failed = true;
         drain(c);
         /* What was about to be committed stays in the spools. */
         for (int32_t i = 0; i < c->n; i++)

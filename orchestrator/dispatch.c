@@ -49,7 +49,7 @@ typedef struct {
     const avs_frame *ended; /* the M_ENDED being handled */
     int ended_agent;
     const char *ended_text;
-    bool draining, db_failed, finished, failed;
+    bool draining, db_failed, db_told, finished, failed;
     int signals, code, lost;
     int64_t beat_ms;
     avs_err err;
@@ -177,7 +177,10 @@ static void act_start(run *r, const avs_action *a)
     char log[3100];
     int64_t id = 0;
     int epoch = 0;
-    if (r->db_failed) return;
+    if (r->db_failed) { /* settle() ends it */
+        if (!keep_pending(r, a)) r->failed = true;
+        return;
+    }
     avs_trial_log(r->cfg->list, a->trial, a->epoch, log, sizeof log);
     avs_store_start st = {.trial_id = r->cfg->list->at[a->trial].trial_id,
                           .run_id = getpid(),
@@ -185,6 +188,7 @@ static void act_start(run *r, const avs_action *a)
                           .log_path = log};
     if (avs_store_attempt_begin(r->cfg->db, &st, &id, NULL, &epoch, &err) != AVS_OK) {
         db_trouble(r, &err);
+        if (!keep_pending(r, a)) r->failed = true;
         return;
     }
     if ((uint32_t)epoch != a->epoch) {
@@ -580,30 +584,27 @@ static void settle(run *r)
                 return;
             if (avs_store_flush(r->cfg->db, &err) != AVS_OK) db_trouble(r, &err);
         }
-        if (r->db_failed && !r->draining) {
-            r->draining = true;
+        if (r->db_failed && !r->db_told) {
+            r->draining = r->db_told = true;
             for (int i = 0; i < r->n_peers; i++) avs_buf_clear(&r->peers[i].out);
-            int n = r->n_pending;
-            r->n_pending = 0;
             step(r, (avs_event){.type = AVS_EV_DB_FAILED});
-            for (int i = 0; i < n; i++) /* their START never left */
-                if (r->pending[i].type == AVS_ACT_START)
-                    step(r, (avs_event){.type = AVS_EV_ENDED,
-                                        .agent = r->pending[i].agent,
-                                        .trial = r->pending[i].trial,
-                                        .attempt = r->pending[i].attempt,
-                                        .epoch = r->pending[i].epoch,
-                                        .outcome = AVS_OUT_KILLED});
         }
         if (r->n_pending == 0) break;
         int n = r->n_pending;
         avs_action *done = r->pending;
         r->pending = NULL;
         r->n_pending = r->cap_pending = 0;
-        for (int i = 0; i < n; i++)
-            if (done[i].type == AVS_ACT_COMMIT && !r->db_failed)
-                step(r, (avs_event){
-                            .type = AVS_EV_COMMITTED, .trial = done[i].trial, .attempt = done[i].attempt});
+        for (int i = 0; i < n; i++) {
+            bool is_start = done[i].type == AVS_ACT_START;
+            avs_event ev = {.type = AVS_EV_COMMITTED, .trial = done[i].trial, .attempt = done[i].attempt};
+            if (is_start) { /* matters only when the database failed: then its START never left */
+                ev.type = AVS_EV_ENDED;
+                ev.agent = done[i].agent;
+                ev.epoch = done[i].epoch;
+                ev.outcome = AVS_OUT_KILLED;
+            }
+            if (r->db_failed == is_start) step(r, ev);
+        }
         free(done);
     }
     for (int i = 0; i < r->n_peers && !r->failed; i++) {

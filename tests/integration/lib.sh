@@ -11,7 +11,9 @@ bg=
 : > "$FAKE_LOG"
 cleanup() {
     [ -n "$bg" ] && kill -9 "$bg" 2>/dev/null
-    cd / && rm -rf "$dir"
+    cd /
+    umount "$dir/small" 2> /dev/null # full_disk.sh
+    rm -rf "$dir"
 }
 trap cleanup EXIT
 

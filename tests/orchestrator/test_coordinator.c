@@ -548,6 +548,24 @@ static void three_infra_failures_quarantine_a_node(void **state)
     avs_coord_free(b.c);
 }
 
+static void a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools(void **state)
+{
+    (void)state;
+    avs_coord_trial t[2] = {{.cores = 1}, {.cores = 1}};
+    bench b = bench_new(avs_coord_cfg_default(), t, 2);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 2});
+    avs_action s = *first(&b, AVS_ACT_START), u = b.act[b.n - 1];
+    end_attempt(&b, s, AVS_OUT_DONE, 0);
+    assert_non_null(first(&b, AVS_ACT_COMMIT));
+    tell(&b, (avs_event){.type = AVS_EV_DB_FAILED});
+    assert_non_null(first(&b, AVS_ACT_STOP));
+    end_attempt(&b, u, AVS_OUT_DONE, 0);
+    assert_null(first(&b, AVS_ACT_COMMIT));
+    assert_null(first(&b, AVS_ACT_ACK));
+    assert_int_equal(first(&b, AVS_ACT_FINISH)->code, 4);
+    avs_coord_free(b.c);
+}
+
 static void a_failed_upstream_trial_blocks_what_needs_it(void **state)
 {
     (void)state;
@@ -585,6 +603,7 @@ int main(void)
         cmocka_unit_test(drain_stops_then_kills_and_leaves_the_rest_for_the_next_run),
         cmocka_unit_test(a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt),
         cmocka_unit_test(three_infra_failures_quarantine_a_node),
+        cmocka_unit_test(a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools),
         cmocka_unit_test(a_failed_upstream_trial_blocks_what_needs_it),
         cmocka_unit_test(a_circle_of_needs_is_refused),
     };

@@ -1,0 +1,33 @@
+#!/bin/bash
+# The volume of the database fills up in the middle of a run: nothing committed is lost, the run ends with 4 and says why,
+# and with room again the same command does the rest. The volume is a small tmpfs in a private mount name space.
+if [ "${1:-}" != inside ]; then
+    unshare -Urm true 2> /dev/null || { echo "SKIPPED: mount name spaces cannot be made (unshare -Urm)"; exit 77; }
+    exec unshare -Urm "$0" inside
+fi
+. "$(dirname "$0")/../integration/lib.sh"
+export FAKE_MS=5
+sweep demo 40
+avs run demo.yaml --db calm.db 2> calm.err
+expect 0 $? "undisturbed run"
+mkdir small work
+mount -t tmpfs -o size=2m none small || skip "no tmpfs"
+ln -s "$dir/work" small/r.db.work # only the database lies on the small volume
+: > "$FAKE_LOG"
+avs_bg run.err run demo.yaml --db small/r.db
+for i in $(seq 300); do [ "$(grep -c ^done "$FAKE_LOG")" -ge 3 ] && break; sleep 0.02; done
+dd if=/dev/zero of=small/filler bs=1k 2> /dev/null
+wait $bg
+expect 4 $? "exit on a full volume"
+bg=
+grep -q "error\[D001\].*full" run.err || fail "the reason is not told"
+no_leftovers
+rm small/filler
+mount -o remount,size=64m small # room for the write-ahead log too
+sound small/r.db
+done_before=$(sqlite3 small/r.db "SELECT count(*) FROM attempt WHERE reason=1")
+[ "$done_before" -ge 1 ] || fail "nothing was kept"
+avs run demo.yaml --db small/r.db 2> again.err
+expect 0 $? "exit with room again"
+sound small/r.db
+[ "$(table small/r.db)" = "$(table calm.db)" ] || fail "the table differs from an undisturbed run"
