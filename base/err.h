@@ -20,7 +20,7 @@ typedef enum {
     AVS_ECUDA,
     AVS_EMPI,
     AVS_EDB,
-    AVS_ECANCEL   /* stopped on request                                       */
+    AVS_ECANCEL /* stopped on request                                       */
 } avs_code;
 
 typedef struct {

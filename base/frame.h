@@ -20,26 +20,28 @@ enum { AVS_FRAME_VERSION = 1, AVS_FRAME_HEADER = 28, AVS_FRAME_MAX = 64 << 20 };
 
 /* Types 1..63: trial -> agent; 64..127: agent -> trial; 128..: coordinator and agent (orchestrator/message.h). */
 typedef enum {
-    AVS_F_HELLO = 1,  /* pid, version                                    */
-    AVS_F_PROGRESS,   /* step, steps, rate: proof of life                */
-    AVS_F_POINT,      /* name, step, value: one sample of a series       */
-    AVS_F_RESULT,     /* name, split, value, unit, better: a final number */
-    AVS_F_LATENCY,    /* name ("latency", "latency_e2e"), blob u32 LE samples, unit_ns, flags, json */
-    AVS_F_ARTIFACT,   /* name, kind, path, bytes, sha256, step            */
-    AVS_F_CKPT,       /* step, path, bytes, sha256; sent after fsync and rename */
-    AVS_F_ENV,        /* json: versions, cpu, threads, flags, determinism of this process */
-    AVS_F_DONE,       /* all results were sent                           */
-    AVS_F_FAIL,       /* code, text                                      */
-    AVS_F_STOPPED,    /* stopped on request with a checkpoint at step     */
-    AVS_F_STOP = 64   /* reason, mode: write a checkpoint and end         */
+    AVS_F_HELLO = 1, /* pid, version                                    */
+    AVS_F_PROGRESS,  /* step, steps, rate: proof of life                */
+    AVS_F_POINT,     /* name, step, value: one sample of a series       */
+    AVS_F_RESULT,    /* name, split, value, unit, better: a final number */
+    AVS_F_LATENCY,   /* name ("latency", "latency_e2e"), blob u32 LE samples, unit_ns, flags, json */
+    AVS_F_ARTIFACT,  /* name, kind, path, bytes, sha256, step            */
+    AVS_F_CKPT,      /* step, path, bytes, sha256; sent after fsync and rename */
+    AVS_F_ENV,       /* json: versions, cpu, threads, flags, determinism of this process */
+    AVS_F_DONE,      /* all results were sent                           */
+    AVS_F_FAIL,      /* code, text                                      */
+    AVS_F_STOPPED,   /* stopped on request with a checkpoint at step     */
+    AVS_F_STOP = 64  /* reason, mode: write a checkpoint and end         */
 } avs_frame_type;
 
+/* clang-format off */
 typedef enum {
     AVS_T_NAME = 1, AVS_T_SPLIT, AVS_T_VALUE /* f64 */, AVS_T_STEP /* i64 */, AVS_T_STEPS, AVS_T_RATE, AVS_T_UNIT,
     AVS_T_BETTER /* i64 */, AVS_T_PATH, AVS_T_KIND, AVS_T_BYTES /* i64 */, AVS_T_SHA256, AVS_T_BLOB,
     AVS_T_UNIT_NS /* f64 */, AVS_T_FLAGS /* i64 */, AVS_T_JSON, AVS_T_CODE /* i64 */, AVS_T_TEXT, AVS_T_PID,
     AVS_T_VERSION, AVS_T_REASON, AVS_T_FIRST_FREE = 64 /* tags from here on are orchestrator/message.h's */
 } avs_frame_tag;
+/* clang-format on */
 
 typedef struct {
     uint16_t type;
@@ -50,7 +52,8 @@ typedef struct {
 } avs_frame;
 
 /* Writing: begin, fields, end. Several frames may be appended to one buffer. */
-size_t avs_frame_begin(avs_buf *b, uint16_t type, uint32_t epoch, uint64_t attempt); /* returns a mark for end */
+size_t avs_frame_begin(avs_buf *b, uint16_t type, uint32_t epoch,
+                       uint64_t attempt); /* returns a mark for end */
 void avs_frame_put(avs_buf *b, uint16_t tag, const void *data, size_t n);
 void avs_frame_put_str(avs_buf *b, uint16_t tag, const char *s);
 void avs_frame_put_i64(avs_buf *b, uint16_t tag, int64_t v);

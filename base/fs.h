@@ -32,10 +32,11 @@ int avs_fs_out_put(avs_fs_out *o, const void *data, size_t n, avs_err *e);
 int avs_fs_out_commit(avs_fs_out *o, avs_err *e);
 void avs_fs_out_abort(avs_fs_out *o); /* accepts a zeroed or committed object */
 
-int avs_fs_mkdirs(const char *path, avs_err *e);      /* mkdir -p                             */
-int avs_fs_mkdirs_for(const char *path, avs_err *e);  /* the folders above path                */
+int avs_fs_mkdirs(const char *path, avs_err *e);     /* mkdir -p                             */
+int avs_fs_mkdirs_for(const char *path, avs_err *e); /* the folders above path                */
 bool avs_fs_exists(const char *path);
 bool avs_fs_is_dir(const char *path);
-int avs_fs_full_write(int fd, const void *data, size_t n); /* 0 or -1 with errno; EINTR and short writes handled */
+/* 0 or -1 with errno; EINTR and short writes handled. */
+int avs_fs_full_write(int fd, const void *data, size_t n);
 
 #endif

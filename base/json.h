@@ -17,12 +17,12 @@ typedef enum { AVS_J_NULL, AVS_J_BOOL, AVS_J_INT, AVS_J_FLOAT, AVS_J_STR, AVS_J_
 
 typedef struct avs_json {
     avs_jkind kind;
-    const char *key;  /* member name inside an object, else NULL */
-    bool b;           /* BOOL                                    */
-    int64_t i;        /* INT                                     */
-    double d;         /* INT and FLOAT                           */
-    const char *s;    /* STR (NUL-terminated, UTF-8); numbers of a parsed text: as written */
-    size_t len;       /* bytes of s; ARR, OBJ: number of children */
+    const char *key; /* member name inside an object, else NULL */
+    bool b;          /* BOOL                                    */
+    int64_t i;       /* INT                                     */
+    double d;        /* INT and FLOAT                           */
+    const char *s;   /* STR (NUL-terminated, UTF-8); numbers of a parsed text: as written */
+    size_t len;      /* bytes of s; ARR, OBJ: number of children */
     struct avs_json *first, *next, *last; /* children in order; next sibling */
 } avs_json;
 

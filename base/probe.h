@@ -16,7 +16,8 @@ void avs_probe_tensor(const char *name, int64_t n, double scale, double offset, 
 void avs_probe_param(const char *name, const int64_t *d, int rank, float *out);
 
 /* Binary blocks: shape is lead x h x w; blocks of cell x cell pixels, on when unit < 2*fraction-1. */
-void avs_probe_mask(const char *name, int64_t lead, int64_t h, int64_t w, double fraction, int64_t cell, float *out);
+void avs_probe_mask(const char *name, int64_t lead, int64_t h, int64_t w, double fraction, int64_t cell,
+                    float *out);
 /* Class blocks: min(floor((unit+1)/2*count), count-1). */
 void avs_probe_classes(const char *name, int64_t lead, int64_t h, int64_t w, int64_t count, int64_t cell,
                        int32_t *out);

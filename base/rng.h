@@ -23,10 +23,10 @@ typedef struct {
 } avs_rng;
 avs_rng avs_rng_seed(uint64_t seed);
 uint64_t avs_rng_u64(avs_rng *r);
-double avs_rng_unit(avs_rng *r);                        /* [0,1), 53 bits         */
-double avs_rng_uniform(avs_rng *r, double a, double b); /* [a,b)                  */
-double avs_rng_normal(avs_rng *r);                      /* N(0,1), Box-Muller     */
-int64_t avs_rng_range(avs_rng *r, int64_t lo, int64_t hi); /* lo..hi inclusive, unbiased */
+double avs_rng_unit(avs_rng *r);                             /* [0,1), 53 bits         */
+double avs_rng_uniform(avs_rng *r, double a, double b);      /* [a,b)                  */
+double avs_rng_normal(avs_rng *r);                           /* N(0,1), Box-Muller     */
+int64_t avs_rng_range(avs_rng *r, int64_t lo, int64_t hi);   /* lo..hi inclusive, unbiased */
 void avs_rng_shuffle(avs_rng *r, int32_t *items, int64_t n); /* Fisher-Yates       */
 
 #endif

@@ -2,7 +2,7 @@
  * interval of the median, and a test for drift.
  *
  * Samples are unsigned 32-bit counts of unit_ns nanoseconds in the order they were taken. Results are in
- * nanoseconds. Source: metrics.md sections 6 and 7, orchestration.md section 4.3. */
+ * nanoseconds. */
 #ifndef AVS_METRICS_LATENCY_H
 #define AVS_METRICS_LATENCY_H
 
@@ -10,12 +10,13 @@
 #include <stdint.h>
 #include "base/err.h"
 
-enum {                        /* flags stored with a latency row */
-       AVS_LAT_DRIFT = 1,     /* Kendall trend over time, p < 0.01                       */
-       AVS_LAT_SHORT = 2,     /* fewer than 64 samples: no bound of p90                  */
-       AVS_LAT_SHARED = 4,    /* something else ran on the machine (the runner sets it)  */
-       AVS_LAT_THROTTLED = 8, /* clocks were reduced (the runner sets it)                */
-       AVS_LAT_UNLOCKED = 16  /* clocks were not locked (the runner sets it)             */
+/* Flags stored with a latency row. */
+enum {
+    AVS_LAT_DRIFT = 1,     /* Kendall trend over time, p < 0.01                       */
+    AVS_LAT_SHORT = 2,     /* fewer than 64 samples: no bound of p90                  */
+    AVS_LAT_SHARED = 4,    /* something else ran on the machine (the runner sets it)  */
+    AVS_LAT_THROTTLED = 8, /* clocks were reduced (the runner sets it)                */
+    AVS_LAT_UNLOCKED = 16  /* clocks were not locked (the runner sets it)             */
 };
 
 typedef struct {

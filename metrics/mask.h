@@ -11,7 +11,7 @@
  * avs_mask_score_end_clip(&s, err); } avs_mask_result r;  avs_mask_score_finish(&s, &r, err);
  *   avs_mask_score_fini(&s);
  *
- * Definitions (metrics.md sections 1, 2 and 4; sources OpenNLPLab/AVSBench utility.py,
+ * Definitions (sources OpenNLPLab/AVSBench utility.py,
  * GeWu-Lab/Stepping-Stones): p = 1 where sigmoid(logit) > 0.5, so logit 0 gives 0 (and a logit below 2^-24
  * too: its float32 sigmoid is 0.5). iou = |p & t| / (|p | t| + 1e-7); an empty target scores the share of
  * pixels predicted 0. F at threshold th_k: s >= th_k with s = (float)(1 / (1 + exp(-(double)logit))); 255

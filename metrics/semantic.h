@@ -7,7 +7,7 @@
  * = mean over ALL classes, background included.
  *
  * Per-frame values are float32 and summed in float32 in the order of frames, as the reference does.
- * Source: metrics.md section 3; OpenNLPLab/AVSBench compute_color_metrics.py. */
+ * Source: OpenNLPLab/AVSBench compute_color_metrics.py. */
 #ifndef AVS_METRICS_SEMANTIC_H
 #define AVS_METRICS_SEMANTIC_H
 

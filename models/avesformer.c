@@ -1,5 +1,5 @@
 /* AVESFormer (arXiv 2408.01708): neck, query generator, six ELF blocks, mask head with query-map MLP, losses.
- * The paper's code is not public; what it leaves open follows avesformer.md (neck, FPN, MLP fixed by the
+ * The paper's code is not public; what it leaves open follows docs/models.md (neck, FPN, MLP fixed by the
  * parameter counts). */
 #include "models/avesformer.h"
 
@@ -181,7 +181,7 @@ static int build(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model
 {
     const int C = (int)avs_cfg_int(cfg, "embed_dim"), k = (int)avs_cfg_int(cfg, "neck_kernel_size");
     avs_val f[4] = {0}, neck[4] = {0}, maps[3] = {0}, feature = 0;
-    char name[16];
+    char name[24];
 
     io->frames = avs_input(g, "frames", AVS_F32T(b->rows, b->height, b->width, 3));
     avs_val token = audio_token(g, b, C, io);

@@ -49,7 +49,7 @@ static avs_val mel_stats(avs_graph *g, avs_val mel, int rows)
 static avs_val audio_cnn(avs_graph *g, avs_val mel, int rows)
 {
     static const int width[4] = {16, 32, 64, 64};
-    char name[8];
+    char name[16];
     avs_val x = avs_scale(g, avs_offset(g, mel, 2.F), 0.5F);
     for (int i = 0; i < 4; i++) {
         snprintf(name, sizeof name, "%d", i);

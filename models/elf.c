@@ -10,7 +10,7 @@ static avs_val convolutions(avs_graph *g, avs_val x, const avs_msdeform_attr *lv
 {
     const int B = avs_dim(g, x, 0), C = avs_dim(g, x, 2);
     avs_val part[AVS_MAX_LEVELS];
-    char name[16];
+    char name[24];
     int start = 0;
     for (int l = 0; l < lv->levels; l++) {
         const int n = lv->h[l] * lv->w[l];

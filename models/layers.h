@@ -11,7 +11,7 @@
 
 /* How weights and biases start from scratch. */
 typedef enum {
-    AVS_NN_XAVIER,  /* weight Xavier-uniform, bias +-1/sqrt(fan_in) (avesformer.md section 7)  */
+    AVS_NN_XAVIER,  /* weight Xavier-uniform, bias +-1/sqrt(fan_in) (docs/models.md)           */
     AVS_NN_XAVIER0, /* weight Xavier-uniform, bias 0                                           */
     AVS_NN_TORCH,   /* both +-1/sqrt(fan_in): the default of torch's Linear and Conv2d         */
     AVS_NN_HE_OUT,  /* weight N(0, 2/fan_out), bias 0                                          */

@@ -43,7 +43,7 @@ typedef struct {
     avs_ptype type;
     double min, max;      /* INT, FLOAT, SIZE and list elements        */
     const char *choices;  /* CHOICE: "s4|ms3|avss"                     */
-    const char *fallback; /* default as text before the rules of schema_rules.c; NULL: required; "auto": by rule */
+    const char *fallback; /* default as text; NULL: required; "auto": by the rules of schema_rules.c */
     const char *serves;   /* published table whose rows differ in it, or "-" */
     const char *help;     /* one line; says "our choice" where the papers leave it open */
     avs_pgroup group;

@@ -13,14 +13,14 @@
 #define COMMON(TASKS, BACKBONES, BACKBONE, AUDIOS, AUDIO) \
     {"model", AVS_P_CHOICE, 0, 0, MODELS, NULL, "all", "the system to build", AVS_G_MODEL}, \
     {"task", AVS_P_CHOICE, 0, 0, TASKS, "s4", "all main tables", "S4 (single source), MS3 (multi source), AVSS (semantic); save and sama have s4 and ms3 only", AVS_G_MODEL}, \
-    {"dataset", AVS_P_CHOICE, 0, 0, "avsbench|avsbench_v3|avs_synthetic", "avsbench", "SAVE tables", "which data layout is read (dataset-avsbench.md); V3 and synthetic are binary", AVS_G_MODEL}, \
+    {"dataset", AVS_P_CHOICE, 0, 0, "avsbench|avsbench_v3|avs_synthetic", "avsbench", "SAVE tables", "which data layout is read (docs/data.md); V3 and synthetic are binary", AVS_G_MODEL}, \
     {"data_root", AVS_P_STRING, 0, 0, NULL, "", "-", "root folder of the data set; not part of a trial's identity (its fingerprint is)", AVS_G_MODEL}, \
     {"backbone", AVS_P_CHOICE, 0, 0, BACKBONES, BACKBONE, "AVESFormer 9; AVSegFormer main; LightAVSeg backbones", "visual backbone; a model accepts those that section 1 lists for it", AVS_G_MODEL}, \
     {"audio_backbone", AVS_P_CHOICE, 0, 0, AUDIOS, AUDIO, "LightAVSeg audio backbones", "audio encoder; a model accepts those that section 1 lists for it", AVS_G_MODEL}, \
     {"num_classes", AVS_P_INT, 1, 1024, NULL, "auto", "-", "channels of the class map. 1: one foreground mask by sigmoid. K >= 2: K classes with the background as class 0. auto: 1 for s4 and ms3, 71 for avss; aavs: 2 with stage: one, else 71", AVS_G_MODEL}, \
     {"resolution", AVS_P_SIZE, 32, 2048, NULL, "224", "SAVE 256 and 1024", "side of the network input; a clip is resized to it. Multiples: 32 (avesformer, avsegformer, tpavi, save), 16 (sama), none (aavs, lightavseg)", AVS_G_MODEL}, \
     {"frames", AVS_P_INT, 1, 64, NULL, "5", "-", "T, frames of one clip; 1 in kind: latency unless given. Rows of a batch = batch * frames", AVS_G_MODEL}, \
-    {"precision", AVS_P_CHOICE, 0, 0, "fp32|tf32|bf16", "fp32", "-", "arithmetic of the run (engine.md); fp32 switches TF32 off", AVS_G_MODEL}
+    {"precision", AVS_P_CHOICE, 0, 0, "fp32|tf32|bf16", "fp32", "-", "arithmetic of the run; fp32 switches TF32 off", AVS_G_MODEL}
 
 #define TRAINING \
     {"epochs", AVS_P_INT, 1, 100000, NULL, "60", "-", "passes over the training split", AVS_G_TRAINING}, \
@@ -60,7 +60,7 @@
 #define EVALUATION \
     {"eval_split", AVS_P_CHOICE, 0, 0, "val|test", "test", "-", "split of kind: eval and of the final numbers; selection always uses val", AVS_G_EVALUATION}, \
     {"eval_batch", AVS_P_INT, 1, 4096, NULL, "4", "-", "clips in one evaluation forward; no influence on stored per-frame metrics", AVS_G_EVALUATION}, \
-    {"fscore_batch", AVS_P_INT, 1, 4096, NULL, "1", "metrics.md section 2", "clips over which the F curve is averaged before its maximum is taken; published numbers: tpavi 4, avsegformer 4 (paper) or 2 (released), aavs 1, save 1", AVS_G_EVALUATION}, \
+    {"fscore_batch", AVS_P_INT, 1, 4096, NULL, "1", "F-score protocol", "clips over which the F curve is averaged before its maximum is taken; published numbers: tpavi 4, avsegformer 4 (paper) or 2 (released), aavs 1, save 1", AVS_G_EVALUATION}, \
     {"fscore_on_logits", AVS_P_BOOL, 0, 0, NULL, "false", "-", "threshold raw logits, as the SAMA-AVS code does", AVS_G_EVALUATION}, \
     {"eval_start", AVS_P_INT, 0, 100000, NULL, "0", "-", "first epoch that is validated", AVS_G_EVALUATION}, \
     {"eval_every", AVS_P_INT, 1, 100000, NULL, "1", "-", "epochs between validations", AVS_G_EVALUATION}, \
@@ -124,7 +124,7 @@ static const avs_param_spec avsegformer[] = {
     TRAINING,
     EVALUATION,
     LATENCY,
-    {"variant", AVS_P_CHOICE, 0, 0, "paper|released", "paper", "AVSegFormer main", "arXiv v1 or the last public code (avsegformer.md section 1); sets the defaults below", AVS_G_MODEL},
+    {"variant", AVS_P_CHOICE, 0, 0, "paper|released", "paper", "AVSegFormer main", "arXiv v1 or the last public code; sets the defaults below", AVS_G_MODEL},
     {"num_queries", AVS_P_INT, 1, 4096, NULL, "300", "AVSegFormer 2a", "queries Q", AVS_G_MODEL},
     {"learnable_queries", AVS_P_BOOL, 0, 0, NULL, "true", "AVSegFormer 2b", "add the learnable table to the queries; the table stays in the state dict when off", AVS_G_MODEL},
     {"query_generator", AVS_P_CHOICE, 0, 0, "repeat|qg|pqg", "repeat", "AVESFormer 6", "repeat: the audio token Q times; qg: 6-layer generator; pqg: the one of avesformer", AVS_G_MODEL},
@@ -295,9 +295,14 @@ static const struct {
     const char *name;
     const avs_param_spec *specs;
 } tables[] = {
-    {"avesformer", avesformer}, {"avesformer_mini", avesformer_mini}, {"avsegformer", avsegformer},
-    {"aavs", aavs},             {"save", save},                       {"sama", sama},
-    {"lightavseg", lightavseg}, {"tpavi", tpavi},
+    {"avesformer", avesformer},
+    {"avesformer_mini", avesformer_mini},
+    {"avsegformer", avsegformer},
+    {"aavs", aavs},
+    {"save", save},
+    {"sama", sama},
+    {"lightavseg", lightavseg},
+    {"tpavi", tpavi},
 };
 
 const avs_param_spec *avs_schema_of(const char *model)

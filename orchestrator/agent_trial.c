@@ -238,7 +238,9 @@ static void last_words(const char *path, char *out, size_t cap)
     tail[n] = '\0';
     const char *line = strrchr(tail, '\n');
     line = line ? line + 1 : tail;
-    snprintf(out, cap, "%s", line);
+    size_t len = strlen(line) < cap ? strlen(line) : cap - 1;
+    memcpy(out, line, len);
+    out[len] = '\0';
 }
 
 static avs_outcome verdict(agent_trial *t, const avs_spawn_report *r)

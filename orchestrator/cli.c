@@ -27,7 +27,6 @@ static const command_row commands[] = {
     {"predict", "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"models",  "..",                  "the models that are built in (avsweep-trial models)",             AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"golden",  "..",                  "compare with golden cases (avsweep-trial golden)",                AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
-    {"convert", "..",                  "checkpoints of other programs (avsweep-trial convert)",           AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"version", "",                    "version, commit and libraries",                                   AVS_CMD_VERSION, 0, 0},
     {"help",    "[COMMAND]",           "this text, or that of a command",                                 AVS_CMD_HELP,    0, 1},
 };

@@ -9,7 +9,6 @@
 #include <sqlite3.h>
 #include "avs_version.h"
 #include "base/fs.h"
-#include "models/schema.h"
 #include "orchestrator/look.h"
 #include "orchestrator/manifest.h"
 #include "orchestrator/run.h"
@@ -191,7 +190,7 @@ int avs_command_show(const avs_options *o)
     avs_buf b = AVS_BUF_INIT;
     int rc;
     if (o->schema) {
-        rc = avs_schema_write(&b, o->schema, o->format ? o->format : "text", &err);
+        rc = avs_list_schema(&b, o->schema, o->format ? o->format : "text", &err);
     } else if (o->n_words == 0) {
         rc = avs_fail(&err, AVS_ERANGE, "show needs a trial hash, or --schema MODEL");
     } else {
@@ -214,7 +213,7 @@ int avs_command_explain(const avs_options *o, char **argv)
         avs_buf_fmt(&b, "%s: %s\n\n%s\n", x->code, x->title, x->text);
         return print(&b);
     }
-    if (avs_schema_of(w)) return avs_command_trial(o, argv);
+    if (avs_list_knows_model(w)) return avs_command_trial(o, argv);
     avs_err err = AVS_ERR_INIT;
     avs_fail(&err, AVS_EMISSING,
              "'%s' is neither a message code (E012, W031, ..) nor a model (avsweep models)", w);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "base/hash.h"
+#include "models/schema.h"
 
 enum { MAX_COLUMNS = 256 };
 
@@ -196,4 +197,14 @@ void avs_list_json(avs_buf *out, const avs_sweep *s)
             }
             avs_buf_str(out, "}}\n");
         }
+}
+
+int avs_list_schema(avs_buf *out, const char *model, const char *format, avs_err *e)
+{
+    return avs_schema_write(out, model, format, e);
+}
+
+bool avs_list_knows_model(const char *model)
+{
+    return avs_schema_of(model) != NULL;
 }

@@ -1,4 +1,4 @@
-/* What `avsweep expand` prints. */
+/* What `avsweep expand` and `avsweep show --schema` print. */
 #ifndef AVS_SWEEPS_LISTING_H
 #define AVS_SWEEPS_LISTING_H
 
@@ -12,5 +12,8 @@ void avs_list_text(avs_buf *out, const avs_sweep *s);
 void avs_list_csv(avs_buf *out, const avs_sweep *s);
 /* One object per line with "type": "trial". */
 void avs_list_json(avs_buf *out, const avs_sweep *s);
+/* The parameters of a model; format "text", "md" or "json". AVS_EMISSING, AVS_ERANGE. */
+int avs_list_schema(avs_buf *out, const char *model, const char *format, avs_err *e);
+bool avs_list_knows_model(const char *model);
 
 #endif

@@ -71,7 +71,6 @@ void avs_control_progress(avs_control *c, int64_t step, int64_t steps, double ra
     c->last_progress_ns = now;
     if (c->fd < 0) {
         printf("%s %lld/%lld %.2f/s\n", phase, (long long)step, (long long)steps, rate);
-        (void)fflush(stdout);
         return;
     }
     size_t m = begin(c, AVS_F_PROGRESS);

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
         {"version", version, "version, commit and compiler"},
     };
     const size_t n = sizeof commands / sizeof *commands;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* in a log, lines stand in order with those of stderr */
     const char *name = argc > 1 ? argv[1] : "help";
     if (!strcmp(name, "--version")) name = "version";
     for (size_t i = 0; i < n; i++)

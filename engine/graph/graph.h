@@ -30,7 +30,7 @@ typedef enum {
     AVS_INIT_HE_FAN_OUT,     /* N(0, 2/fan_out)                                       */
     AVS_INIT_HE_FAN_IN,      /* N(0, 2/fan_in)                                        */
     AVS_INIT_FAN_IN_UNIFORM, /* +-1/sqrt(a) with a = fan_in given, or own fan_in if a = 0 */
-    AVS_INIT_MSDEFORM_BIAS,  /* ms-deform-attn.md, Initialisation: a = heads, b = levels, c = points */
+    AVS_INIT_MSDEFORM_BIAS,  /* the released initialisation: a = heads, b = levels, c = points */
     AVS_INIT_TRUNC_NORMAL    /* N(0, a^2) cut at +-2                                  */
 } avs_init_kind;
 typedef struct {
@@ -41,17 +41,17 @@ typedef struct {
 typedef struct {
     avs_type type;
     avs_vkind kind;
-    uint32_t node;    /* TMP: producing node; others: 0                                     */
-    uint8_t out;      /* TMP: which output of that node                                     */
+    uint32_t node;     /* TMP: producing node; others: 0                                     */
+    uint8_t out;       /* TMP: which output of that node                                     */
     uint8_t is_frozen; /* PARAM: gets no gradient                                           */
     uint8_t want_grad; /* INPUT: avs_backward also makes "grad:NAME"                        */
-    avs_val view_of;  /* != 0: the same storage as that value, view_off elements further on. A view is a
+    avs_val view_of;   /* != 0: the same storage as that value, view_off elements further on. A view is a
                        * TMP with node 0; view_of is never itself a view (chains are flattened)          */
-    int64_t view_off; /* in elements                                                        */
-    const char *name; /* state_dict key, input name, or NULL                                */
+    int64_t view_off;  /* in elements                                                        */
+    const char *name;  /* state_dict key, input name, or NULL                                */
     const char *scope; /* scope path where it was made                                      */
-    avs_init init;    /* PARAM, BUFFER                                                      */
-    const void *data; /* CONST: elements (f32 or i32)                                       */
+    avs_init init;     /* PARAM, BUFFER                                                      */
+    const void *data;  /* CONST: elements (f32 or i32)                                       */
 } avs_value;
 
 enum { AVS_MAX_IN = 8, AVS_MAX_OUT = 5 };
@@ -80,16 +80,16 @@ typedef struct avs_graph {
     uint32_t n_tap, cap_tap;
     struct {
         avs_val buffer, value;
-    } *update; /* after a run, value is copied into buffer (running statistics) */
+    } * update; /* after a run, value is copied into buffer (running statistics) */
     uint32_t n_update, cap_update;
-    const char *scope; /* current path, "" at the top */
+    const char *scope;  /* current path, "" at the top */
     const char **outer; /* paths of the enclosing scopes */
     uint32_t n_outer, cap_outer;
     const char **frozen; /* prefixes given to avs_graph_freeze, for parameters made later */
     uint32_t n_frozen, cap_frozen;
-    bool training; /* what builders of dropout and batch normalisation go by */
+    bool training;     /* what builders of dropout and batch normalisation go by */
     uint32_t n_stream; /* ordinal for dropout streams */
-    avs_err err; /* first error */
+    avs_err err;       /* first error */
 } avs_graph;
 
 avs_graph *avs_graph_new(avs_arena *a, bool training);
@@ -112,7 +112,7 @@ void avs_graph_want_grad(avs_graph *g, avs_val input);
 int avs_graph_output(avs_graph *g, const char *name, avs_val v);
 avs_val avs_graph_find_output(const avs_graph *g, const char *name); /* 0 if there is none */
 avs_val avs_graph_find(const avs_graph *g, const char *key);         /* PARAM, BUFFER or INPUT by full name */
-avs_val avs_tap(avs_graph *g, const char *name, avs_val v);          /* returns v; name is put behind the scope */
+avs_val avs_tap(avs_graph *g, const char *name, avs_val v); /* returns v; name is put behind the scope */
 void avs_graph_update(avs_graph *g, avs_val buffer, avs_val value);
 
 /* Appends the backward of the scalar loss: for each trainable parameter that the loss reaches the output "grad:KEY",
@@ -126,13 +126,14 @@ avs_graph *avs_graph_clone(const avs_graph *g, avs_arena *a);
 void avs_graph_dump(const avs_graph *g, FILE *f);
 
 /* Multiply-accumulates: all CONV2D and MATMUL nodes the graph holds at the time of the call, so the figure of the
- * forward (convolutions, linear layers, attention products; metrics.md section 6) is asked before avs_backward. */
+ * forward (convolutions, linear layers, attention products; docs/models.md) is asked before avs_backward. */
 int64_t avs_graph_macs(const avs_graph *g);
 /* Elements of all parameters (buffers excluded); trainable: those that are not frozen. */
 int64_t avs_graph_param_count(const avs_graph *g, bool trainable_only);
 
 /* For builders: records the first error with scope and returns 0. */
-avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* For op builders: appends a node, runs the op's infer, returns output 0 (all n_out outputs through out, which may be
  * NULL; zeros on failure). attr is copied; NULL stands for all zeros. Trailing absent operands are dropped. */
 avs_val avs_graph_node(avs_graph *g, int op, const avs_val *in, int n_in, const void *attr, avs_val *out);

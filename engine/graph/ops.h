@@ -206,11 +206,12 @@ typedef struct {
     const void *attr;
     const avs_runtime *rt;
 } avs_kernel_args;
-typedef int (*avs_kernel_fn)(const avs_kernel_args *a); /* AVS_OK; kernels cannot fail on shapes infer accepted,
-                                                          * but AVS_ERANGE is returned for a class out of range */
+/* AVS_OK; kernels cannot fail on shapes that infer accepted, but AVS_ERANGE is returned for a class out of range. */
+typedef int (*avs_kernel_fn)(const avs_kernel_args *a);
 
 /* ------------------------------------------------------------------ builders */
-avs_val avs_conv2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad, int dilation, int groups);
+avs_val avs_conv2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad, int dilation,
+                   int groups);
 avs_val avs_matmul(avs_graph *g, avs_val a, avs_val b, avs_matmul_attr attr); /* alpha 0 means 1 */
 /* x[..,K] w[N,K] bias[N]? -> [..,N] */
 avs_val avs_linear(avs_graph *g, avs_val x, avs_val w, avs_val bias);
@@ -228,24 +229,26 @@ avs_val avs_msdeform(avs_graph *g, avs_val value, avs_val loc, avs_val weight, c
 avs_val avs_ew_unary(avs_graph *g, avs_ew_code code, avs_val x);
 avs_val avs_ew_binary(avs_graph *g, avs_ew_code code, avs_val a, avs_val b); /* broadcasts either side */
 avs_val avs_ew_imm(avs_graph *g, avs_ew_code code, avs_val x, float imm);
-#define avs_add(g, a, b)      avs_ew_binary((g), AVS_EW_ADD, (a), (b))
-#define avs_sub(g, a, b)      avs_ew_binary((g), AVS_EW_SUB, (a), (b))
-#define avs_mul(g, a, b)      avs_ew_binary((g), AVS_EW_MUL, (a), (b))
-#define avs_div(g, a, b)      avs_ew_binary((g), AVS_EW_DIV, (a), (b))
-#define avs_scale(g, x, s)    avs_ew_imm((g), AVS_EW_MUL, (x), (s))
-#define avs_offset(g, x, s)   avs_ew_imm((g), AVS_EW_ADD, (x), (s))
-#define avs_relu(g, x)        avs_ew_unary((g), AVS_EW_RELU, (x))
-#define avs_gelu(g, x)        avs_ew_unary((g), AVS_EW_GELU, (x))
-#define avs_sigmoid(g, x)     avs_ew_unary((g), AVS_EW_SIGMOID, (x))
+#define avs_add(g, a, b)    avs_ew_binary((g), AVS_EW_ADD, (a), (b))
+#define avs_sub(g, a, b)    avs_ew_binary((g), AVS_EW_SUB, (a), (b))
+#define avs_mul(g, a, b)    avs_ew_binary((g), AVS_EW_MUL, (a), (b))
+#define avs_div(g, a, b)    avs_ew_binary((g), AVS_EW_DIV, (a), (b))
+#define avs_scale(g, x, s)  avs_ew_imm((g), AVS_EW_MUL, (x), (s))
+#define avs_offset(g, x, s) avs_ew_imm((g), AVS_EW_ADD, (x), (s))
+#define avs_relu(g, x)      avs_ew_unary((g), AVS_EW_RELU, (x))
+#define avs_gelu(g, x)      avs_ew_unary((g), AVS_EW_GELU, (x))
+#define avs_sigmoid(g, x)   avs_ew_unary((g), AVS_EW_SIGMOID, (x))
 avs_val avs_expand(avs_graph *g, avs_val x, avs_type t); /* broadcast to t */
 
 avs_val avs_reduce(avs_graph *g, avs_val x, int from, int to, bool mean);
 avs_val avs_concat(avs_graph *g, const avs_val *x, int n, int axis);
-avs_val avs_slice(avs_graph *g, avs_val x, int axis, int start, int len); /* a free view where axes before are 1 */
+avs_val avs_slice(avs_graph *g, avs_val x, int axis, int start,
+                  int len); /* a free view where axes before are 1 */
 avs_val avs_pad(avs_graph *g, avs_val x, int axis, int before, int after);
 avs_val avs_permute(avs_graph *g, avs_val x, const int *perm);
 avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t); /* free view; keeps the dtype of x */
-avs_val avs_dropout(avs_graph *g, avs_val x, float p, bool per_row); /* x itself unless g->training and p > 0 */
+avs_val avs_dropout(avs_graph *g, avs_val x, float p,
+                    bool per_row); /* x itself unless g->training and p > 0 */
 /* -> [B] */
 avs_val avs_loss(avs_graph *g, avs_val pred, avs_val target, avs_loss_attr attr);
 /* sum_b w_b x_b / max(sum_b w_b, 1): scalar [1] mean over the rows with weight; w 0: all ones */
@@ -254,6 +257,9 @@ avs_val avs_row_mean(avs_graph *g, avs_val rows, avs_val w);
 /* Type of a value; for 0 rank 0 with every extent 1, so that arithmetic with extents is safe after an error. Pointers
  * stay readable while the graph grows. */
 const avs_type *avs_t(const avs_graph *g, avs_val v);
-static inline int avs_dim(const avs_graph *g, avs_val v, int axis) { return avs_t(g, v)->d[axis]; }
+static inline int avs_dim(const avs_graph *g, avs_val v, int axis)
+{
+    return avs_t(g, v)->d[axis];
+}
 
 #endif

@@ -26,10 +26,10 @@ typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */ } avs_prec;
 typedef struct {
     const char *backend; /* "cpu" or "ref"                                              */
     avs_prec prec;
-    bool training;       /* the graph holds a backward: keep parameters packed, no constant folding of them */
-    bool taps;           /* named activations become outputs "act:NAME" (no fusion across them) */
-    bool no_passes;      /* lower the graph as it was built                             */
-    bool keep_all;       /* no memory sharing between activations (debugging)           */
+    bool training;  /* the graph holds a backward: keep parameters packed, no constant folding of them */
+    bool taps;      /* named activations become outputs "act:NAME" (no fusion across them) */
+    bool no_passes; /* lower the graph as it was built                             */
+    bool keep_all;  /* no memory sharing between activations (debugging)           */
     uint64_t dropout_seed;
 } avs_plan_cfg;
 
@@ -52,9 +52,9 @@ int avs_plan_output_f64(avs_plan *p, const char *name, double *dst);
 
 typedef struct {
     const char *key;
-    avs_type type; /* canonical extents */
-    avs_vkind kind; /* PARAM or BUFFER   */
-    bool is_trainable; /* has a gradient in this plan */
+    avs_type type;              /* canonical extents */
+    avs_vkind kind;             /* PARAM or BUFFER   */
+    bool is_trainable;          /* has a gradient in this plan */
     int64_t slab_off, slab_len; /* elements in the PARAM and GRAD slabs; -1, 0 if not trainable */
 } avs_plan_param;
 int avs_plan_n_params(const avs_plan *p);
@@ -62,7 +62,8 @@ const avs_plan_param *avs_plan_param_at(const avs_plan *p, int i);
 const avs_plan_param *avs_plan_param_find(const avs_plan *p, const char *key);
 int avs_plan_param_set(avs_plan *p, const char *key, const float *canon, avs_err *e);
 int avs_plan_param_get(avs_plan *p, const char *key, float *canon, avs_err *e);
-int avs_plan_grad_get(avs_plan *p, const char *key, float *canon, avs_err *e); /* zeros if it has no gradient */
+/* Zeros if it has no gradient. */
+int avs_plan_grad_get(avs_plan *p, const char *key, float *canon, avs_err *e);
 
 typedef enum { AVS_SLAB_PARAM, AVS_SLAB_GRAD } avs_slab;
 float *avs_plan_slab(avs_plan *p, avs_slab which, int64_t *n);

@@ -31,7 +31,8 @@ typedef struct {
 } avs_st_file;
 
 int avs_st_open(avs_st_file *f, const char *path, avs_err *e);
-int avs_st_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t n, avs_err *e); /* for fuzzing */
+/* For fuzzing. */
+int avs_st_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t n, avs_err *e);
 void avs_st_close(avs_st_file *f); /* accepts a zeroed file */
 const avs_st_tensor *avs_st_find(const avs_st_file *f, const char *name);
 /* Converts to float32 (from F32, F64, BF16, F16, I64, I32, U8, BOOL); out holds t->count elements. */

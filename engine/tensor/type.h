@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { AVS_F32, AVS_BF16, AVS_I32, AVS_U8, AVS_F64 } avs_dtype; /* F64: storage of the ref backend only */
+/* F64: storage of the ref backend only. */
+typedef enum { AVS_F32, AVS_BF16, AVS_I32, AVS_U8, AVS_F64 } avs_dtype;
 
 enum { AVS_MAX_RANK = 5 };
 
@@ -22,7 +23,8 @@ typedef struct {
 
 avs_type avs_type_of(avs_dtype dtype, int rank, const int64_t *d);
 #define AVS_TYPE(dtype, ...)                                                                                 \
-    avs_type_of((dtype), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__})
+    avs_type_of((dtype), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                          \
+                (const int64_t[]){__VA_ARGS__})
 #define AVS_F32T(...) AVS_TYPE(AVS_F32, __VA_ARGS__)
 
 int64_t avs_type_count(const avs_type *t); /* elements */

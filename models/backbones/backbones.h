@@ -7,7 +7,7 @@
 
 #include "engine/graph/ops.h"
 
-/* Four maps at strides 4, 8, 16, 32; channels by name (parameters.md section 1). A name that is not built in
+/* Four maps at strides 4, 8, 16, 32; channels by name (docs/models.md). A name that is not built in
  * is the graph's error. drop_path: highest rate of stochastic depth (pvt_v2 only; 0 outside training).
  * resnet18/34/50: torchvision's v1.5 (arXiv 1512.03385). pvt_v2_b0..b5: arXiv 2106.13797. */
 void avs_backbone(avs_graph *g, const char *name, avs_val x, float drop_path, avs_val out[4]);

@@ -1,0 +1,22 @@
+# For the scripts beside this file: toy data, jobs, and checks that name what they compared. Source it with TRIAL and TOYS set.
+set -eu
+W=$(mktemp -d "${TMPDIR:-/tmp}/avs-trial-XXXXXX")
+trap 'rm -rf "$W"' EXIT
+die() { echo "FAIL: $*" >&2; exit 1; }
+same() { cmp -s "$1" "$2" || die "$1 and $2 differ${3:+ ($3)}"; }
+
+# toys CLASSES SIZE TRAIN VAL TEST: composes $W/data once
+toys() {
+  "$TOYS" "$W/src" "$1"
+  "$TRIAL" data compose "$W/data" --settings ms3 --classes "$1" --size "$2" --train "$3" --val "$4" --test "$5" --seed 5 \
+    --stamps "$W/src/stamps" --backgrounds "$W/src/backgrounds" --threads 2 >"$W/compose.log" 2>&1 || { cat "$W/compose.log"; die compose; }
+}
+
+# job NAME PARAMS [TOP]: writes $W/NAME.json; PARAMS and TOP are JSON members without braces
+job() {
+  printf '{"kind":"train","seed":3,"threads":2,"work_dir":"%s","cache_dir":""%s,"params":{"model":"avesformer_mini","task":"ms3","data_root":"%s",%s}}' \
+    "$W/$1" "${3:+,$3}" "$W/data" "$2" >"$W/$1.json"
+}
+run() { "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1; }
+# result NAME METRIC: the number that run NAME reported
+result() { sed -n "s/^result $2 \([^ ]*\).*/\1/p" "$W/$1.log" | tail -n 1; }
