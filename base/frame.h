@@ -31,6 +31,7 @@ typedef enum {
     AVS_F_DONE,      /* all results were sent                           */
     AVS_F_FAIL,      /* code, text                                      */
     AVS_F_STOPPED,   /* stopped on request with a checkpoint at step     */
+    AVS_F_RESUMED,   /* path, step: the checkpoint that this attempt goes on from */
     AVS_F_STOP = 64  /* reason, mode: write a checkpoint and end         */
 } avs_frame_type;
 

@@ -18,7 +18,7 @@ struct avs_staged {
     avs_store_artifact *artifact;
     size_t n_result, n_point, n_latency, n_artifact;
     size_t cap_result, cap_point, cap_artifact;
-    const char *env;
+    const char *env, *resumed_from;
     int64_t pid;
     char bad[240];
     struct avs_staged *next;
@@ -261,6 +261,9 @@ int avs_staging_add(avs_staging *s, int peer, const avs_frame *f, avs_err *e)
     }
     case AVS_F_CKPT:
         return add_artifact(g, f, "checkpoint", "checkpoint", e);
+    case AVS_F_RESUMED:
+        g->resumed_from = avs_frame_str(f, AVS_T_PATH, g->arena);
+        return AVS_OK;
     default:
         return AVS_OK;
     }
@@ -282,6 +285,7 @@ void avs_staged_fill(const avs_staged *g, avs_store_end *end)
     end->artifacts = g->artifact;
     end->n_artifacts = g->n_artifact;
     end->env_json = g->env;
+    end->resumed_from = g->resumed_from;
     end->pid = g->pid;
 }
 

@@ -22,7 +22,7 @@ avs_staged *avs_staging_find(avs_staging *s, int peer, uint64_t attempt,
                              uint32_t epoch);    /* NULL: nothing said */
 const char *avs_staged_bad(const avs_staged *g); /* NULL: all is well  */
 
-/* Fills results, points, latencies, artifacts, env_json and pid of *end; pointers stay valid until the entry is
+/* Fills results, points, latencies, artifacts, env_json, resumed_from and pid of *end; pointers stay valid until the entry is
  * dropped or grows. */
 void avs_staged_fill(const avs_staged *g, avs_store_end *end);
 /* Points not handed out yet; *n may be 0. */

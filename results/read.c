@@ -81,6 +81,12 @@ out:
     return rc;
 }
 
+/* With a bare column beside max(), SQLite takes it from the row of the maximum: the newest attempt. */
+#define SERIES                                                                                               \
+    "SELECT step, value, max(p.n) FROM attempt a JOIN attempt p ON p.trial_id=a.trial_id AND p.n<=a.n JOIN"  \
+    " point ON point.attempt_id=p.attempt_id JOIN metric USING(metric_id)"                                   \
+    " WHERE a.attempt_id=?1 AND name=?2 GROUP BY step ORDER BY step"
+
 int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_arena *a, int64_t **steps,
                      double **values, size_t *n, avs_err *e)
 {
@@ -90,18 +96,11 @@ int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_are
     int rc;
 
     *n = 0;
-    AVS_TRY(
-        avs_db_int(s, &count, 0, e,
-                   "SELECT count(*) FROM point JOIN metric USING(metric_id) WHERE attempt_id=? AND name=?",
-                   "it", attempt_id, name));
+    AVS_TRY(avs_db_int(s, &count, 0, e, "SELECT count(*) FROM (" SERIES ")", "it", attempt_id, name));
     *steps = AVS_NEW_N(a, int64_t, count + 1);
     *values = AVS_NEW_N(a, double, count + 1);
     if (!*steps || !*values) return avs_fail(e, AVS_ENOMEM, "no memory for %lld points", (long long)count);
-    AVS_TRY(
-        avs_db_bind(s, &q, e,
-                    "SELECT step, value FROM point JOIN metric USING(metric_id) WHERE attempt_id=? AND name=?"
-                    " ORDER BY step LIMIT ?",
-                    "iti", attempt_id, name, count));
+    AVS_TRY(avs_db_bind(s, &q, e, SERIES " LIMIT ?3", "iti", attempt_id, name, count));
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
         (*steps)[*n] = sqlite3_column_int64(q, 0);
         (*values)[(*n)++] = sqlite3_column_double(q, 1);

@@ -214,8 +214,9 @@ static int put_curves(avs_store *s, const avs_table *t, avs_arena *a, avs_buf *o
     int n = 0, rc;
 
     AVS_TRY(avs_db_bind(s, &q, e,
-                        "SELECT name FROM metric WHERE EXISTS (SELECT 1 FROM point WHERE point.metric_id="
-                        "metric.metric_id) ORDER BY name<>'loss', name NOT LIKE 'miou%', metric_id LIMIT ?",
+                        "SELECT name FROM metric WHERE name<>'train_seconds' AND EXISTS (SELECT 1 FROM point "
+                        "WHERE point.metric_id="
+                        "metric.metric_id) ORDER BY name<>'loss', name NOT LIKE '%miou%', metric_id LIMIT ?",
                         "i", (int64_t)MAX_SERIES));
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row)
         if (n < MAX_SERIES && (names[n] = avs_arena_str(a, avs_db_text(q, 0))) != NULL) n++;

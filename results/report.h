@@ -5,11 +5,12 @@
  * (n=1)`; trials that are missing or failed stay visible: `79.9 ± 0.4 (3/5)`.
  *
  * Metrics: any name that trials reported, optionally
- *   miou@task=s4        pinned: its own column of the trials where task is s4 (task then is no row key)
- *   miou:val            split (default: test if there is any, else "", else val)
- *   latency_p50 _p90 _p99 _mean _min, latency_e2e_p50 ..   from the stored samples, in ms: median over
- * attempts train_seconds, params, params_trainable, macs, ..       as reported miou*, fscore* and every
- * metric with unit "fraction" are shown in percent (JSON and CSV keep the stored value).
+ *   miou@task=s4    pinned: its own column of the trials where task is s4 (task then is no row key)
+ *   miou:val        split (default: test if there is any, else "", else val)
+ *   latency_p50     _p90, _p99, _mean, _min, latency_e2e_p50, ..: from the stored samples, in ms, median over
+ *                   attempts
+ * miou*, fscore* and every metric with unit "fraction" are shown in percent (JSON and CSV keep the stored
+ * value).
  *
  * Published values (results/published.h) add the columns `paper` and `delta` beside a metric that has any.
  * Thread rules and errors as for the store. */
@@ -40,8 +41,7 @@ typedef struct {
     const char *const *metrics; /* columns; n_metrics = 0: miou, fscore, params, latency_p50, train_seconds as
                                    far as there are numbers */
     size_t n_metrics;
-    const char
-        *where; /* "task=s4,backbone=resnet18" (all must hold; also `kind`, `seed`, `state`); NULL: all */
+    const char *where; /* "task=s4,backbone=resnet18" (all hold; also kind, seed, state); NULL: all */
     const char *sweep; /* name of a sweep (its newest row); NULL: every trial in the file */
     const char *title; /* NULL: the sweep's name or the file's */
     const char *sort;  /* a metric as in `metrics`: best first; NULL: in order of the keys  */
@@ -52,8 +52,7 @@ typedef struct {
     bool hide_published;             /* no `paper` and `delta` columns */
     bool color;                      /* text only: bold by ANSI codes          */
     const char *pareto_x, *pareto_y; /* HTML plot; NULL: latency_p50 and the first quality metric */
-    const char
-        *artifact_root; /* relative artifact paths are looked up here; NULL: the folder of the database */
+    const char *artifact_root; /* where relative artifact paths begin; NULL: the folder of the database */
     avs_report_format format;
 } avs_report_spec;
 

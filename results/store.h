@@ -159,8 +159,7 @@ typedef struct {
     const char *host;  /* NULL: unknown                                     */
     const char *cpus;  /* core list "0-3" or NULL                           */
     int gpus;
-    const char *log_path;     /* NULL: none                                        */
-    const char *resumed_from; /* path of a checkpoint or NULL                    */
+    const char *log_path; /* NULL: none                                        */
 } avs_store_start;
 /* Starts an attempt: the trial runs, its epoch grows by one. Out: attempt_id, its number n (1..) and the
  * epoch to put into frames (each may be NULL). Errors: AVS_ERANGE when the trial is done or an attempt of it
@@ -215,7 +214,8 @@ typedef struct {
     size_t n_artifacts;
     const char *env_json; /* ENV frame: JSON object; known keys become columns (schema in results/schema.c);
                              NULL: none */
-    const char *host;     /* host and pid of rank 0; NULL / 0: unknown */
+    const char *resumed_from; /* path of the checkpoint that the attempt went on from, or NULL */
+    const char *host;         /* host and pid of rank 0; NULL / 0: unknown */
     int64_t pid;
     int64_t ended_us;      /* 0: now */
     int64_t max_rss_bytes; /* 0: unknown */
@@ -257,7 +257,8 @@ typedef struct {
 int avs_store_failures(avs_store *s, const char *sweep, size_t limit, avs_arena *a, avs_store_failure **out,
                        size_t *n, avs_err *e);
 
-/* A stored series in step order; *steps and *values are n numbers in the arena. Unknown names give n = 0. */
+/* A series of an attempt in step order, with the steps that only earlier attempts of its trial recorded (it resumed
+ * from them); *steps and *values are n numbers in the arena. Unknown names give n = 0. */
 int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_arena *a, int64_t **steps,
                      double **values, size_t *n, avs_err *e);
 

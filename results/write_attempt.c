@@ -59,12 +59,12 @@ int avs_store_attempt_begin(avs_store *s, const avs_store_start *st, int64_t *at
                       live ? " and an attempt of it still runs" : "");
         goto out;
     }
-    AVS_TRY(avs_db_run(
-        s, e,
-        "INSERT INTO attempt(trial_id, n, epoch, run_id, queued, started, reason, resumed_from, gpus,"
-        " log_path) VALUES(?,?,?,?,?,?,0,?,?,?)",
-        "iiiiiitit", st->trial_id, (int64_t)number, (int64_t)new_epoch, st->run_id,
-        st->queued_us ? st->queued_us : now, now, st->resumed_from, (int64_t)st->gpus, st->log_path));
+    AVS_TRY(
+        avs_db_run(s, e,
+                   "INSERT INTO attempt(trial_id, n, epoch, run_id, queued, started, reason, gpus, log_path)"
+                   " VALUES(?,?,?,?,?,?,0,?,?)",
+                   "iiiiiiit", st->trial_id, (int64_t)number, (int64_t)new_epoch, st->run_id,
+                   st->queued_us ? st->queued_us : now, now, (int64_t)st->gpus, st->log_path));
     *attempt_id = sqlite3_last_insert_rowid(s->db);
     AVS_TRY(avs_db_run(s, e, "INSERT INTO attempt_rank(attempt_id, rank, host, cpus) VALUES(?,0,?,?)", "itt",
                        *attempt_id, st->host, st->cpus));
@@ -305,9 +305,10 @@ static int close_attempt(avs_store *s, int64_t attempt_id, const avs_store_end *
     AVS_TRY(avs_db_run(
         s, e,
         "UPDATE attempt SET ended=?, reason=?, exit_code=nullif(?,-1), signal=nullif(?,0), message=?,"
-        " max_rss=nullif(?,0) WHERE attempt_id=?",
-        "iiiitii", end->ended_us ? end->ended_us : avs_wall_us(), (int64_t)end->reason,
-        (int64_t)end->exit_code, (int64_t)end->signal, end->message, end->max_rss_bytes, attempt_id));
+        " max_rss=nullif(?,0), resumed_from=? WHERE attempt_id=?",
+        "iiiititi", end->ended_us ? end->ended_us : avs_wall_us(), (int64_t)end->reason,
+        (int64_t)end->exit_code, (int64_t)end->signal, end->message, end->max_rss_bytes, end->resumed_from,
+        attempt_id));
     AVS_TRY(avs_db_run(s, e,
                        "UPDATE attempt_rank SET host=coalesce(?,host), pid=coalesce(nullif(?,0),pid),"
                        " exit_code=nullif(?,-1), signal=nullif(?,0) WHERE attempt_id=? AND rank=0",

@@ -51,17 +51,13 @@ typedef struct {
 
 /* A configuration: one point of a stage, without the seed. */
 typedef struct {
-    const char *kind, *model,
-        *task;          /* kind: train | eval | latency | noop                                   */
-    const char *params; /* canonical JSON of every active parameter, data_root included: what a trial gets */
-    const char
-        *identity; /* the text that is hashed: {kind, model, task, model_schema, data_fingerprint, params} */
-    const char
-        *data_root; /* "" when none is given                                                            */
-    const char
-        *data_fingerprint; /* 64 hex digits, or "" when the data is not indexed or not read             */
-    const avs_json
-        *axes; /* object: what the sweep blocks and `let` set at this point, in file order         */
+    const char *kind; /* train | eval | latency | noop */
+    const char *model, *task;
+    const char *params;    /* canonical JSON of every active parameter: what a trial gets      */
+    const char *identity;  /* what is hashed: {kind, model, task, model_schema, data_fingerprint, params} */
+    const char *data_root; /* "" when none is given                                            */
+    const char *data_fingerprint; /* 64 hex digits, or "" when the data is not indexed or not read    */
+    const avs_json *axes;         /* object: what the sweep blocks and `let` set here, in file order  */
     avs_sweep_resources resources;
     double priority;  /* larger first; 0 without order.priority                                           */
     uint8_t hash[32]; /* config_hash */

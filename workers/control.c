@@ -179,6 +179,19 @@ void avs_control_fail(avs_control *c, const avs_err *e)
     finish(c, m);
 }
 
+void avs_control_resumed(avs_control *c, const char *path, int64_t step)
+{
+    if (c->is_quiet) return;
+    if (c->fd < 0) {
+        printf("resumed from %s at step %lld\n", path, (long long)step);
+        return;
+    }
+    size_t m = begin(c, AVS_F_RESUMED);
+    avs_frame_put_str(&c->out, AVS_T_PATH, path);
+    avs_frame_put_i64(&c->out, AVS_T_STEP, step);
+    finish(c, m);
+}
+
 void avs_control_stopped(avs_control *c, int64_t step)
 {
     if (c->fd < 0 || c->is_quiet) return;

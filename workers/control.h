@@ -42,6 +42,8 @@ int avs_control_file(avs_control *c, const char *name, const char *kind, const c
                      avs_err *e);
 void avs_control_done(avs_control *c);
 void avs_control_fail(avs_control *c, const avs_err *e);
+/* The checkpoint that this attempt goes on from. */
+void avs_control_resumed(avs_control *c, const char *path, int64_t step);
 void avs_control_stopped(avs_control *c, int64_t step);
 
 /* Reads what has arrived without waiting; true when the trial is asked to stop. */

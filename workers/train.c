@@ -181,6 +181,7 @@ static int resume(trainer *r, avs_err *e)
     r->info.best_step = found.best_step;
     r->info.best_value = found.best_value;
     r->train_seconds = read_clock(r->clock_path);
+    avs_control_resumed(&r->t->control, r->last, found.step);
     return AVS_OK;
 }
 

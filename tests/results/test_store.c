@@ -127,6 +127,7 @@ static void everything_a_trial_produced_is_read_back(void **state)
                          .n_latencies = 1,
                          .artifacts = a,
                          .n_artifacts = 1,
+                         .resumed_from = "ckpt/0",
                          .env_json = "{\"cpu\":\"x\",\"mem\":64}",
                          .host = "n02",
                          .pid = 4711,
@@ -160,7 +161,37 @@ static void everything_a_trial_produced_is_read_back(void **state)
     assert_int_equal(ask("round.db", "SELECT count(*) FROM artifact WHERE bytes=77 AND step=30"), 1);
     assert_int_equal(ask("round.db", "SELECT count(*) FROM v_provenance WHERE host='n02' AND sweep='x'"), 1);
     assert_int_equal(ask("round.db", "SELECT count(*) FROM v_cost WHERE attempts=1"), 1);
+    assert_int_equal(ask("round.db", "SELECT count(*) FROM attempt WHERE resumed_from='ckpt/0'"), 1);
     assert_int_equal(ask("round.db", "SELECT trials FROM v_progress WHERE state='done'"), 1);
+}
+
+/* An attempt that resumed records only what came after the checkpoint. */
+static void a_series_goes_through_the_attempts_of_a_trial(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("series.db");
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    int64_t trial = sample_register(s, sweep, sample_trial(stage, 0, "train", "m", "s4", "{}", 3));
+    avs_store_start st = {.trial_id = trial};
+    int64_t first, second, *steps;
+    double *values;
+    size_t n;
+    OK(avs_store_attempt_begin(s, &st, &first, NULL, NULL, e));
+    avs_store_point before[] = {{"loss", 10, 3}, {"loss", 20, 2}, {"loss", 30, 9}};
+    OK(avs_store_points(s, first, before, 3, e));
+    OK(avs_store_lose_orphans(s, NULL, e));
+    OK(avs_store_attempt_begin(s, &st, &second, NULL, NULL, e));
+    avs_store_point after[] = {{"loss", 30, 1}, {"loss", 40, 0.5}};
+    OK(avs_store_points(s, second, after, 2, e));
+    avs_arena *ar = avs_arena_new();
+    OK(avs_store_series(s, second, "loss", ar, &steps, &values, &n, e));
+    assert_int_equal(n, 4);
+    assert_true(values[0] == 3 && values[1] == 2 && values[2] == 1 && values[3] == 0.5 && steps[3] == 40);
+    OK(avs_store_series(s, first, "loss", ar, &steps, &values, &n, e));
+    assert_int_equal(n, 3);
+    assert_true(values[2] == 9);
+    avs_arena_free(ar);
+    avs_store_close(s);
 }
 
 static void an_end_said_twice_counts_once(void **state)
@@ -413,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_changed_file_supersedes_the_sweep_and_shares_its_trials),
         cmocka_unit_test(a_taken_place_is_refused_and_leaves_nothing),
         cmocka_unit_test(everything_a_trial_produced_is_read_back),
+        cmocka_unit_test(a_series_goes_through_the_attempts_of_a_trial),
         cmocka_unit_test(an_end_said_twice_counts_once),
         cmocka_unit_test(lost_attempts_are_requeued_and_a_late_done_still_counts),
         cmocka_unit_test(a_failing_write_leaves_the_rest_of_the_group),

@@ -38,6 +38,7 @@ done
 [ $kills -ge 1 ] || die "the run was never killed"
 run k || die "last run after $kills kills"
 same "$W/a/last.safetensors" "$W/k/last.safetensors" "after $kills kills"
+grep -q '^resumed from .*last.safetensors at step' "$W/k.log" || die "the last run did not resume"
 same "$W/a/best.safetensors" "$W/k/best.safetensors" "after $kills kills"
 
 # gradients accumulated over two passes: another batch statistic, but the same twice
