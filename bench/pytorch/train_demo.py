@@ -99,7 +99,7 @@ def train_ours(args, points):
     job = {"kind": "train", "model": "avesformer_mini", "task": "ms3", "params": params, "seed": args.seed, "trial": "",
            "threads": args.threads, "work_dir": os.path.abspath(work),
            "cache_dir": os.path.abspath(os.path.join(args.work, "cache"))}
-    path = os.path.join(work, "JOB.json")
+    path = os.path.join(os.path.abspath(work), "JOB.json")
     with open(path, "w") as f:
         json.dump(job, f, indent=1)
     env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
@@ -154,7 +154,6 @@ def plot(points, path):
     ax.grid(alpha=0.3)
     fig.tight_layout()
     fig.savefig(path + ".svg")
-    fig.savefig(path + ".png", dpi=120)
 
 
 def report(args, points, results, about):
