@@ -15,8 +15,8 @@
     {"task", AVS_P_CHOICE, 0, 0, TASKS, "s4", "all main tables", "S4 (single source), MS3 (multi source), AVSS (semantic); save and sama have s4 and ms3 only", AVS_G_MODEL}, \
     {"dataset", AVS_P_CHOICE, 0, 0, "avsbench|avsbench_v3|avs_synthetic", "avsbench", "SAVE tables", "which data layout is read (docs/data.md); V3 and synthetic are binary", AVS_G_MODEL}, \
     {"data_root", AVS_P_STRING, 0, 0, NULL, "", "-", "root folder of the data set; not part of a trial's identity (its fingerprint is)", AVS_G_MODEL}, \
-    {"backbone", AVS_P_CHOICE, 0, 0, BACKBONES, BACKBONE, "AVESFormer 9; AVSegFormer main; LightAVSeg backbones", "visual backbone; a model accepts those that section 1 lists for it", AVS_G_MODEL}, \
-    {"audio_backbone", AVS_P_CHOICE, 0, 0, AUDIOS, AUDIO, "LightAVSeg audio backbones", "audio encoder; a model accepts those that section 1 lists for it", AVS_G_MODEL}, \
+    {"backbone", AVS_P_CHOICE, 0, 0, BACKBONES, BACKBONE, "AVESFormer 9; AVSegFormer main; LightAVSeg backbones", "visual backbone; each model accepts its own list", AVS_G_MODEL}, \
+    {"audio_backbone", AVS_P_CHOICE, 0, 0, AUDIOS, AUDIO, "LightAVSeg audio backbones", "audio encoder; each model accepts its own list", AVS_G_MODEL}, \
     {"num_classes", AVS_P_INT, 1, 1024, NULL, "auto", "-", "channels of the class map. 1: one foreground mask by sigmoid. K >= 2: K classes with the background as class 0. auto: 1 for s4 and ms3, 71 for avss; aavs: 2 with stage: one, else 71", AVS_G_MODEL}, \
     {"resolution", AVS_P_SIZE, 32, 2048, NULL, "224", "SAVE 256 and 1024", "side of the network input; a clip is resized to it. Multiples: 32 (avesformer, avsegformer, tpavi, save), 16 (sama), none (aavs, lightavseg)", AVS_G_MODEL}, \
     {"frames", AVS_P_INT, 1, 64, NULL, "5", "-", "T, frames of one clip; 1 in kind: latency unless given. Rows of a batch = batch * frames", AVS_G_MODEL}, \
