@@ -149,6 +149,10 @@ static void put_attr(const avs_node *n, FILE *f)
         for (int i = 0; i < AVS_MAX_RANK; i++)
             fprintf(f, "%s%d", i ? " " : "", ((const avs_permute_attr *)n->attr)->perm[i]);
         break;
+    case AVS_OP_GATHER_ROWS:
+    case AVS_OP_GATHER_ROWS_BWD:
+        fprintf(f, "%d rows", ((const avs_gather_attr *)n->attr)->rows);
+        break;
     case AVS_OP_DROPOUT:
         fprintf(f, "p %.9g stream %08x%s", (double)drop->p, drop->stream, drop->per_row ? " rows" : "");
         break;

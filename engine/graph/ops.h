@@ -159,6 +159,13 @@ typedef struct {
     int32_t perm[AVS_MAX_RANK];
 } avs_permute_attr;
 
+/* GATHER_ROWS  x[B,R,C] index i32[Q] -> y[B,Q,C], y[b,q] = x[b,index[q]]; index -1 gives a row of zeros.
+ * GATHER_ROWS_BWD  gy[B,Q,C] index -> gx[B,R,C], the sum over all q with index[q] = r.
+ * Kernels answer an index outside [-1,R) with AVS_ERANGE. */
+typedef struct {
+    int32_t rows; /* R */
+} avs_gather_attr;
+
 /* DROPOUT  y = x * keep / (1-p). keep is Philox4x32-10 with key = rt->seed (low word first), counter = (stream, step,
  *   rt->sample0 + row, element/4 inside the row); word (element % 4) < (1-p) * 2^32 keeps, 1-p and the product in
  *   double. per_row: one decision, that of element 0, for a whole row of axis 0 (stochastic depth). Its own backward:
@@ -247,6 +254,7 @@ avs_val avs_slice(avs_graph *g, avs_val x, int axis, int start,
 avs_val avs_pad(avs_graph *g, avs_val x, int axis, int before, int after);
 avs_val avs_permute(avs_graph *g, avs_val x, const int *perm);
 avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t); /* free view; keeps the dtype of x */
+avs_val avs_gather_rows(avs_graph *g, avs_val x, avs_val index);
 avs_val avs_dropout(avs_graph *g, avs_val x, float p,
                     bool per_row); /* x itself unless g->training and p > 0 */
 /* -> [B] */

@@ -245,6 +245,14 @@ static avs_val permute(avs_graph *g, int i)
     return avs_mul(g, avs_permute(g, x, perm[i]), avs_permute(g, x, perm[i]));
 }
 
+/* A permutation with holes (whose transpose is a gather), rows named twice, and one row alone. */
+static avs_val gather(avs_graph *g, int i)
+{
+    static const int32_t index[][6] = {{3, 0, -1, 4, 1, -1}, {2, 2, 0, 2, -1, 4}, {4}};
+    const int n = i == 2 ? 1 : 6;
+    return avs_gather_rows(g, param(g, "x", AVS_F32T(2, 5, 3)), avs_const(g, AVS_TYPE(AVS_I32, n), index[i]));
+}
+
 static avs_val dropout(avs_graph *g, int i)
 {
     return avs_dropout(g, param(g, "x", AVS_F32T(5, 3, 3)), 0.4f, i == 1);
@@ -305,6 +313,7 @@ static const fd_case CASES[] = {{"conv", conv, COUNT(CONV)},
                                 {"slice", slice, 3},
                                 {"pad", pad, 3},
                                 {"permute", permute, 3},
+                                {"gather", gather, 3},
                                 {"dropout", dropout, 2},
                                 {"loss", loss, 5},
                                 {"row_mean", row_mean, 2},

@@ -44,6 +44,7 @@ static const avs_resize_attr RESIZE = {.in_h = 7, .in_w = 5, .out_h = 3, .out_w 
 static const avs_norm_attr GROUPS = {.eps = 1e-5f, .groups = 4};
 static const avs_msdeform_attr DEFORM = {.heads = 2, .levels = 2, .points = 3, .h = {3, 1}, .w = {2, 2}};
 static const avs_matmul_attr HEADS = {.tb = 1, .a_split = 1, .b_split = 1, .heads = 2, .alpha = 1};
+static const avs_gather_attr ROWS = {.rows = 9};
 static const avs_loss_attr CE = {.kind = AVS_LOSS_CE};
 
 /* ---------------------------------------------------------------- good */
@@ -101,6 +102,10 @@ static avs_val good(avs_graph *g, int i)
         return avs_linear(g, IN(3), IN(4, 3), 0);
     case 24:
         return NODE(POOL_MAX_BWD, &POOL, IN(1, 4, 3, 2), in(g, AVS_TYPE(AVS_U8, 1, 4, 3, 2)));
+    case 25:
+        return avs_gather_rows(g, IN(2, 9, 4), INI(13));
+    case 26:
+        return NODE(GATHER_ROWS_BWD, &ROWS, IN(2, 13, 4), INI(13));
     default:
         return 0;
     }
@@ -110,7 +115,7 @@ static const char *const GOOD[] = {
     "f32[2,2,5,7]",      "f32[3,4]",     "f32[3,4,5]",   "f32[3,4,8]",   "f32[1,56,56,64]", "f32[2,7,5,6]",
     "f32[2,5,6]",        "f32[2,3,5]",   "f32[2,3,5]",   "f32[2,1,1]",   "f32[2,6,4]",      "f32[2,3,4]",
     "f32[2,5,7]",        "f32[4,2,5]",   "f32[2]",       "f32[1]",       "f32[2,3,4]",      "f32[4]",
-    "f32[1,7,5,2]"};
+    "f32[1,7,5,2]",      "f32[2,13,4]",  "f32[2,9,4]"};
 
 static void results_have_the_types_of_the_op_list(void **state)
 {
@@ -239,6 +244,12 @@ static avs_val bad(avs_graph *g, int i)
         return avs_const(g, AVS_TYPE(AVS_U8, 1), "x");
     case 39:
         return avs_matmul(g, IN(2, 4, 5), IN(2, 3, 4, 5), (avs_matmul_attr){0});
+    case 40:
+        return avs_gather_rows(g, IN(2, 9, 4), IN(13));
+    case 41:
+        return avs_gather_rows(g, IN(2, 3, 4), avs_const(g, AVS_TYPE(AVS_I32, 2), (int32_t[]){-1, 3}));
+    case 42:
+        return NODE(GATHER_ROWS_BWD, &ROWS, IN(2, 9, 4), INI(13));
     default:
         return 0;
     }
@@ -285,7 +296,10 @@ static const struct {
            {AVS_ERANGE, "is not unary"},
            {AVS_ERANGE, "is not binary"},
            {AVS_ESHAPE, "neither f32 nor i32"},
-           {AVS_ESHAPE, "two operands of rank 3 or 4"}};
+           {AVS_ESHAPE, "two operands of rank 3 or 4"},
+           {AVS_ESHAPE, "operand 1 is f32, not i32"},
+           {AVS_ERANGE, "index 3 at place 1, the table has 3 rows"},
+           {AVS_ESHAPE, "operand 0 has 9 rows, the index has 13"}};
 
 static void operands_that_do_not_fit_are_named_with_scope_and_extents(void **state)
 {

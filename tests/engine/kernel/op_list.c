@@ -237,6 +237,20 @@ static void add_permute(avs_type x, int p0, int p1, int p2, int p3, int p4)
     in(c, x, FILL_NORMAL);
 }
 
+/* The index is drawn from 0 to limit - 1, so rows are named several times and some never. */
+static void add_gather(int B, int R, int C, int Q)
+{
+    const avs_gather_attr at = {.rows = R};
+    op_case *c = ADD(AVS_OP_GATHER_ROWS, "rows", at, 1);
+    in(c, AVS_F32T(B, R, C), FILL_NORMAL);
+    in(c, AVS_TYPE(AVS_I32, Q), FILL_CLASS);
+    c->limit = R;
+    c = ADD(AVS_OP_GATHER_ROWS_BWD, "rows", at, Q);
+    in(c, AVS_F32T(B, Q, C), FILL_NORMAL);
+    in(c, AVS_TYPE(AVS_I32, Q), FILL_CLASS);
+    c->limit = R;
+}
+
 static void add_dropout(void)
 {
     static const struct {
@@ -329,6 +343,10 @@ static void add_all(void)
     add_permute(AVS_F32T(2, 3, 5, 7, 33), 4, 2, 0, 3, 1);
     add_permute(AVS_F32T(2, 3, 5, 7, 33), 1, 0, 3, 2, 4);
     add_permute(AVS_F32T(5, 7, 33), 2, 1, 0, 0, 0);
+    add_gather(1, 1, 1, 1);
+    add_gather(2, 17, 33, 300);
+    add_gather(3, 300, 64, 31);
+    add_gather(1, 49, 4, 1296);
     add_dropout();
     add_loss(1, 1, 2);
     add_loss(3, 31, 17);

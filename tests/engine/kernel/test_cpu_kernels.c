@@ -162,6 +162,37 @@ static void a_class_out_of_range_is_an_error(void **state)
     }
 }
 
+static void holes_of_an_index_are_zero_and_rows_out_of_range_an_error(void **state)
+{
+    (void)state;
+    const avs_gather_attr at = {.rows = 5};
+    static const int32_t index[] = {1, 2, 3, -1, -1, 0, 4, -1, 2};
+    op_case k[2] = {{.op = AVS_OP_GATHER_ROWS,
+                     .attr = &at,
+                     .n_in = 2,
+                     .in = {AVS_F32T(2, 5, 3), AVS_TYPE(AVS_I32, 9)},
+                     .limit = 5,
+                     .note = "holes"}};
+    k[1] = k[0];
+    k[1].op = AVS_OP_GATHER_ROWS_BWD;
+    k[1].in[0] = AVS_F32T(2, 9, 3);
+    for (int i = 0; i < 2; i++) {
+        op_call c;
+        op_call_init(&c, &k[i], 1, true);
+        memcpy(c.f32.in[1].data, index, sizeof(index));
+        assert_int_equal(avs_ref_kernels[k[i].op](&c.f64), AVS_OK);
+        assert_int_equal(op_call_run(&c, &avs_cpu_kernel_table()[k[i].op]), AVS_OK);
+        k[i].K = 2;
+        compare(&c, &k[i], i, "the chosen one");
+        for (int bad = -2; bad <= 5; bad += 7) {
+            ((int32_t *)c.f32.in[1].data)[8] = bad;
+            assert_int_equal(op_call_run(&c, &avs_cpu_kernel_table()[k[i].op]), AVS_ERANGE);
+            assert_int_equal(avs_ref_kernels[k[i].op](&c.f64), AVS_ERANGE);
+        }
+        op_call_fini(&c);
+    }
+}
+
 /* Extreme logits must give finite losses and probabilities. */
 static void extreme_logits_stay_finite(void **state)
 {
@@ -246,6 +277,7 @@ int main(void)
         cmocka_unit_test(ew_and_dropout_may_write_over_an_operand),
         cmocka_unit_test(a_kernel_without_its_workspace_is_refused),
         cmocka_unit_test(a_class_out_of_range_is_an_error),
+        cmocka_unit_test(holes_of_an_index_are_zero_and_rows_out_of_range_an_error),
         cmocka_unit_test(extreme_logits_stay_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

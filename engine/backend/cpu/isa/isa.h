@@ -36,6 +36,8 @@
     X(SLICE,         slice,         0)  \
     X(PAD,           pad,           0)  \
     X(PERMUTE,       permute,       0)  \
+    X(GATHER_ROWS,   gather_rows,   0)  \
+    X(GATHER_ROWS_BWD, gather_rows_bwd, 1) \
     X(DROPOUT,       dropout,       0)  \
     X(LOSS,          loss,          1)  \
     X(LOSS_BWD,      loss_bwd,      1)
