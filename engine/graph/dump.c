@@ -8,11 +8,24 @@
 
 #include "engine/graph/ops.h"
 
-static const char *const EW_NAME[AVS_EW_N_CODES] = {
-    "load",         "add",       "sub",       "rsub",      "mul",     "div",     "rdiv", "max",
-    "min",          "gt",        "save",      "neg",       "relu",    "sigmoid", "tanh", "gelu",
-    "silu",         "exp",       "log",       "sqrt",      "rsqrt",   "square",  "abs",  "relu_grad",
-    "sigmoid_grad", "tanh_grad", "gelu_grad", "silu_grad", "sign_mul"};
+static const char *const EW_NAME[AVS_EW_N_CODES] = {"load",          "add",
+                                                    "sub",           "rsub",
+                                                    "mul",           "div",
+                                                    "rdiv",          "max",
+                                                    "min",           "gt",
+                                                    "save",          "neg",
+                                                    "relu",          "sigmoid",
+                                                    "tanh",          "gelu",
+                                                    "silu",          "exp",
+                                                    "log",           "sqrt",
+                                                    "rsqrt",         "square",
+                                                    "relu6",         "hardsigmoid",
+                                                    "hardswish",     "abs",
+                                                    "relu_grad",     "sigmoid_grad",
+                                                    "tanh_grad",     "gelu_grad",
+                                                    "silu_grad",     "sign_mul",
+                                                    "relu6_grad",    "hardsigmoid_grad",
+                                                    "hardswish_grad"};
 
 static void put_value(const avs_graph *g, avs_val v, FILE *f)
 {
@@ -63,6 +76,11 @@ static void put_pair(FILE *f, const char *name, int a, int b, int usual)
         fprintf(f, " %s%dx%d", name, a, b);
 }
 
+static void put_act(FILE *f, int act)
+{
+    if (act != AVS_ACT_NONE) fprintf(f, act == AVS_ACT_RELU6 ? " relu6" : " relu");
+}
+
 static void put_conv(const avs_conv_attr *c, FILE *f)
 {
     fprintf(f, "k%dx%d", c->kh, c->kw);
@@ -70,7 +88,7 @@ static void put_conv(const avs_conv_attr *c, FILE *f)
     put_pair(f, "p", c->ph, c->pw, 0);
     put_pair(f, "d", c->dh, c->dw, 1);
     put_pair(f, "g", c->groups, c->groups, 1);
-    if (c->act == AVS_ACT_RELU) fprintf(f, " relu");
+    put_act(f, c->act);
 }
 
 static void put_matmul(const avs_matmul_attr *m, FILE *f)
@@ -80,7 +98,7 @@ static void put_matmul(const avs_matmul_attr *m, FILE *f)
         fprintf(f, " h%d %s%s%s", m->heads, m->a_split ? "a" : "-", m->b_split ? "b" : "-",
                 m->c_split ? "c" : "-");
     if (m->alpha < 1 || m->alpha > 1) fprintf(f, " alpha %.9g", (double)m->alpha);
-    if (m->act == AVS_ACT_RELU) fprintf(f, " relu");
+    put_act(f, m->act);
 }
 
 static void put_msdeform(const avs_msdeform_attr *m, FILE *f)
@@ -94,6 +112,7 @@ static void put_attr(const avs_node *n, FILE *f)
     static const char *const LOSS[] = {"bce", "ce", "dice", "iou"};
     const avs_norm_attr *norm = n->attr;
     const avs_pool_attr *pool = n->attr;
+    const avs_pool_avg_attr *avg = n->attr;
     const avs_resize_attr *rs = n->attr;
     const avs_reduce_attr *red = n->attr;
     const avs_axis_attr *ax = n->attr;
@@ -120,6 +139,13 @@ static void put_attr(const avs_node *n, FILE *f)
     case AVS_OP_POOL_MAX:
     case AVS_OP_POOL_MAX_BWD:
         fprintf(f, "k%d s%d p%d", pool->k, pool->s, pool->p);
+        break;
+    case AVS_OP_POOL_AVG:
+    case AVS_OP_POOL_AVG_BWD:
+        if (avg->k)
+            fprintf(f, "k%d s%d p%d", avg->k, avg->s, avg->p);
+        else
+            fprintf(f, "adaptive %dx%d to %dx%d", avg->in_h, avg->in_w, avg->out_h, avg->out_w);
         break;
     case AVS_OP_RESIZE:
     case AVS_OP_RESIZE_BWD:

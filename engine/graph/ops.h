@@ -17,7 +17,8 @@ typedef enum {
     AVS_OP_COUNT
 } avs_op;
 
-typedef enum { AVS_ACT_NONE, AVS_ACT_RELU } avs_act; /* epilogues; set by fusion, builders leave NONE */
+/* Epilogues; set by fusion, builders leave NONE. RELU6 is known to CONV2D and MATMUL alone. */
+typedef enum { AVS_ACT_NONE, AVS_ACT_RELU, AVS_ACT_RELU6 } avs_act;
 
 typedef struct {
     char unused;
@@ -70,6 +71,14 @@ typedef struct {
     int32_t k, s, p, in_h, in_w;
 } avs_pool_attr;
 
+/* POOL_AVG  x[B,H,W,C] -> [B,out_h,out_w,C], a mean over windows. k > 0: windows of k x k with stride s and padding p,
+ *   divided by k*k, padding counts as zeros (torch's default). k == 0: adaptive, window i of n outputs over H rows is
+ *   [floor(i H/n), ceil((i+1) H/n)), divided by its own size. One window over the whole map is REDUCE over axes 1 and 2.
+ *   POOL_AVG_BWD  gy[B,out_h,out_w,C] -> gx[B,in_h,in_w,C] */
+typedef struct {
+    int32_t k, s, p, in_h, in_w, out_h, out_w;
+} avs_pool_avg_attr;
+
 /* RESIZE  x[B,H,W,C] -> [B,out_h,out_w,C].  Bilinear as torch: align_corners=false: src = (o+0.5)*in/out - 0.5, below 0
  *   clamped to 0, taps clamped to the border; align_corners=true: src = o*(in-1)/(out-1).  Nearest: floor(o*in/out).
  *   RESIZE_BWD  gy[B,out_h,out_w,C] -> gx[B,in_h,in_w,C] */
@@ -120,7 +129,10 @@ typedef enum {
     AVS_EW_SQRT,
     AVS_EW_RSQRT,
     AVS_EW_SQUARE,
-    AVS_EW_ABS,
+    AVS_EW_RELU6,       /* min(max(x, 0), 6)    */
+    AVS_EW_HARDSIGMOID, /* relu6(x + 3) / 6     */
+    AVS_EW_HARDSWISH,   /* x * hardsigmoid(x)   */
+    AVS_EW_ABS,         /* the last unary code  */
     /* derivative forms: acc is the incoming gradient, op the saved value */
     AVS_EW_RELU_GRAD,    /* acc * (op > 0), op = y or x         */
     AVS_EW_SIGMOID_GRAD, /* acc * op (1 - op), op = y           */
@@ -128,6 +140,10 @@ typedef enum {
     AVS_EW_GELU_GRAD,    /* acc * gelu'(op), op = x             */
     AVS_EW_SILU_GRAD,    /* acc * silu'(op), op = x             */
     AVS_EW_SIGN_MUL,     /* acc * sign(op): derivative of ABS   */
+    /* at a kink the side that is flat counts, as in torch's hardtanh */
+    AVS_EW_RELU6_GRAD,       /* acc * (0 < op < 6), op = y or x     */
+    AVS_EW_HARDSIGMOID_GRAD, /* acc / 6 * (0 < op < 1), op = y      */
+    AVS_EW_HARDSWISH_GRAD,   /* acc * (hardsigmoid(op) + op / 6 * (-3 < op < 3)), op = x */
     AVS_EW_N_CODES
 } avs_ew_code;
 typedef enum { AVS_EW_STREAM, AVS_EW_IMM, AVS_EW_TEMP } avs_ew_src;
@@ -230,21 +246,25 @@ avs_val avs_groupnorm(avs_graph *g, avs_val x, avs_val gamma, avs_val beta, int 
 avs_val avs_batchnorm(avs_graph *g, avs_val x, avs_val gamma, avs_val beta, avs_val running_mean,
                       avs_val running_var, float eps, float momentum, bool train);
 avs_val avs_pool_max(avs_graph *g, avs_val x, int k, int s, int p);
+avs_val avs_pool_avg(avs_graph *g, avs_val x, int k, int s, int p); /* padding counts as zeros */
+avs_val avs_pool_adaptive(avs_graph *g, avs_val x, int out_h, int out_w);
 avs_val avs_resize(avs_graph *g, avs_val x, int out_h, int out_w, avs_resize_mode mode, bool align_corners);
 avs_val avs_msdeform(avs_graph *g, avs_val value, avs_val loc, avs_val weight, const avs_msdeform_attr *attr);
 
 avs_val avs_ew_unary(avs_graph *g, avs_ew_code code, avs_val x);
 avs_val avs_ew_binary(avs_graph *g, avs_ew_code code, avs_val a, avs_val b); /* broadcasts either side */
 avs_val avs_ew_imm(avs_graph *g, avs_ew_code code, avs_val x, float imm);
-#define avs_add(g, a, b)    avs_ew_binary((g), AVS_EW_ADD, (a), (b))
-#define avs_sub(g, a, b)    avs_ew_binary((g), AVS_EW_SUB, (a), (b))
-#define avs_mul(g, a, b)    avs_ew_binary((g), AVS_EW_MUL, (a), (b))
-#define avs_div(g, a, b)    avs_ew_binary((g), AVS_EW_DIV, (a), (b))
-#define avs_scale(g, x, s)  avs_ew_imm((g), AVS_EW_MUL, (x), (s))
-#define avs_offset(g, x, s) avs_ew_imm((g), AVS_EW_ADD, (x), (s))
-#define avs_relu(g, x)      avs_ew_unary((g), AVS_EW_RELU, (x))
-#define avs_gelu(g, x)      avs_ew_unary((g), AVS_EW_GELU, (x))
-#define avs_sigmoid(g, x)   avs_ew_unary((g), AVS_EW_SIGMOID, (x))
+#define avs_add(g, a, b)      avs_ew_binary((g), AVS_EW_ADD, (a), (b))
+#define avs_sub(g, a, b)      avs_ew_binary((g), AVS_EW_SUB, (a), (b))
+#define avs_mul(g, a, b)      avs_ew_binary((g), AVS_EW_MUL, (a), (b))
+#define avs_div(g, a, b)      avs_ew_binary((g), AVS_EW_DIV, (a), (b))
+#define avs_scale(g, x, s)    avs_ew_imm((g), AVS_EW_MUL, (x), (s))
+#define avs_offset(g, x, s)   avs_ew_imm((g), AVS_EW_ADD, (x), (s))
+#define avs_relu(g, x)        avs_ew_unary((g), AVS_EW_RELU, (x))
+#define avs_gelu(g, x)        avs_ew_unary((g), AVS_EW_GELU, (x))
+#define avs_sigmoid(g, x)     avs_ew_unary((g), AVS_EW_SIGMOID, (x))
+#define avs_relu6(g, x)       avs_ew_unary((g), AVS_EW_RELU6, (x))
+#define avs_hardsigmoid(g, x) avs_ew_unary((g), AVS_EW_HARDSIGMOID, (x))
 avs_val avs_expand(avs_graph *g, avs_val x, avs_type t); /* broadcast to t */
 
 avs_val avs_reduce(avs_graph *g, avs_val x, int from, int to, bool mean);

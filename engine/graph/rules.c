@@ -7,6 +7,7 @@
 #define avs_vjp_batchnorm_bwd   NULL
 #define avs_vjp_groupnorm_bwd   NULL
 #define avs_vjp_pool_max_bwd    NULL
+#define avs_vjp_pool_avg_bwd    NULL
 #define avs_vjp_resize_bwd      NULL
 #define avs_vjp_msdeform_bwd    NULL
 #define avs_vjp_loss_bwd        NULL

@@ -6,6 +6,12 @@
 #include "engine/graph/ops.h"
 #include "engine/kernel/math.k.h"
 
+AVS_FN float avs_relu6f(float x)
+{
+    const float low = x > 0.f ? x : 0.f;
+    return low < 6.f ? low : 6.f;
+}
+
 /* Result of one instruction; b is ignored by unary ones. SAVE is the interpreter's business. */
 AVS_FN float avs_ew_apply(int code, float a, float b)
 {
@@ -52,6 +58,12 @@ AVS_FN float avs_ew_apply(int code, float a, float b)
         return 1.f / avs_sqrtf(a);
     case AVS_EW_SQUARE:
         return a * a;
+    case AVS_EW_RELU6:
+        return avs_relu6f(a);
+    case AVS_EW_HARDSIGMOID:
+        return avs_relu6f(a + 3.f) / 6.f;
+    case AVS_EW_HARDSWISH:
+        return a * (avs_relu6f(a + 3.f) / 6.f);
     case AVS_EW_ABS:
         return avs_absf(a);
     case AVS_EW_RELU_GRAD:
@@ -66,6 +78,12 @@ AVS_FN float avs_ew_apply(int code, float a, float b)
         return a * avs_silu_gradf(b);
     case AVS_EW_SIGN_MUL:
         return b > 0.f ? a : b < 0.f ? -a : a * b; /* b == 0 gives 0, NaN stays */
+    case AVS_EW_RELU6_GRAD:
+        return (b > 0.f) & (b < 6.f) ? a : 0.f;
+    case AVS_EW_HARDSIGMOID_GRAD:
+        return (b > 0.f) & (b < 1.f) ? a / 6.f : 0.f;
+    case AVS_EW_HARDSWISH_GRAD:
+        return a * (avs_relu6f(b + 3.f) / 6.f + ((b > -3.f) & (b < 3.f) ? b / 6.f : 0.f));
     default:
         return a;
     }

@@ -1,4 +1,4 @@
-/* Max pooling, lanes over channels, one output pixel (forward) or one input pixel (backward) per index.
+/* Max and mean pooling, lanes over channels, one output pixel (forward) or one input pixel (backward) per index.
  * The backward is a gather: an input pixel looks at the windows that cover it and takes the gradient of those whose
  * argmax names it. So nothing is scattered and the order of additions is fixed. */
 #ifndef AVS_ENGINE_KERNEL_POOL_K_H
@@ -87,5 +87,93 @@ AVS_FN void avs_pool_max_bwd_body(const avs_pool_max_bwd_p *p, int64_t r)
     }
 }
 AVS_KERNEL_ROW(avs_pool_max_bwd, avs_pool_max_bwd_p)
+
+/* Means over windows: small[B,Ho,Wo,C] and big[B,H,W,C]. k == 0: adaptive windows. One pixel per index: of small in the
+ * forward, of big in the backward, which gathers from the windows that cover it. */
+typedef struct {
+    const float *x;
+    float *y;
+    int32_t H, W, C, Ho, Wo, k, s, p;
+} avs_pool_avg_p;
+
+typedef struct {
+    int32_t from, to;
+} avs_span;
+
+/* What window o of n over an axis of `extent` covers. */
+AVS_FN avs_span avs_pool_window(const avs_pool_avg_p *p, int o, int extent, int n)
+{
+    avs_span w;
+    w.from = p->k ? o * p->s - p->p : (int32_t)((int64_t)o * extent / n);
+    w.to = p->k ? w.from + p->k : (int32_t)(((int64_t)(o + 1) * extent + n - 1) / n);
+    w.from = w.from > 0 ? w.from : 0;
+    w.to = w.to < extent ? w.to : extent;
+    return w;
+}
+
+/* The windows that cover element i of the axis. */
+AVS_FN avs_span avs_pool_covering(const avs_pool_avg_p *p, int i, int extent, int n)
+{
+    avs_span o;
+    if (p->k) {
+        const int first = i + p->p - p->k + 1;
+        o.from = first > 0 ? (first + p->s - 1) / p->s : 0;
+        o.to = (i + p->p) / p->s + 1;
+    } else {
+        o.from = (int32_t)((int64_t)i * n / extent);
+        o.to = (int32_t)(((int64_t)(i + 1) * n + extent - 1) / extent);
+    }
+    o.to = o.to < n ? o.to : n;
+    return o;
+}
+
+AVS_FN float avs_pool_size(const avs_pool_avg_p *p, avs_span y, avs_span x)
+{
+    return p->k ? (float)(p->k * p->k) : (float)((y.to - y.from) * (x.to - x.from));
+}
+
+AVS_FN void avs_pool_avg_body(const avs_pool_avg_p *p, int64_t r)
+{
+    const int C = p->C;
+    const avs_span ox = avs_pool_window(p, (int)(r % p->Wo), p->W, p->Wo),
+                   oy = avs_pool_window(p, (int)(r / p->Wo % p->Ho), p->H, p->Ho);
+    const float *AVS_RESTRICT x = p->x + r / p->Wo / p->Ho * p->H * p->W * C;
+    float *AVS_RESTRICT y = p->y + r * C;
+    const float size = avs_pool_size(p, oy, ox);
+    AVS_SIMD
+    for (int c = AVS_LANE; c < C; c += AVS_LANES) y[c] = 0.f;
+    for (int iy = oy.from; iy < oy.to; iy++) {
+        for (int ix = ox.from; ix < ox.to; ix++) {
+            const float *AVS_RESTRICT v = x + ((int64_t)iy * p->W + ix) * C;
+            AVS_SIMD
+            for (int c = AVS_LANE; c < C; c += AVS_LANES) y[c] += v[c];
+        }
+    }
+    AVS_SIMD
+    for (int c = AVS_LANE; c < C; c += AVS_LANES) y[c] = y[c] / size;
+}
+AVS_KERNEL_ROW(avs_pool_avg, avs_pool_avg_p)
+
+/* x is gy here, y is gx. */
+AVS_FN void avs_pool_avg_bwd_body(const avs_pool_avg_p *p, int64_t r)
+{
+    const int C = p->C;
+    const avs_span ox = avs_pool_covering(p, (int)(r % p->W), p->W, p->Wo),
+                   oy = avs_pool_covering(p, (int)(r / p->W % p->H), p->H, p->Ho);
+    const float *AVS_RESTRICT gy = p->x + r / p->W / p->H * p->Ho * p->Wo * C;
+    float *AVS_RESTRICT gx = p->y + r * C;
+    AVS_SIMD
+    for (int c = AVS_LANE; c < C; c += AVS_LANES) gx[c] = 0.f;
+    for (int y = oy.from; y < oy.to; y++) {
+        for (int x = ox.from; x < ox.to; x++) {
+            const float size =
+                avs_pool_size(p, avs_pool_window(p, y, p->H, p->Ho), avs_pool_window(p, x, p->W, p->Wo));
+            const float *AVS_RESTRICT v = gy + ((int64_t)y * p->Wo + x) * C;
+            AVS_SIMD
+            for (int c = AVS_LANE; c < C; c += AVS_LANES) gx[c] += v[c] / size;
+        }
+    }
+}
+AVS_KERNEL_ROW(avs_pool_avg_bwd, avs_pool_avg_p)
 
 #endif

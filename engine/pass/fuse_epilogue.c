@@ -1,5 +1,5 @@
 /* What follows a convolution or a matrix product and touches each element once moves into it: a bias row, a residual,
- * ReLU, in this order. One EW node is taken at a time; the product then stands where that node stood, so that the
+ * ReLU or ReLU6, in this order. One EW node is taken at a time; the product then stands where that node stood, so that the
  * residual is computed by then. */
 #include "engine/pass/rewrite.h"
 
@@ -14,15 +14,15 @@ static int act_of(const avs_node *n)
                                   : ((const avs_matmul_attr *)n->attr)->act;
 }
 
-static const void *with_relu(avs_graph *g, const avs_node *n, avs_err *e)
+static const void *with_act(avs_graph *g, const avs_node *n, avs_act act, avs_err *e)
 {
     if (n->op == AVS_OP_CONV2D) {
         avs_conv_attr a = *(const avs_conv_attr *)n->attr;
-        a.act = AVS_ACT_RELU;
+        a.act = act;
         return avs_new_attr(g, &a, sizeof a, e);
     }
     avs_matmul_attr a = *(const avs_matmul_attr *)n->attr;
-    a.act = AVS_ACT_RELU;
+    a.act = act;
     return avs_new_attr(g, &a, sizeof a, e);
 }
 
@@ -83,11 +83,11 @@ static int fuse_one(avs_graph *g, avs_uses *u, uint32_t ew, avs_err *e)
     avs_ew_simple s;
     if (!avs_ew_is_simple(g, ew, &s)) return AVS_OK;
     const bool is_full = avs_type_count(avs_t(g, s.a)) == avs_type_count(avs_t(g, g->node[ew].out[0]));
-    if (s.code == AVS_EW_RELU && is_full) {
+    if ((s.code == AVS_EW_RELU || s.code == AVS_EW_RELU6) && is_full) {
         uint32_t p = product_of(g, u, s.a);
         if (!p || act_of(&g->node[p]) != AVS_ACT_NONE) return AVS_OK;
         avs_node fused = g->node[p];
-        fused.attr = with_relu(g, &fused, e);
+        fused.attr = with_act(g, &fused, s.code == AVS_EW_RELU ? AVS_ACT_RELU : AVS_ACT_RELU6, e);
         if (!fused.attr) return AVS_ENOMEM;
         install(g, u, ew, p, fused);
     } else if (s.code == AVS_EW_ADD && avs_root(g, s.a) != avs_root(g, s.b)) {

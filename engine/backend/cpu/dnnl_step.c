@@ -214,6 +214,17 @@ out:
     return rc;
 }
 
+int avs_dnnl_post_act(dnnl_post_ops_t post, int act, avs_err *e)
+{
+    int rc = AVS_OK;
+    if (act == AVS_ACT_RELU)
+        AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f));
+    if (act == AVS_ACT_RELU6)
+        AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0.0f, 6.0f));
+out:
+    return rc;
+}
+
 int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int act, avs_err *e)
 {
     int rc = AVS_OK;
@@ -221,11 +232,10 @@ int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int
     AVS_DNNL(dnnl_primitive_attr_create(attr));
     AVS_DNNL(dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user));
     if (scale != 1.0f) AVS_DNNL(dnnl_primitive_attr_set_output_scales(*attr, 1, 0, &scale));
-    if (accumulate || act == AVS_ACT_RELU) {
+    if (accumulate || act != AVS_ACT_NONE) {
         AVS_DNNL(dnnl_post_ops_create(&post));
         if (accumulate) AVS_DNNL(dnnl_post_ops_append_sum(post, 1.0f));
-        if (act == AVS_ACT_RELU)
-            AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f));
+        AVS_TRY(avs_dnnl_post_act(post, act, e));
         AVS_DNNL(dnnl_primitive_attr_set_post_ops(*attr, post));
     }
 out:

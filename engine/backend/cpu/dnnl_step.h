@@ -84,8 +84,10 @@ void avs_dnnl_finish(avs_dnnl_ctx *c, const char *impl, avs_step *out);
 /* One reorder now. */
 int avs_dnnl_reorder_now(avs_backend *be, const dnnl_memory_desc_t *from, const void *src,
                          const dnnl_memory_desc_t *to, void *dst, avs_err *e);
-/* Attributes with scratchpad in user memory, scale, accumulation onto the destination and ReLU. The caller destroys. */
+/* Attributes with scratchpad in user memory, scale, accumulation onto the destination and act. The caller destroys. */
 int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int act, avs_err *e);
+/* Appends the avs_act act; NONE appends nothing. */
+int avs_dnnl_post_act(dnnl_post_ops_t post, int act, avs_err *e);
 
 /* The layout object for `packed` over canonical `plain`; NULL where they are equal. */
 int avs_dnnl_layout_for(avs_backend *be, const dnnl_memory_desc_t *plain, const dnnl_memory_desc_t *packed,

@@ -119,8 +119,7 @@ static int scaled_bias_attr(dnnl_primitive_attr_t *attr, float alpha, const dnnl
     AVS_DNNL(dnnl_post_ops_create(&post));
     if (accumulate) AVS_DNNL(dnnl_post_ops_append_sum(post, 1.0f));
     AVS_DNNL(dnnl_post_ops_append_binary(post, dnnl_binary_add, bias));
-    if (act == AVS_ACT_RELU)
-        AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f));
+    AVS_TRY(avs_dnnl_post_act(post, act, e));
     AVS_DNNL(dnnl_primitive_attr_set_post_ops(*attr, post));
 out:
     if (post) dnnl_post_ops_destroy(post);

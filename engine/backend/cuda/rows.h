@@ -22,6 +22,8 @@ int avs_layernorm_cuda(const avs_layernorm_p *p, int64_t n, void *stream);
 int avs_layernorm_bwd_cuda(const avs_layernorm_bwd_p *p, int64_t n, void *stream);
 int avs_pool_max_cuda(const avs_pool_max_p *p, int64_t n, void *stream);
 int avs_pool_max_bwd_cuda(const avs_pool_max_bwd_p *p, int64_t n, void *stream);
+int avs_pool_avg_cuda(const avs_pool_avg_p *p, int64_t n, void *stream);
+int avs_pool_avg_bwd_cuda(const avs_pool_avg_p *p, int64_t n, void *stream);
 int avs_resize_cuda(const avs_resize_p *p, int64_t n, void *stream);
 int avs_msdeform_cuda(const avs_msdeform_p *p, int64_t n, void *stream);
 int avs_msdeform_bwd_cuda(const avs_msdeform_bwd_p *p, int64_t n, void *stream);

@@ -55,7 +55,7 @@ int avs_ref_conv2d(const avs_kernel_args *a)
         double v = io.out[0][i];
         if (io.in[2]) v += io.in[2][i % ty->d[3]];
         if (io.in[3]) v += io.in[3][i];
-        io.out[0][i] = c->act == AVS_ACT_RELU && v < 0 ? 0 : v;
+        io.out[0][i] = ref_act(c->act, v);
     }
     return ref_end(&io, AVS_OK);
 }

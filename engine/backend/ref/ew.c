@@ -19,6 +19,11 @@ static double silu_grad(double x)
     return s * (1 + x * (1 - s));
 }
 
+static double relu6(double x)
+{
+    return x > 0 ? (x < 6 ? x : 6) : 0;
+}
+
 static double apply(avs_ew_code code, double acc, double op)
 {
     switch (code) {
@@ -64,6 +69,12 @@ static double apply(avs_ew_code code, double acc, double op)
         return 1 / sqrt(acc);
     case AVS_EW_SQUARE:
         return acc * acc;
+    case AVS_EW_RELU6:
+        return relu6(acc);
+    case AVS_EW_HARDSIGMOID:
+        return relu6(acc + 3) / 6;
+    case AVS_EW_HARDSWISH:
+        return acc * (relu6(acc + 3) / 6);
     case AVS_EW_ABS:
         return fabs(acc);
     case AVS_EW_RELU_GRAD:
@@ -78,6 +89,12 @@ static double apply(avs_ew_code code, double acc, double op)
         return acc * silu_grad(op);
     case AVS_EW_SIGN_MUL:
         return op > 0 ? acc : op < 0 ? -acc : 0;
+    case AVS_EW_RELU6_GRAD:
+        return op > 0 && op < 6 ? acc : 0;
+    case AVS_EW_HARDSIGMOID_GRAD:
+        return op > 0 && op < 1 ? acc / 6 : 0;
+    case AVS_EW_HARDSWISH_GRAD:
+        return acc * (relu6(op + 3) / 6 + (op > -3 && op < 3 ? op / 6 : 0));
     case AVS_EW_SAVE:
     case AVS_EW_N_CODES:
         break;

@@ -23,4 +23,11 @@ int ref_end(ref_io *io, int rc);
 int ref_load(const void *src, int dtype, int64_t n, double *dst);
 int ref_store(void *dst, int dtype, int64_t n, const double *src);
 
+/* The epilogue avs_act of one element. */
+static inline double ref_act(int act, double v)
+{
+    if (act != AVS_ACT_NONE && v < 0) return 0;
+    return act == AVS_ACT_RELU6 && v > 6 ? 6 : v;
+}
+
 #endif

@@ -50,7 +50,7 @@ int avs_ref_matmul(const avs_kernel_args *a)
                 s *= (double)m->alpha;
                 if (io.in[2]) s += io.in[2][j];
                 if (io.in[3]) s += io.in[3][at];
-                io.out[0][at] = m->act == AVS_ACT_RELU && s < 0 ? 0 : s;
+                io.out[0][at] = ref_act(m->act, s);
             }
     }
     return ref_end(&io, AVS_OK);

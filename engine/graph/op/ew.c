@@ -169,6 +169,12 @@ static avs_val vjp_unary(avs_graph *g, avs_ew_code code, avs_val gy, avs_val x, 
         return avs_scale(g, avs_div(g, avs_mul(g, gy, y), x), -0.5f); /* -1/2 x^(-3/2) */
     case AVS_EW_SQUARE:
         return avs_scale(g, avs_mul(g, gy, x), 2);
+    case AVS_EW_RELU6:
+        return avs_ew_binary(g, AVS_EW_RELU6_GRAD, gy, y);
+    case AVS_EW_HARDSIGMOID:
+        return avs_ew_binary(g, AVS_EW_HARDSIGMOID_GRAD, gy, y);
+    case AVS_EW_HARDSWISH:
+        return avs_ew_binary(g, AVS_EW_HARDSWISH_GRAD, gy, x);
     case AVS_EW_ABS:
         return avs_ew_binary(g, AVS_EW_SIGN_MUL, gy, x);
     default:

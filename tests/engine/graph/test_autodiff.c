@@ -137,6 +137,13 @@ static avs_val groupnorm(avs_graph *g, int i)
                          groups[i], 1e-5f);
 }
 
+static avs_val pool_avg(avs_graph *g, int i)
+{
+    avs_val x = param(g, "x", AVS_F32T(2, 7, 5, 3));
+    if (i < 3) return avs_pool_avg(g, x, 2 + i % 2, 1 + i, i > 0);
+    return avs_pool_adaptive(g, x, i == 3 ? 3 : 9, i == 3 ? 2 : 5);
+}
+
 static avs_val pool(avs_graph *g, int i)
 {
     int shape[][6] = {{1, 1, 1, 1, 1, 0}, {5, 7, 3, 3, 2, 1}, {6, 5, 2, 2, 1, 0}, {7, 4, 3, 3, 1, 1}};
@@ -170,14 +177,22 @@ static avs_val msdeform(avs_graph *g, int i)
                         param(g, "q", AVS_F32T(2, 5, n)), m);
 }
 
-static const avs_ew_code UNARY[] = {AVS_EW_NEG,  AVS_EW_RELU,  AVS_EW_SIGMOID, AVS_EW_TANH,
-                                    AVS_EW_GELU, AVS_EW_SILU,  AVS_EW_EXP,     AVS_EW_LOG,
-                                    AVS_EW_SQRT, AVS_EW_RSQRT, AVS_EW_SQUARE,  AVS_EW_ABS};
+static const avs_ew_code UNARY[] = {AVS_EW_NEG,   AVS_EW_RELU,        AVS_EW_SIGMOID,  AVS_EW_TANH,
+                                    AVS_EW_GELU,  AVS_EW_SILU,        AVS_EW_EXP,      AVS_EW_LOG,
+                                    AVS_EW_SQRT,  AVS_EW_RSQRT,       AVS_EW_SQUARE,   AVS_EW_ABS,
+                                    AVS_EW_RELU6, AVS_EW_HARDSIGMOID, AVS_EW_HARDSWISH};
 
 static avs_val unary(avs_graph *g, int i)
 {
     bool positive = UNARY[i] == AVS_EW_LOG || UNARY[i] == AVS_EW_SQRT || UNARY[i] == AVS_EW_RSQRT;
     return avs_ew_unary(g, UNARY[i], param(g, positive ? "p" : "n", AVS_F32T(3, 7)));
+}
+
+/* Values on all sides of the kinks at -3, 0, 3 and 6. */
+static avs_val clipped(avs_graph *g, int i)
+{
+    avs_val x = avs_scale(g, param(g, "n", AVS_F32T(5, 7)), i == 0 ? 8 : 4);
+    return avs_ew_unary(g, (avs_ew_code[]){AVS_EW_RELU6, AVS_EW_HARDSIGMOID, AVS_EW_HARDSWISH}[i], x);
 }
 
 static const avs_ew_code BINARY[] = {AVS_EW_ADD, AVS_EW_SUB,  AVS_EW_RSUB, AVS_EW_MUL,
@@ -301,6 +316,8 @@ static const fd_case CASES[] = {{"conv", conv, COUNT(CONV)},
                                 {"batchnorm", batchnorm, 6},
                                 {"groupnorm", groupnorm, 3},
                                 {"pool", pool, 4},
+                                {"pool_avg", pool_avg, 5},
+                                {"clipped", clipped, 3},
                                 {"resize", resize, 12},
                                 {"msdeform", msdeform, COUNT(DEFORM)},
                                 {"unary", unary, COUNT(UNARY)},

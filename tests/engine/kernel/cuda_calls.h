@@ -74,6 +74,25 @@ static int run_pool_max_bwd(const avs_kernel_args *a)
     return avs_pool_max_bwd_cuda(&p, (int64_t)x->d[0] * x->d[1] * x->d[2], NULL);
 }
 
+static avs_pool_avg_p pool_avg_of(const avs_kernel_args *a)
+{
+    const avs_pool_avg_attr *at = a->attr;
+    return (avs_pool_avg_p){a->in[0].data, a->out[0].data, at->in_h, at->in_w, a->in[0].type.d[3],
+                            at->out_h,     at->out_w,      at->k,    at->s,    at->p};
+}
+
+static int run_pool_avg(const avs_kernel_args *a)
+{
+    const avs_pool_avg_p p = pool_avg_of(a);
+    return avs_pool_avg_cuda(&p, (int64_t)a->in[0].type.d[0] * p.Ho * p.Wo, NULL);
+}
+
+static int run_pool_avg_bwd(const avs_kernel_args *a)
+{
+    const avs_pool_avg_p p = pool_avg_of(a);
+    return avs_pool_avg_bwd_cuda(&p, (int64_t)a->in[0].type.d[0] * p.H * p.W, NULL);
+}
+
 static int run_resize(const avs_kernel_args *a)
 {
     const avs_type *y = &a->out[0].type;
@@ -156,6 +175,8 @@ static const struct {
     {run_layernorm_bwd, AVS_OP_LAYERNORM_BWD, 1},
     {run_pool_max, AVS_OP_POOL_MAX, 3},
     {run_pool_max_bwd, AVS_OP_POOL_MAX_BWD, 1},
+    {run_pool_avg, AVS_OP_POOL_AVG, 1},
+    {run_pool_avg_bwd, AVS_OP_POOL_AVG_BWD, 1},
     {run_resize, AVS_OP_RESIZE, 1},
     {run_msdeform, AVS_OP_MSDEFORM, 1},
     {run_msdeform_bwd, AVS_OP_MSDEFORM_BWD, 6},

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-static op_case cases[512];
+static op_case cases[1024];
 static int n_cases;
-static char attr_pool[65536];
+static char attr_pool[1 << 18];
 static size_t attr_used;
 
 /* Appends a case; the attributes are copied. */
@@ -107,6 +107,20 @@ static void add_pool(int B, int H, int W, int C, int k, int s, int p)
     in(c, AVS_F32T(B, Ho, Wo, C), FILL_NORMAL);
     in(c, AVS_TYPE(AVS_U8, B, Ho, Wo, C), FILL_WINDOW);
     c->limit = k * k;
+}
+
+/* k 0: adaptive, to Ho x Wo. */
+static void add_pool_avg(int H, int W, int C, int k, int s, int p, int Ho, int Wo)
+{
+    avs_pool_avg_attr at = {.k = k, .s = s, .p = p, .in_h = H, .in_w = W, .out_h = Ho, .out_w = Wo};
+    if (k) {
+        at.out_h = (H + 2 * p - k) / s + 1;
+        at.out_w = (W + 2 * p - k) / s + 1;
+    }
+    op_case *c = ADD(AVS_OP_POOL_AVG, k ? "mean" : "adaptive", at, (double)H * W);
+    in(c, AVS_F32T(2, H, W, C), FILL_NORMAL);
+    c = ADD(AVS_OP_POOL_AVG_BWD, k ? "mean" : "adaptive", at, (double)H * W);
+    in(c, AVS_F32T(2, at.out_h, at.out_w, C), FILL_NORMAL);
 }
 
 static void add_resize(int B, int H, int W, int C, int Ho, int Wo)
@@ -315,6 +329,13 @@ static void add_all(void)
     add_pool(2, 7, 5, 17, 3, 2, 1);
     add_pool(1, 17, 31, 64, 2, 2, 0);
     add_pool(2, 9, 8, 33, 3, 1, 1);
+    add_pool_avg(1, 1, 1, 1, 1, 0, 0, 0);
+    add_pool_avg(7, 5, 17, 3, 2, 1, 0, 0);
+    add_pool_avg(17, 31, 64, 2, 2, 0, 0, 0);
+    add_pool_avg(9, 8, 33, 3, 1, 1, 0, 0);
+    add_pool_avg(13, 17, 33, 0, 0, 0, 7, 7);
+    add_pool_avg(5, 3, 300, 0, 0, 0, 7, 4); /* windows that overlap: more outputs than rows */
+    add_pool_avg(31, 17, 12, 0, 0, 0, 1, 1);
     add_resize(1, 1, 1, 1, 1, 1);
     add_resize(2, 7, 5, 3, 17, 31);
     add_resize(1, 16, 16, 1, 64, 64);

@@ -192,6 +192,29 @@ static void a_residual_that_lives_on_is_copied_first(void **state)
     check(residual_lives_on, "residual", false);
 }
 
+/* Depthwise and dense convolutions and a product, each cut to [0, 6] by what follows; in training too. */
+static avs_graph *cut_at_six(avs_arena *a)
+{
+    avs_graph *g = avs_graph_new(a, true);
+    avs_val x = avs_scale(g, avs_input(g, "x", AVS_F32T(2, 9, 7, 24)), 20);
+    avs_val y = avs_relu6(g, avs_conv2d(g, x, avs_param(g, "wd", AVS_F32T(24, 1, 5, 5), zero),
+                                        avs_param(g, "bd", AVS_F32T(24), zero), 2, 2, 1, 24));
+    y = avs_relu6(g, avs_conv2d(g, avs_scale(g, y, 9), avs_param(g, "wc", AVS_F32T(17, 24, 1, 1), zero), 0, 1,
+                                0, 1, 1));
+    y = avs_relu6(g, avs_linear(g, avs_scale(g, y, 9), avs_param(g, "wl", AVS_F32T(12, 17), zero), 0));
+    avs_graph_output(g, "y", y);
+    avs_backward(g,
+                 avs_reshape(g, avs_reduce(g, avs_ew_unary(g, AVS_EW_SQUARE, y), 0, 4, true), AVS_F32T(1)));
+    return g;
+}
+
+static void what_is_cut_at_six_equals_the_oracle(void **state)
+{
+    (void)state;
+    which = 0;
+    check(cut_at_six, "relu6", true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +223,7 @@ int main(void)
         cmocka_unit_test(products_and_their_gradients_equal_the_oracle),
         cmocka_unit_test(a_frozen_linear_weight_serves_forward_and_backward),
         cmocka_unit_test(a_residual_that_lives_on_is_copied_first),
+        cmocka_unit_test(what_is_cut_at_six_equals_the_oracle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

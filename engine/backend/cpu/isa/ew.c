@@ -14,9 +14,10 @@ enum { BLOCK = 1024 };
 // clang-format off
 #define BINARY_CODES(X)                                                                                      \
     X(ADD) X(SUB) X(RSUB) X(MUL) X(DIV) X(RDIV) X(MAX) X(MIN) X(GT) X(RELU_GRAD) X(SIGMOID_GRAD) X(TANH_GRAD) \
-    X(GELU_GRAD) X(SILU_GRAD) X(SIGN_MUL)
+    X(GELU_GRAD) X(SILU_GRAD) X(SIGN_MUL) X(RELU6_GRAD) X(HARDSIGMOID_GRAD) X(HARDSWISH_GRAD)
 #define UNARY_CODES(X)                                                                                       \
-    X(NEG) X(RELU) X(SIGMOID) X(TANH) X(GELU) X(SILU) X(EXP) X(LOG) X(SQRT) X(RSQRT) X(SQUARE) X(ABS)
+    X(NEG) X(RELU) X(SIGMOID) X(TANH) X(GELU) X(SILU) X(EXP) X(LOG) X(SQRT) X(RSQRT) X(SQUARE) X(RELU6) \
+    X(HARDSIGMOID) X(HARDSWISH) X(ABS)
 // clang-format on
 
 static bool is_unary(int code)

@@ -26,6 +26,8 @@
     X(GROUPNORM_BWD, groupnorm_bwd, 1)  \
     X(POOL_MAX,      pool_max,      0)  \
     X(POOL_MAX_BWD,  pool_max_bwd,  0)  \
+    X(POOL_AVG,      pool_avg,      0)  \
+    X(POOL_AVG_BWD,  pool_avg_bwd,  0)  \
     X(RESIZE,        resize,        1)  \
     X(RESIZE_BWD,    resize_bwd,    1)  \
     X(MSDEFORM,      msdeform,      0)  \
