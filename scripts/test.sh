@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that must hold: packages, a sanitizer build (preset dev: ASan, UBSan, warnings are errors) with all tests
-# that are quick enough for it, an optimised build (preset check) for the golden comparisons, formatting and the table of
-# rooms. The last line counts tests. Exit status 0 only if all passed.
+# that are quick enough for it, an optimised build (preset check) for the golden comparisons, the thread sanitizer for what
+# has threads of its own, formatting and the table of rooms. The last line counts tests. Exit status 0 only if all passed.
 #
 #   AVS_TIDY=1 scripts/test.sh       clang-tidy over all sources as well (slow)
 #   AVS_JOBS=n scripts/test.sh       builds and tests n at a time (default: number of CPUs)
@@ -48,10 +48,12 @@ run_tests() {
   skipped=$((skipped + s))
 }
 
+# build PRESET [TARGET..]
 build() {
   preset=$1
+  shift
   step "build, preset $preset"
-  if ! cmake --preset "$preset" || ! cmake --build "build/$preset" -j "$jobs" -- -k 0; then
+  if ! cmake --preset "$preset" || ! cmake --build "build/$preset" -j "$jobs" ${1:+--target "$@"} -- -k 0; then
     echo "FAILED: the build of preset $preset"
     failed=$((failed + 1))
     finish
@@ -87,9 +89,11 @@ check "formatting" formatting
 check "table of rooms" scripts/check-includes.sh
 build dev
 build check
+build tsan data.test_loader data.test_dataset workers.test_ring
 run_tests dev -LE 'golden|perf'
 run_tests dev -L '^small$' # decoders, front end, blocks; whole models are too slow under the sanitizers
 run_tests check -L golden
+run_tests tsan -R 'data.test_loader|data.test_dataset|workers.test_ring' # what has threads of its own
 [ "${AVS_TIDY:-0}" = 1 ] && check "clang-tidy" scripts/tidy.sh
 printf '\n%d s in all\n' $((SECONDS - started))
 finish
