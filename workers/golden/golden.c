@@ -17,6 +17,7 @@ static runner runner_of(const avs_json *root)
         const char *component;
         runner run;
     } parts[] = {{"query_generator", avs_golden_run_generator},
+                 {"sea_attention", avs_golden_run_sea_attention},
                  {"elf_block", avs_golden_run_elf_block},
                  {"ms_deform_attn", avs_golden_run_msdeform}};
     const char *model = avs_json_str(root, "model", ""), *component = avs_json_str(root, "component", NULL);
@@ -28,6 +29,8 @@ static runner runner_of(const avs_json *root)
     if (!strcmp(model, "mel_frontend")) return avs_golden_run_mel;
     if (!strcmp(model, "preprocess")) return avs_golden_run_preprocess;
     if (!strcmp(model, "vggish")) return avs_golden_run_vggish;
+    if (!strcmp(model, "mobilenet_v2")) return avs_golden_run_mobilenet;
+    if (!strncmp(model, "seaformer_", 10)) return avs_golden_run_seaformer;
     if (avs_backbone_known(model)) return avs_golden_run_backbone;
     return avs_model_find(model) ? avs_golden_run_model : NULL;
 }

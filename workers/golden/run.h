@@ -22,8 +22,11 @@ typedef struct {
 int avs_golden_main(int argc, char **argv);
 
 /* Kinds of cases; each compares everything it knows of and misses what it cannot find. */
-int avs_golden_run_model(avs_golden_case *c, avs_err *e);    /* whole systems, also sets of variants */
-int avs_golden_run_backbone(avs_golden_case *c, avs_err *e); /* resnet, pvt_v2                        */
+int avs_golden_run_model(avs_golden_case *c, avs_err *e);     /* whole systems, also sets of variants */
+int avs_golden_run_backbone(avs_golden_case *c, avs_err *e);  /* resnet, pvt_v2                        */
+int avs_golden_run_seaformer(avs_golden_case *c, avs_err *e); /* features in evaluation */
+int avs_golden_run_sea_attention(avs_golden_case *c, avs_err *e);
+int avs_golden_run_mobilenet(avs_golden_case *c, avs_err *e);
 int avs_golden_run_vggish(avs_golden_case *c, avs_err *e);
 int avs_golden_run_generator(avs_golden_case *c, avs_err *e);
 int avs_golden_run_elf_block(avs_golden_case *c, avs_err *e);
@@ -46,6 +49,19 @@ typedef struct avs_golden_net {
 void avs_golden_net_free(avs_golden_net *net);
 /* Builds the plan (taps on) and gives every parameter and buffer its probe value. */
 int avs_golden_plan(avs_golden_case *c, avs_golden_net *net, bool training, avs_err *e);
+/* The inputs that the case's `inputs` list makes. */
+int avs_golden_inputs_of(avs_golden_case *c, avs_golden_inputs *in, avs_err *e);
+/* An empty graph; NULL with *e set. */
+avs_graph *avs_golden_graph(avs_golden_case *c, bool training, avs_err *e);
+/* A graph input of t's extents: [B,C,H,W] becomes [B,H,W,C]. */
+avs_val avs_golden_input(avs_graph *g, const char *name, const avs_golden_tensor *t);
+/* Backward from loss (0: none), the plan, every input, one run. */
+int avs_golden_run_net(avs_golden_case *c, avs_golden_net *net, const avs_golden_inputs *in, avs_val loss,
+                       avs_err *e);
+/* Compares plan output `key` with the stored tensor; nothing if the case has no such tensor. */
+void avs_golden_stored(avs_golden_case *c, avs_golden_net *net, const char *stored, const char *key);
+/* Compares the plan output "loss" with `losses.NAME`, if there is one. */
+void avs_golden_loss(avs_golden_case *c, avs_golden_net *net, const char *name);
 /* Copies a reference-layout tensor into a plan input: [R,C,H,W] to [R,H,W,C] where the input is a map of those extents. */
 int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tensor *t, avs_err *e);
 /* A plan output as float32 in reference layout ([B,H,W,C] becomes [B,C,H,W]); *n elements in c->arena. NULL: none. */

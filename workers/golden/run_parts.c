@@ -10,7 +10,7 @@
 #include "workers/golden/run.h"
 #include "workers/init.h"
 
-static int make_inputs(avs_golden_case *c, avs_golden_inputs *in, avs_err *e)
+int avs_golden_inputs_of(avs_golden_case *c, avs_golden_inputs *in, avs_err *e)
 {
     const avs_golden_source src = {.arena = c->arena,
                                    .root = c->root,
@@ -20,22 +20,22 @@ static int make_inputs(avs_golden_case *c, avs_golden_inputs *in, avs_err *e)
     return avs_golden_make(&src, in, e);
 }
 
-static avs_graph *new_graph(avs_golden_case *c, bool training, avs_err *e)
+avs_graph *avs_golden_graph(avs_golden_case *c, bool training, avs_err *e)
 {
     avs_graph *g = avs_graph_new(c->arena, training);
     if (!g) avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
     return g;
 }
 
-static avs_val input_of(avs_graph *g, const char *name, const avs_golden_tensor *t)
+avs_val avs_golden_input(avs_graph *g, const char *name, const avs_golden_tensor *t)
 {
     if (t->rank == 4) return avs_input(g, name, AVS_F32T(t->d[0], t->d[2], t->d[3], t->d[1]));
     return avs_input(g, name, avs_type_of(AVS_F32, t->rank, t->d));
 }
 
 /* backward from loss, plan, every input, run */
-static int finish(avs_golden_case *c, avs_golden_net *net, const avs_golden_inputs *in, avs_val loss,
-                  avs_err *e)
+int avs_golden_run_net(avs_golden_case *c, avs_golden_net *net, const avs_golden_inputs *in, avs_val loss,
+                       avs_err *e)
 {
     int rc = AVS_OK;
     if (loss) {
@@ -48,7 +48,7 @@ static int finish(avs_golden_case *c, avs_golden_net *net, const avs_golden_inpu
     return rc == AVS_OK ? avs_plan_run(net->plan, e) : rc;
 }
 
-static void output(avs_golden_case *c, avs_golden_net *net, const char *stored, const char *output_name)
+void avs_golden_stored(avs_golden_case *c, avs_golden_net *net, const char *stored, const char *output_name)
 {
     avs_type t;
     int64_t n = 0;
@@ -60,7 +60,7 @@ static void output(avs_golden_case *c, avs_golden_net *net, const char *stored, 
         avs_golden_miss(c->report, "output", stored, "is not made");
 }
 
-static void check_loss(avs_golden_case *c, avs_golden_net *net, const char *name)
+void avs_golden_loss(avs_golden_case *c, avs_golden_net *net, const char *name)
 {
     const avs_json *want = avs_json_get(avs_json_get(c->root, "losses"), name);
     avs_type t;
@@ -89,8 +89,8 @@ static int backbone_part_run(avs_golden_case *c, const backbone_part *p, const a
     avs_val f[4], loss = 0;
     int rc = avs_golden_need(in, p->frames, &frames, e);
     if (rc != AVS_OK) return rc;
-    if (!(net.graph = new_graph(c, p->training, e))) return AVS_ENOMEM;
-    avs_val x = input_of(net.graph, p->frames, frames);
+    if (!(net.graph = avs_golden_graph(c, p->training, e))) return AVS_ENOMEM;
+    avs_val x = avs_golden_input(net.graph, p->frames, frames);
     if (p->backward) avs_graph_want_grad(net.graph, x);
     avs_backbone(net.graph, name, x, 0.F, f);
     for (int i = 0; i < 4; i++) {
@@ -98,19 +98,19 @@ static int backbone_part_run(avs_golden_case *c, const backbone_part *p, const a
         if (p->backward)
             avs_golden_probe_loss(c, net.graph, avs_arena_fmt(c->arena, "grad_output.%d", i), f[i], &loss);
     }
-    rc = finish(c, &net, in, p->backward ? loss : 0, e);
+    rc = avs_golden_run_net(c, &net, in, p->backward ? loss : 0, e);
     if (rc == AVS_OK) {
         avs_golden_activations(c, &net, avs_json_get(c->root, p->activations));
         for (int i = 0; i < 4; i++) {
             const char *stage = avs_arena_fmt(c->arena, "stage%d", i);
-            output(c, &net, avs_arena_fmt(c->arena, "%slayer%d", p->outputs, i + 1), stage);
-            output(c, &net, avs_arena_fmt(c->arena, "%slayer%d_stride", p->outputs, i + 1), stage);
-            output(c, &net, avs_arena_fmt(c->arena, "%sout.%d", p->outputs, i), stage);
+            avs_golden_stored(c, &net, avs_arena_fmt(c->arena, "%slayer%d", p->outputs, i + 1), stage);
+            avs_golden_stored(c, &net, avs_arena_fmt(c->arena, "%slayer%d_stride", p->outputs, i + 1), stage);
+            avs_golden_stored(c, &net, avs_arena_fmt(c->arena, "%sout.%d", p->outputs, i), stage);
         }
         if (p->backward) {
-            output(c, &net, avs_arena_fmt(c->arena, "%sgrad_frames", p->outputs),
-                   avs_arena_fmt(c->arena, "grad:%s", p->frames));
-            check_loss(c, &net, p->training ? "train" : "loss");
+            avs_golden_stored(c, &net, avs_arena_fmt(c->arena, "%sgrad_frames", p->outputs),
+                              avs_arena_fmt(c->arena, "grad:%s", p->frames));
+            avs_golden_loss(c, &net, p->training ? "train" : "loss");
             avs_golden_gradients(c, &net, c->root);
             const avs_json *want = avs_json_get(c->root, "running_statistics_after");
             for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
@@ -135,7 +135,7 @@ static int backbone_part_run(avs_golden_case *c, const backbone_part *p, const a
 int avs_golden_run_backbone(avs_golden_case *c, avs_err *e)
 {
     avs_golden_inputs in;
-    int rc = make_inputs(c, &in, e);
+    int rc = avs_golden_inputs_of(c, &in, e);
     if (rc != AVS_OK) return rc;
     if (!avs_golden_find(&in, "frames_train")) /* one part: features and gradients in eval mode */
         return backbone_part_run(c, &(backbone_part){"", "frames", "activations", false, true}, &in, e);
@@ -172,23 +172,23 @@ int avs_golden_run_vggish(avs_golden_case *c, avs_err *e)
     const avs_golden_tensor *audio;
     avs_golden_net net = {0};
     avs_val loss = 0;
-    int rc = make_inputs(c, &in, e);
+    int rc = avs_golden_inputs_of(c, &in, e);
     if (rc == AVS_OK) rc = avs_golden_need(&in, "audio", &audio, e);
     if (rc != AVS_OK) return rc;
-    if (!(net.graph = new_graph(c, false, e))) return AVS_ENOMEM;
-    avs_val y = avs_vggish(net.graph, input_of(net.graph, "audio", audio));
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
+    avs_val y = avs_vggish(net.graph, avs_golden_input(net.graph, "audio", audio));
     avs_graph_output(net.graph, "embedding", y);
     avs_golden_probe_loss(c, net.graph, "grad_output", y, &loss);
-    rc = finish(c, &net, &in, loss, e);
+    rc = avs_golden_run_net(c, &net, &in, loss, e);
     if (rc == AVS_OK) {
         avs_type t;
         int64_t n = 0;
         avs_golden_activations(c, &net, avs_json_get(c->root, "activations"));
-        output(c, &net, "embedding", "embedding");
-        output(c, &net, "pool4_first", "act:features.15");
+        avs_golden_stored(c, &net, "embedding", "embedding");
+        avs_golden_stored(c, &net, "pool4_first", "act:features.15");
         const float *x = avs_golden_get(c, &net, "embedding", &t, &n);
         if (x) check_postprocess(c, x, n / 128);
-        check_loss(c, &net, "probe_dot");
+        avs_golden_loss(c, &net, "probe_dot");
         avs_golden_gradients(c, &net, c->root);
         const avs_json *total = avs_json_get(avs_json_get(c->root, "parameters"), "total");
         if (total)
@@ -219,19 +219,19 @@ int avs_golden_run_generator(avs_golden_case *c, avs_err *e)
                                    .layers = config_int(c, "num_generator_layers", qg ? 6 : 3),
                                    .heads = config_int(c, "num_heads", 8),
                                    .ffn_dim = config_int(c, "generator_ffn_dim", 1024)};
-    int rc = make_inputs(c, &in, e);
+    int rc = avs_golden_inputs_of(c, &in, e);
     if (rc == AVS_OK) rc = avs_golden_need(&in, "audio_token", &audio, e);
     if (rc != AVS_OK) return rc;
-    if (!(net.graph = new_graph(c, false, e))) return AVS_ENOMEM;
-    avs_val token = input_of(net.graph, "audio_token", audio);
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
+    avs_val token = avs_golden_input(net.graph, "audio_token", audio);
     avs_graph_want_grad(net.graph, token);
     avs_val y = avs_query_generator(net.graph, token, &cfg);
     avs_graph_output(net.graph, "output", y);
     avs_golden_probe_loss(c, net.graph, "grad_output", y, &loss);
-    rc = finish(c, &net, &in, loss, e);
+    rc = avs_golden_run_net(c, &net, &in, loss, e);
     if (rc == AVS_OK) {
-        output(c, &net, "output", "output");
-        output(c, &net, "grad.audio", "grad:audio_token");
+        avs_golden_stored(c, &net, "output", "output");
+        avs_golden_stored(c, &net, "grad.audio", "grad:audio_token");
         avs_golden_gradients(c, &net, c->root);
         avs_golden_dissipation(c, &net, avs_json_get(c->root, "attention_statistics"));
     }
@@ -262,28 +262,28 @@ int avs_golden_run_elf_block(avs_golden_case *c, avs_err *e)
                        .heads = config_int(c, "num_heads", 8),
                        .points = config_int(c, "num_points", 4),
                        .ffn_dim = config_int(c, "ffn_dim", 2048)};
-    int rc = make_inputs(c, &in, e);
+    int rc = avs_golden_inputs_of(c, &in, e);
     if (rc == AVS_OK) rc = read_levels(c, &cfg.levels, e);
     if (rc == AVS_OK) rc = avs_golden_need(&in, "x", &x, e);
     if (rc == AVS_OK && cfg.kind == 'T') rc = avs_golden_need(&in, "queries", &gen, e);
     if (rc == AVS_OK && cfg.kind == 'T') rc = avs_golden_need(&in, "position", &pos, e);
     if (rc != AVS_OK) return rc;
     audio = avs_golden_find(&in, "audio_token");
-    if (!(net.graph = new_graph(c, false, e))) return AVS_ENOMEM;
-    avs_val vx = input_of(net.graph, "x", x);
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
+    avs_val vx = avs_golden_input(net.graph, "x", x);
     avs_graph_want_grad(net.graph, vx);
-    if (gen) avs_graph_want_grad(net.graph, vg = input_of(net.graph, "queries", gen));
-    if (pos) vp = input_of(net.graph, "position", pos);
-    if (audio) avs_graph_want_grad(net.graph, va = input_of(net.graph, "audio_token", audio));
+    if (gen) avs_graph_want_grad(net.graph, vg = avs_golden_input(net.graph, "queries", gen));
+    if (pos) vp = avs_golden_input(net.graph, "position", pos);
+    if (audio) avs_graph_want_grad(net.graph, va = avs_golden_input(net.graph, "audio_token", audio));
     avs_val y = avs_elf_block(net.graph, vx, vp, vg, va ? va : vg, &cfg);
     avs_graph_output(net.graph, "output", y);
     avs_golden_probe_loss(c, net.graph, "grad_output", y, &loss);
-    rc = finish(c, &net, &in, loss, e);
+    rc = avs_golden_run_net(c, &net, &in, loss, e);
     if (rc == AVS_OK) {
-        output(c, &net, "output", "output");
-        output(c, &net, "grad.x", "grad:x");
-        output(c, &net, "grad.gen", "grad:queries");
-        output(c, &net, "grad.audio", "grad:audio_token");
+        avs_golden_stored(c, &net, "output", "output");
+        avs_golden_stored(c, &net, "grad.x", "grad:x");
+        avs_golden_stored(c, &net, "grad.gen", "grad:queries");
+        avs_golden_stored(c, &net, "grad.audio", "grad:audio_token");
         avs_golden_gradients(c, &net, c->root);
         const avs_json *stats = avs_json_get(c->root, "attention_statistics");
         if (stats && cfg.kind == 'T') avs_golden_dissipation_one(c, &net, "fuse", stats);
@@ -304,7 +304,7 @@ static int msdeform_core(avs_golden_case *c, const avs_golden_inputs *in, const 
     if (rc == AVS_OK) rc = avs_golden_need(in, "sampling_locations", &loc, e);
     if (rc == AVS_OK) rc = avs_golden_need(in, "attention_weights", &weight, e);
     if (rc != AVS_OK) return rc;
-    if (!(net.graph = new_graph(c, false, e))) return AVS_ENOMEM;
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
     avs_graph *g = net.graph;
     const int64_t B = value->d[0], Q = loc->d[1], n = (int64_t)attr->heads * attr->levels * attr->points;
     avs_val v = avs_input(g, "value", AVS_F32T(B, value->d[1], value->n / (B * value->d[1])));
@@ -316,13 +316,13 @@ static int msdeform_core(avs_golden_case *c, const avs_golden_inputs *in, const 
     avs_val y = avs_msdeform(g, v, l, w, attr);
     avs_graph_output(g, "output", y);
     avs_golden_probe_loss(c, g, "grad_output", y, &loss);
-    rc = finish(c, &net, in, loss, e);
+    rc = avs_golden_run_net(c, &net, in, loss, e);
     if (rc == AVS_OK) {
         static const char *const names[4][2] = {{"output", "output"},
                                                 {"grad_value", "grad:value"},
                                                 {"grad_sampling_locations", "grad:sampling_locations"},
                                                 {"grad_attention_weights", "grad:attention_weights"}};
-        for (int i = 0; i < 4; i++) output(c, &net, names[i][0], names[i][1]);
+        for (int i = 0; i < 4; i++) avs_golden_stored(c, &net, names[i][0], names[i][1]);
     }
     avs_golden_net_free(&net);
     return rc;
@@ -367,9 +367,9 @@ static int msdeform_module(avs_golden_case *c, const avs_golden_inputs *in, cons
     if (rc == AVS_OK) rc = avs_golden_need(in, "input_flatten", &x, e);
     if (rc == AVS_OK) rc = avs_golden_need(in, "reference_points", &ref, e);
     if (rc != AVS_OK) return rc;
-    if (!(net.graph = new_graph(c, false, e))) return AVS_ENOMEM;
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
     avs_graph *g = net.graph;
-    avs_val q = input_of(g, "query", query), vx = input_of(g, "input_flatten", x);
+    avs_val q = avs_golden_input(g, "query", query), vx = avs_golden_input(g, "input_flatten", x);
     avs_val r =
         avs_input(g, "reference_points", AVS_F32T(ref->d[0], ref->d[1], ref->n / (ref->d[0] * ref->d[1])));
     avs_graph_want_grad(g, q);
@@ -378,13 +378,13 @@ static int msdeform_module(avs_golden_case *c, const avs_golden_inputs *in, cons
     avs_val y = avs_deformable_at(g, "", q, r, vx, attr->heads, attr->points, attr);
     avs_graph_output(g, "output", y);
     avs_golden_probe_loss(c, g, "grad_output", y, &loss);
-    rc = finish(c, &net, in, loss, e);
+    rc = avs_golden_run_net(c, &net, in, loss, e);
     if (rc == AVS_OK) {
         static const char *const names[4][2] = {{"module_output", "output"},
                                                 {"module_grad_query", "grad:query"},
                                                 {"module_grad_input_flatten", "grad:input_flatten"},
                                                 {"module_grad_reference_points", "grad:reference_points"}};
-        for (int i = 0; i < 4; i++) output(c, &net, names[i][0], names[i][1]);
+        for (int i = 0; i < 4; i++) avs_golden_stored(c, &net, names[i][0], names[i][1]);
         module_gradients(c, &net);
         const avs_json *count = avs_json_get(avs_json_get(c->root, "parameters"), "module");
         if (count)
@@ -400,7 +400,7 @@ int avs_golden_run_msdeform(avs_golden_case *c, avs_err *e)
     avs_golden_inputs in;
     avs_msdeform_attr attr = {.heads = config_int(c, "num_heads", 8),
                               .points = config_int(c, "num_points", 4)};
-    int rc = make_inputs(c, &in, e);
+    int rc = avs_golden_inputs_of(c, &in, e);
     if (rc == AVS_OK) rc = read_levels(c, &attr, e);
     if (rc == AVS_OK) rc = msdeform_core(c, &in, &attr, e);
     if (rc == AVS_OK && avs_golden_find(&in, "query")) rc = msdeform_module(c, &in, &attr, e);
