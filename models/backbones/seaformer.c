@@ -260,8 +260,8 @@ avs_val avs_seaformer_stage(avs_graph *g, char name, int stage, avs_val x, float
 {
     const variant *v = find(name);
     if (!v || stage < 1 || stage > STAGES)
-        return avs_graph_fail(g, AVS_EMISSING, "seaformer_%c has no stage %d (t, s, b or l; 1 to 5)", name,
-                              stage);
+        return avs_graph_fail(g, AVS_EMISSING, "seaformer_%c has no stage %d (t, s, b or l; 1 to 5)",
+                              name ? name : '?', stage);
     if (!x) return 0;
     avs_scope_push(g, "smb%d", stage);
     if (stage == 1)
