@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "metrics/latency.h"
+#include "workers/bare.h"
 #include "workers/latency.h"
 #include "workers/net.h"
 #include "workers/report_trial.h"
@@ -155,6 +156,70 @@ int avs_models_command(int argc, char **argv)
     return status;
 }
 
+/* ------------------------------------------------------------------ a backbone alone */
+
+/* --backbone-only NAME [--resolution N or HxW] [--batch N]; NULL: not asked for. */
+static const char *bare_name(const options *o)
+{
+    return avs_json_str(o->given, "backbone_only", NULL);
+}
+
+static int open_bare(const options *o, avs_bare *b, avs_err *e)
+{
+    avs_bare_cfg cfg = {
+        .name = bare_name(o), .rows = 1, .height = 224, .width = 224, .training = o->training};
+    for (const avs_json *p = o->given->first; p; p = p->next) {
+        const bool is_size = !strcmp(p->key, "resolution");
+        char rest;
+        if (!strcmp(p->key, "backbone_only")) continue;
+        if (is_size && p->kind == AVS_J_INT)
+            cfg.height = cfg.width = (int)p->i;
+        else if (is_size && p->kind == AVS_J_STR &&
+                 sscanf(p->s, "%dx%d%c", &cfg.height, &cfg.width, &rest) == 2)
+            continue;
+        else if (!strcmp(p->key, "batch") && p->kind == AVS_J_INT && p->i > 0 && p->i <= 4096)
+            cfg.rows = (int)p->i;
+        else
+            return avs_fail(e, AVS_EPARSE, "a backbone alone has no parameter '%s' of that kind", p->key);
+    }
+    if (cfg.height < 1 || cfg.width < 1 || cfg.height > 16384 || cfg.width > 16384)
+        return avs_fail(e, AVS_ERANGE, "resolution %dx%d is not usable", cfg.height, cfg.width);
+    return avs_bare_open(b, &cfg, e);
+}
+
+static int explain_bare(const options *o)
+{
+    avs_bare b = {0};
+    avs_err e = AVS_ERR_INIT;
+    int rc = open_bare(o, &b, &e);
+    if (rc == AVS_OK && o->graph) avs_graph_dump(b.graph, stdout);
+    if (rc == AVS_OK && !o->profile) avs_plan_report(b.plan, stdout);
+    if (rc == AVS_OK && o->profile) rc = avs_plan_profile(b.plan, o->runs, stdout, &e);
+    avs_bare_close(&b);
+    return rc == AVS_OK ? 0 : fail(&e);
+}
+
+static int bench_bare(const options *o)
+{
+    avs_bare b = {0};
+    avs_latency_stats st = {0};
+    avs_err e = AVS_ERR_INIT;
+    uint32_t *ns = AVS_NEW_N(o->arena, uint32_t, o->runs);
+    int rc = ns ? open_bare(o, &b, &e) : avs_fail(&e, AVS_ENOMEM, "out of memory for %d samples", o->runs);
+    if (rc == AVS_OK) rc = avs_bare_time(&b, 3, o->runs, ns, &e);
+    if (rc == AVS_OK) rc = avs_latency_summarise(ns, o->runs, 1, &st, &e);
+    if (rc == AVS_OK && o->json)
+        printf("{\"median_ms\":%.4f,\"min_ms\":%.4f,\"p90_ms\":%.4f,\"runs\":%d,\"threads\":%d,"
+               "\"params\":%lld,\"macs\":%lld}\n",
+               st.p50 * 1e-6, st.min * 1e-6, st.p90 * 1e-6, o->runs, o->threads,
+               (long long)avs_graph_param_count(b.graph, false), (long long)b.macs);
+    else if (rc == AVS_OK)
+        printf("median %.3f ms, min %.3f ms, p90 %.3f ms over %d runs on %d threads\n", st.p50 * 1e-6,
+               st.min * 1e-6, st.p90 * 1e-6, o->runs, o->threads);
+    avs_bare_close(&b);
+    return rc == AVS_OK ? 0 : fail(&e);
+}
+
 /* ------------------------------------------------------------------ explain */
 
 int avs_explain_command(int argc, char **argv)
@@ -164,7 +229,10 @@ int avs_explain_command(int argc, char **argv)
     avs_net n = {0};
     avs_err e = AVS_ERR_INIT;
     int status = parse(argc, argv, &o);
-    if (!status) {
+    if (!status && bare_name(&o)) {
+        omp_set_num_threads(o.threads);
+        status = explain_bare(&o);
+    } else if (!status) {
         omp_set_num_threads(o.threads);
         int rc = resolve(&o, o.training ? "train" : "latency", &cfg, &e);
         if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);
@@ -189,7 +257,10 @@ int avs_bench_forward_command(int argc, char **argv)
     avs_latency_stats st = {0};
     avs_err e = AVS_ERR_INIT;
     int status = parse(argc, argv, &o);
-    if (!status) {
+    if (!status && bare_name(&o)) {
+        omp_set_num_threads(o.threads);
+        status = bench_bare(&o);
+    } else if (!status) {
         omp_set_num_threads(o.threads);
         int rc = resolve(&o, o.training ? "train" : "latency", &cfg, &e);
         if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);

@@ -1,0 +1,29 @@
+/* A backbone alone, without the system around it: for timings and profiles of bench-forward and explain. */
+#ifndef AVS_WORKERS_BARE_H
+#define AVS_WORKERS_BARE_H
+
+#include "engine/plan/plan.h"
+
+typedef struct {
+    const char *name;  /* resnet18, pvt_v2_b2, seaformer_l, mobilenet_v2, vggish, .. */
+    int rows;          /* frames, or patches of sound                                */
+    int height, width; /* of frames; audio backbones take [rows,96,64,1]             */
+    bool training;     /* forward and backward of the mean square of all outputs     */
+} avs_bare_cfg;
+
+typedef struct {
+    avs_arena *arena;
+    avs_graph *graph; /* input "frames" or "audio"; outputs "out0".. */
+    avs_plan *plan;
+    int64_t macs; /* of the forward */
+} avs_bare;
+
+/* Builds the plan with seeded parameters; the input holds N(0,1). Errors: AVS_EMISSING names what is built in. On
+ * failure nothing is left to close. */
+int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e);
+void avs_bare_close(avs_bare *b);
+
+/* Nanoseconds of each of `runs` runs after `warmup` others. ns: owner: caller. */
+int avs_bare_time(avs_bare *b, int warmup, int runs, uint32_t *ns, avs_err *e);
+
+#endif
