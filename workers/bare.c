@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "models/backbones/backbones.h"
+#include "models/backbones/sam_vit.h"
 #include "workers/init.h"
 
 /* Appends the named backbone; the number of its outputs, 0 if there is none of that name. */
@@ -18,8 +19,14 @@ static int append(avs_graph *g, const avs_bare_cfg *cfg, avs_val out[4])
         out[0] = cfg->name[0] == 'v' ? avs_vggish(g, x) : avs_mobilenet_v2(g, x);
         return 1;
     }
-    if (!is_sea && !avs_backbone_known(cfg->name)) return 0;
+    avs_sam_vit_cfg sam;
+    const bool is_sam = avs_sam_vit_named(cfg->name, &sam);
+    if (!is_sea && !is_sam && !avs_backbone_known(cfg->name)) return 0;
     avs_val x = avs_input(g, "frames", AVS_F32T(cfg->rows, cfg->height, cfg->width, 3));
+    if (is_sam) {
+        out[0] = avs_sam_vit(g, &sam, x);
+        return 1;
+    }
     if (is_sea) return avs_seaformer(g, cfg->name[10], x, 0.F, out);
     avs_backbone(g, cfg->name, x, 0.F, out);
     return 4;
@@ -33,10 +40,10 @@ static int build(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e)
     if (!n)
         return avs_fail(e, AVS_EMISSING,
                         "backbone '%s' is not built in (resnet18, resnet34, resnet50, pvt_v2_b0..b5, "
-                        "seaformer_t, _s, _b, _l, mobilenet_v2, vggish)",
+                        "swin_b, sam_vit_b, _l, _h, seaformer_t, _s, _b, _l, mobilenet_v2, vggish)",
                         cfg->name);
     for (int i = 0; i < n && out[i]; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "out%d", i);
         avs_graph_output(g, name, out[i]);
     }

@@ -8,8 +8,9 @@
 #include "engine/graph/ops.h"
 
 /* Four maps at strides 4, 8, 16, 32; channels by name (docs/models.md). A name that is not built in
- * is the graph's error. drop_path: highest rate of stochastic depth (pvt_v2 only; 0 outside training).
- * resnet18/34/50: torchvision's v1.5 (arXiv 1512.03385). pvt_v2_b0..b5: arXiv 2106.13797. */
+ * is the graph's error. drop_path: highest rate of stochastic depth (pvt_v2; the rate of all blocks of swin_b; 0 outside
+ * training). resnet18/34/50: torchvision's v1.5 (arXiv 1512.03385). pvt_v2_b0..b5: arXiv 2106.13797. swin_b: window 12,
+ * without adapters; other sizes and adapters in swin.h. SAM's encoder, one map, is in sam_vit.h. */
 void avs_backbone(avs_graph *g, const char *name, avs_val x, float drop_path, avs_val out[4]);
 bool avs_backbone_known(const char *name);
 
