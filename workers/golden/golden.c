@@ -18,6 +18,7 @@ static runner runner_of(const avs_json *root)
         runner run;
     } parts[] = {{"query_generator", avs_golden_run_generator},
                  {"sea_attention", avs_golden_run_sea_attention},
+                 {"position_resize", avs_golden_run_position},
                  {"elf_block", avs_golden_run_elf_block},
                  {"ms_deform_attn", avs_golden_run_msdeform}};
     const char *model = avs_json_str(root, "model", ""), *component = avs_json_str(root, "component", NULL);
@@ -31,6 +32,7 @@ static runner runner_of(const avs_json *root)
     if (!strcmp(model, "vggish")) return avs_golden_run_vggish;
     if (!strcmp(model, "mobilenet_v2")) return avs_golden_run_mobilenet;
     if (!strncmp(model, "seaformer_", 10)) return avs_golden_run_seaformer;
+    if (!strncmp(model, "swin_", 5)) return avs_golden_run_swin;
     if (avs_backbone_known(model)) return avs_golden_run_backbone;
     return avs_model_find(model) ? avs_golden_run_model : NULL;
 }

@@ -191,26 +191,44 @@ static const char *without_prefix(const avs_golden_case *c, const char *name)
     return strncmp(name, c->prefix, n) ? name : name + n;
 }
 
+static double norm_of(const float *g, int64_t n)
+{
+    double s = 0;
+    for (int64_t i = 0; i < n; i++) s += (double)g[i] * (double)g[i];
+    return sqrt(s);
+}
+
 static void listed_zero(avs_golden_case *c, avs_golden_net *net, const avs_json *list)
 {
     for (const avs_json *z = list ? list->first : NULL; z; z = z->next) {
         const char *name = z->kind == AVS_J_STR ? z->s : z->key;
         int64_t n = 0;
         const float *g = name ? avs_golden_grad(c, net, without_prefix(c, name), &n) : NULL;
-        double s = 0;
-        for (int64_t i = 0; g && i < n; i++) s += (double)g[i] * (double)g[i];
-        if (g) avs_golden_number(c->report, "zero gradient", name, sqrt(s), 0, 0, 1e-5);
+        if (g) avs_golden_number(c->report, "zero gradient", name, norm_of(g, n), 0, 0, 1e-5);
     }
+}
+
+static bool is_zero_by_suffix(const avs_golden_case *c, const char *key)
+{
+    const size_t n = c->zero_suffix ? strlen(c->zero_suffix) : 0, len = strlen(key);
+    return n && len >= n && !strcmp(key + len - n, c->zero_suffix);
 }
 
 void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_json *node)
 {
     const avs_json *digests = avs_json_get(node, "gradients");
+    double largest = 0;
+    for (const avs_json *d = digests ? digests->first : NULL; d; d = d->next)
+        if (d->first) largest = fmax(largest, d->first->d);
     for (const avs_json *d = digests ? digests->first : NULL; d; d = d->next) {
         int64_t n = 0;
         const float *g = avs_golden_grad(c, net, without_prefix(c, d->key), &n);
         if (!g) {
             avs_golden_miss(c->report, "gradient", d->key, "the model has no such parameter");
+            continue;
+        }
+        if (is_zero_by_suffix(c, d->key)) {
+            avs_golden_number(c->report, "zero gradient", d->key, norm_of(g, n), 0, 0, 1e-6 * largest);
             continue;
         }
         c->report->exact_key = avs_arena_fmt(c->arena, "grad!%s", without_prefix(c, d->key));

@@ -15,6 +15,9 @@ typedef struct {
     avs_st_file files;    /* its safetensors; t == NULL if there is none */
     const char *prefix;   /* param_prefix   */
     avs_golden_report *report;
+    const char
+        *zero_suffix; /* gradients of parameters whose key ends so are zero in exact arithmetic: what the case
+                              * holds is round-off. NULL: none */
     struct avs_golden_net *net; /* asked for float64 values when a check fails */
 } avs_golden_case;
 
@@ -25,6 +28,8 @@ int avs_golden_main(int argc, char **argv);
 int avs_golden_run_model(avs_golden_case *c, avs_err *e);     /* whole systems, also sets of variants */
 int avs_golden_run_backbone(avs_golden_case *c, avs_err *e);  /* resnet, pvt_v2                        */
 int avs_golden_run_seaformer(avs_golden_case *c, avs_err *e); /* features in evaluation */
+int avs_golden_run_swin(avs_golden_case *c, avs_err *e);
+int avs_golden_run_position(avs_golden_case *c, avs_err *e); /* SAM's position tables */
 int avs_golden_run_sea_attention(avs_golden_case *c, avs_err *e);
 int avs_golden_run_mobilenet(avs_golden_case *c, avs_err *e);
 int avs_golden_run_vggish(avs_golden_case *c, avs_err *e);
