@@ -297,7 +297,7 @@ int avs_pth_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t 
     const bool is_zip = data[0] == 'P';
     int rc = is_zip ? avs_pth_read_zip(&r.src, e) : avs_pth_read_legacy(&r.src, e);
     if (rc == AVS_OK) rc = choose(what, r.src.root, key, &map, &name, e);
-    if (rc == AVS_OK) rc = take_mapping(&r, map, info, e);
+    if (rc == AVS_OK && map) rc = take_mapping(&r, map, info, e);
     if (rc == AVS_OK && info) {
         info->container = is_zip ? "zip" : "legacy";
         info->taken = avs_arena_str(f->arena, name);

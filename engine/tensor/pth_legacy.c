@@ -11,7 +11,10 @@ static const uint8_t MAGIC[12] = {0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20
 static int run(avs_pth_source *s, const char *name, avs_pk_node **root, avs_err *e)
 {
     s->pickle.what = avs_arena_fmt(s->arena, "%s: %s", s->what, name);
-    if (!s->pickle.what) return avs_fail(e, AVS_ENOMEM, "%s: no memory", s->what);
+    if (!s->pickle.what) {
+        (void)avs_fail(e, AVS_ENOMEM, "%s: no memory", s->what);
+        return AVS_ENOMEM;
+    }
     return avs_pk_run(&s->pickle, root, e);
 }
 
@@ -59,7 +62,7 @@ static int read_blob(avs_pth_source *s, const char *key, size_t *at, avs_err *e)
 {
     avs_pk_node **first = s->pickle.n_storages
                               ? bsearch(key, s->pickle.storages, (size_t)s->pickle.n_storages,
-                                        sizeof *s->pickle.storages, key_against)
+                                        sizeof(avs_pk_node *), key_against)
                               : NULL;
     if (!first)
         return avs_fail(e, AVS_EPARSE, "%s: byte %zu: storage %.100s is listed, but no tensor names it",
@@ -98,7 +101,7 @@ int avs_pth_read_legacy(avs_pth_source *s, avs_err *e)
     s->blobs = AVS_NEW_N(s->arena, avs_pth_blob, keys->n + 1);
     if (!s->blobs) return avs_fail(e, AVS_ENOMEM, "%s: no memory for the storages", s->what);
     if (s->pickle.n_storages)
-        qsort(s->pickle.storages, (size_t)s->pickle.n_storages, sizeof *s->pickle.storages, by_key);
+        qsort(s->pickle.storages, (size_t)s->pickle.n_storages, sizeof(avs_pk_node *), by_key);
     size_t at = s->pickle.at;
     for (const avs_pk_item *it = keys->first; it && rc == AVS_OK; it = it->next) {
         if (it->v->kind != AVS_PK_STR)

@@ -14,8 +14,20 @@ typedef struct {
     int op;
 } avs_pkm;
 
-int avs_pkm_fail(const avs_pkm *m, avs_err *e, const char *text);
-int avs_pkm_no_memory(const avs_pkm *m, avs_err *e);
+static inline int avs_pkm_fail(const avs_pkm *m, avs_err *e, const char *text)
+{
+    (void)avs_fail(e, AVS_EPARSE, "%s: byte %zu, pickle opcode 0x%02x: %s", m->p->what, m->p->base + m->op_at,
+                   (unsigned)m->op, text);
+    return AVS_EPARSE;
+}
+
+static inline int avs_pkm_no_memory(const avs_pkm *m, avs_err *e)
+{
+    (void)avs_fail(e, AVS_ENOMEM, "%s: no memory for the pickle at byte %zu", m->p->what,
+                   m->p->base + m->op_at);
+    return AVS_ENOMEM;
+}
+
 /* The next n bytes of the input; moves over them. Nothing else reads the input. */
 int avs_pkm_take(avs_pkm *m, size_t n, const uint8_t **out, avs_err *e);
 int avs_pkm_take_le(avs_pkm *m, int n, uint64_t *v, avs_err *e);

@@ -11,18 +11,6 @@
 
 enum { MAX_STACK = 1 << 20, MAX_MEMO = 1 << 20, MAX_NODES = 4 << 20, MAX_DEPTH = 64 };
 
-int avs_pkm_fail(const avs_pkm *m, avs_err *e, const char *text)
-{
-    return avs_fail(e, AVS_EPARSE, "%s: byte %zu, pickle opcode 0x%02x: %s", m->p->what,
-                    m->p->base + m->op_at, (unsigned)m->op, text);
-}
-
-int avs_pkm_no_memory(const avs_pkm *m, avs_err *e)
-{
-    return avs_fail(e, AVS_ENOMEM, "%s: no memory for the pickle at byte %zu", m->p->what,
-                    m->p->base + m->op_at);
-}
-
 /* Room for one more element of an array that doubles; false when memory is out. */
 static bool grow(void *array, int n, int *cap, size_t size)
 {
@@ -40,10 +28,12 @@ static bool grow(void *array, int n, int *cap, size_t size)
 int avs_pkm_take(avs_pkm *m, size_t n, const uint8_t **out, avs_err *e)
 {
     avs_pk *p = m->p;
-    if (n > p->n - p->at)
-        return avs_fail(e, AVS_EPARSE,
-                        "%s: byte %zu, pickle opcode 0x%02x wants %zu bytes, the pickle has %zu left",
-                        p->what, p->base + m->op_at, (unsigned)m->op, n, p->n - p->at);
+    if (n > p->n - p->at) {
+        (void)avs_fail(e, AVS_EPARSE,
+                       "%s: byte %zu, pickle opcode 0x%02x wants %zu bytes, the pickle has %zu left", p->what,
+                       p->base + m->op_at, (unsigned)m->op, n, p->n - p->at);
+        return AVS_EPARSE;
+    }
     *out = p->data + p->at;
     p->at += n;
     return AVS_OK;
@@ -61,7 +51,7 @@ static int push(avs_pkm *m, avs_pk_node *v, avs_err *e)
 {
     if (!v) return avs_pkm_no_memory(m, e);
     if (m->n >= MAX_STACK) return avs_pkm_fail(m, e, "more than 1048576 values on the stack");
-    if (!grow(&m->stack, m->n, &m->cap, sizeof *m->stack)) return avs_pkm_no_memory(m, e);
+    if (!grow(&m->stack, m->n, &m->cap, sizeof(avs_pk_node *))) return avs_pkm_no_memory(m, e);
     m->stack[m->n++] = v;
     return AVS_OK;
 }
@@ -242,7 +232,7 @@ static int persistent(avs_pkm *m, avs_err *e)
     if (rc != AVS_OK) return rc;
     const char *why = avs_pk_storage(id, x);
     if (why) return avs_pkm_fail(m, e, why);
-    if (!grow(&p->storages, p->n_storages, &p->cap_storages, sizeof *p->storages))
+    if (!grow(&p->storages, p->n_storages, &p->cap_storages, sizeof(avs_pk_node *)))
         return avs_pkm_no_memory(m, e);
     p->storages[p->n_storages++] = x;
     return AVS_OK;
@@ -254,7 +244,7 @@ static int memo_put(avs_pkm *m, uint64_t at, avs_err *e)
     if (m->n <= floor) return avs_pkm_fail(m, e, "there is no value to remember");
     if (at >= MAX_MEMO) return avs_pkm_fail(m, e, "more than 1048576 values are remembered");
     while ((int)at >= m->cap_memo)
-        if (!grow(&m->memo, m->cap_memo, &m->cap_memo, sizeof *m->memo)) return avs_pkm_no_memory(m, e);
+        if (!grow(&m->memo, m->cap_memo, &m->cap_memo, sizeof(avs_pk_node *))) return avs_pkm_no_memory(m, e);
     for (; m->n_memo <= (int)at; m->n_memo++) m->memo[m->n_memo] = NULL;
     m->memo[at] = m->stack[m->n - 1];
     return AVS_OK;
@@ -372,15 +362,15 @@ static int step(avs_pkm *m, avs_err *e)
     case 0x86: return tuple(m, 2, e);
     case 0x87: return tuple(m, 3, e);
     case 'a': return extend(m, AVS_PK_LIST, 1, e);
+    case 0x90: /* ADDITEMS */
     case 'e': return extend(m, AVS_PK_LIST, -1, e);
-    case 0x90: return extend(m, AVS_PK_LIST, -1, e); /* ADDITEMS */
     case 's': return extend(m, AVS_PK_DICT, 2, e);
     case 'u': return extend(m, AVS_PK_DICT, -1, e);
     case 0x94: return memo_put(m, (uint64_t)m->n_memo, e); /* MEMOIZE */
     case 'c': return avs_pkm_global(m, e);
     case 0x93: return avs_pkm_stack_global(m, e);
+    case 0x81: /* NEWOBJ */
     case 'R': return call(m, false, e);
-    case 0x81: return call(m, false, e); /* NEWOBJ */
     case 0x92: return call(m, true, e); /* NEWOBJ_EX */
     case 'b': return build(m, e);
     case 'Q': return persistent(m, e);
@@ -420,5 +410,6 @@ int avs_pk_run(avs_pk *p, avs_pk_node **root, avs_err *e)
 void avs_pk_fini(avs_pk *p)
 {
     free(p->storages);
-    *p = (avs_pk){0};
+    p->storages = NULL;
+    p->n_storages = p->cap_storages = 0;
 }

@@ -41,12 +41,15 @@ void avs_pk_name_global(avs_pk_node *x)
         }
 }
 
-/* Items 0..n-1 of a tuple. */
-static int items(const avs_pk_node *tuple, avs_pk_node *out[], int n)
+/* Items 0..n-1 of a tuple, None where it is shorter. */
+static void items(const avs_pk_node *tuple, const avs_pk_node *out[], int n)
 {
-    int k = 0;
-    for (const avs_pk_item *it = tuple->first; it && k < n; it = it->next) out[k++] = it->v;
-    return k;
+    static const avs_pk_node none = {.kind = AVS_PK_NONE};
+    const avs_pk_item *it = tuple->first;
+    for (int k = 0; k < n; k++) {
+        out[k] = it ? it->v : &none;
+        if (it) it = it->next;
+    }
 }
 
 static bool is_index(const avs_pk_node *v)
@@ -64,11 +67,11 @@ static bool are_indices(const avs_pk_node *t)
 
 static const char *rebuild_tensor(const avs_pk_node *args, bool is_v2, avs_pk_node *out)
 {
-    avs_pk_node *a[7] = {NULL};
-    const int n = items(args, a, 7);
+    const avs_pk_node *a[7];
+    items(args, a, 7);
     if (is_v2 ? args->n < 6 || args->n > 7 : args->n != 4)
         return "a tensor is rebuilt from the wrong number of arguments";
-    if (n < 4 || a[0]->kind != AVS_PK_STORAGE) return "a tensor is rebuilt from what is no storage";
+    if (a[0]->kind != AVS_PK_STORAGE) return "a tensor is rebuilt from what is no storage";
     if (!is_index(a[1])) return "the offset of a tensor is no non-negative integer";
     if (!are_indices(a[2]) || !are_indices(a[3]))
         return "extents and strides of a tensor must be tuples of non-negative integers";
@@ -97,8 +100,8 @@ static const char *ordered_dict(const avs_pk_node *args, avs_pk_node *out)
 const char *avs_pk_reduce(const avs_pk_node *f, const avs_pk_node *args, avs_pk_node *out,
                           avs_pk_node **given)
 {
-    avs_pk_node *a[3] = {NULL};
-    const int n = items(args, a, 3);
+    const avs_pk_node *a[1];
+    items(args, a, 1);
     switch ((avs_pk_global)f->what) {
     case AVS_PKG_ORDERED_DICT:
         return ordered_dict(args, out);
@@ -107,13 +110,13 @@ const char *avs_pk_reduce(const avs_pk_node *f, const avs_pk_node *args, avs_pk_
     case AVS_PKG_REBUILD_TENSOR_V2:
         return rebuild_tensor(args, true, out);
     case AVS_PKG_REBUILD_PARAMETER:
-        if (n != 3 || args->n != 3 || a[0]->kind != AVS_PK_TENSOR)
+        if (args->n != 3 || a[0]->kind != AVS_PK_TENSOR)
             return "a parameter is rebuilt from what is no tensor";
-        *given = a[0];
+        *given = args->first->v;
         return NULL;
     case AVS_PKG_SIZE:
         if (args->n != 1 || !are_indices(a[0])) return "a Size takes one tuple of integers";
-        *given = a[0];
+        *given = args->first->v;
         return NULL;
     case AVS_PKG_STORAGE:
         break;
@@ -123,10 +126,10 @@ const char *avs_pk_reduce(const avs_pk_node *f, const avs_pk_node *args, avs_pk_
 
 const char *avs_pk_storage(const avs_pk_node *id, avs_pk_node *x)
 {
-    avs_pk_node *a[6] = {NULL}, *view[3] = {NULL};
+    const avs_pk_node *a[6], *view[3];
     if (id->kind != AVS_PK_TUPLE || id->n < 5 || id->n > 6)
         return "a persistent id must be (\"storage\", type, key, location, count)";
-    const int n = items(id, a, 6);
+    items(id, a, 6);
     if (a[0]->kind != AVS_PK_STR || strcmp(a[0]->s, "storage") != 0)
         return "a persistent id is not of a storage";
     if (a[1]->kind != AVS_PK_GLOBAL || a[1]->what != AVS_PKG_STORAGE)
@@ -139,9 +142,9 @@ const char *avs_pk_storage(const avs_pk_node *id, avs_pk_node *x)
     x->dtype = a[1]->dtype;
     x->count = x->view_count = a[4]->i;
     x->view_at = 0;
-    if (n < 6 || a[5]->kind == AVS_PK_NONE) return NULL;
-    if (a[5]->kind != AVS_PK_TUPLE || a[5]->n != 3 || items(a[5], view, 3) != 3 || !is_index(view[1]) ||
-        !is_index(view[2]))
+    if (a[5]->kind == AVS_PK_NONE) return NULL;
+    items(a[5], view, a[5]->kind == AVS_PK_TUPLE ? 3 : 0);
+    if (a[5]->kind != AVS_PK_TUPLE || a[5]->n != 3 || !is_index(view[1]) || !is_index(view[2]))
         return "a view of a storage must be (key, offset, count)";
     if (view[1]->i > x->count || view[2]->i > x->count - view[1]->i)
         return "a view of a storage reaches beyond it";

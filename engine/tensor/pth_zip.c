@@ -229,17 +229,20 @@ static int find_root(const avs_pth_source *s, const entry *all, size_t n, const 
         if (len <= cut || strcmp(all[i].name + len - cut, tail) != 0 ||
             strchr(all[i].name, '/') != all[i].name + len - cut)
             continue;
-        if (*pickle)
-            return avs_fail(e, AVS_EPARSE, "%s: two pickles, %.200s and %.200s", s->what, (*pickle)->name,
-                            all[i].name);
+        if (*pickle) {
+            (void)avs_fail(e, AVS_EPARSE, "%s: two pickles, %.200s and %.200s", s->what, (*pickle)->name,
+                           all[i].name);
+            return AVS_EPARSE;
+        }
         *pickle = &all[i];
         *prefix = len - cut + 1;
     }
     if (*pickle) return AVS_OK;
-    return avs_fail(e, AVS_EPARSE,
-                    "%s: a zip file without NAME/data.pkl (%zu entries%s%.200s): no checkpoint of "
-                    "torch.save",
-                    s->what, n, n ? ", the first is " : "", n ? all[0].name : "");
+    (void)avs_fail(e, AVS_EPARSE,
+                   "%s: a zip file without NAME/data.pkl (%zu entries%s%.200s): no checkpoint of "
+                   "torch.save",
+                   s->what, n, n ? ", the first is " : "", n ? all[0].name : "");
+    return AVS_EPARSE;
 }
 
 static int by_name(const void *a, const void *b)
