@@ -1,6 +1,7 @@
 /* Graph and plan of a configuration. */
 #include "workers/net.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -45,6 +46,7 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     const avs_plan_cfg pc = {.backend = "cpu",
                              .training = nc->training,
                              .taps = nc->taps,
+                             .no_winograd = getenv("AVSWEEP_NO_WINOGRAD") != NULL,
                              .dropout_seed = avs_stream_seed(nc->seed, "dropout")};
     if (rc == AVS_OK) rc = avs_plan_build(&n->plan, n->graph, &pc, e);
     if (rc == AVS_OK) rc = avs_init_plan(n->plan, n->graph, avs_stream_seed(nc->seed, "init"), e);

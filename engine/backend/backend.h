@@ -27,6 +27,7 @@ typedef struct {
     bool in_is_const
         [AVS_MAX_IN]; /* the operand changes only when parameters are set: prepare() may repack it */
     bool training;
+    bool no_winograd;      /* the plan's wish: convolutions as products and sums of the definition alone */
     const avs_runtime *rt; /* the plan's, read at run time */
 } avs_lower_req;
 

@@ -6,7 +6,11 @@
 static int lower_node(avs_plan *p, uint32_t node, avs_plan_step *out, avs_err *e)
 {
     const avs_node *n = &p->g->node[node];
-    avs_lower_req req = {.g = p->g, .node = node, .training = p->cfg.training, .rt = &p->rt};
+    avs_lower_req req = {.g = p->g,
+                         .node = node,
+                         .training = p->cfg.training,
+                         .no_winograd = p->cfg.no_winograd,
+                         .rt = &p->rt};
     for (int k = 0; k < n->n_in; k++) {
         req.in[k] = avs_plan_tensor(p, n->in[k]);
         if (!n->in[k]) continue;

@@ -26,10 +26,11 @@ typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */ } avs_prec;
 typedef struct {
     const char *backend; /* "cpu" or "ref"                                              */
     avs_prec prec;
-    bool training;  /* the graph holds a backward: keep parameters packed, no constant folding of them */
-    bool taps;      /* named activations become outputs "act:NAME" (no fusion across them) */
-    bool no_passes; /* lower the graph as it was built                             */
-    bool keep_all;  /* no memory sharing between activations (debugging)           */
+    bool training;    /* the graph holds a backward: keep parameters packed, no constant folding of them */
+    bool taps;        /* named activations become outputs "act:NAME" (no fusion across them) */
+    bool no_passes;   /* lower the graph as it was built                             */
+    bool keep_all;    /* no memory sharing between activations (debugging)           */
+    bool no_winograd; /* cpu: no Winograd convolutions; inference then agrees with training to rounding */
     uint64_t dropout_seed;
 } avs_plan_cfg;
 

@@ -2,8 +2,10 @@
  *
  * The layout is asked for with format "any" and then handed to both backward primitives, so that a parameter and its
  * gradient keep one layout and no step reorders weights. Only where that layout would send a backward primitive to
- * oneDNN's reference code, or where the weight is not a parameter of its own, does the step reorder. */
+ * oneDNN's reference code, or where the weight is not a parameter of its own, does the step reorder. In inference,
+ * convolutions that are faster by Winograd leave oneDNN (winograd_step.c). */
 #include "engine/backend/cpu/dnnl_step.h"
+#include "engine/backend/cpu/winograd.h"
 
 #include <string.h>
 
@@ -139,6 +141,9 @@ int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, b
     int rc = AVS_OK;
     dnnl_primitive_desc_t pd = NULL;
     conv_shape s = shape_of(g, node);
+    const avs_node *n = &g->node[node];
+    *out = NULL;
+    if (!training && avs_winograd_choose(n->attr, avs_t(g, n->in[0]), avs_t(g, n->in[1]))) return AVS_OK;
     AVS_TRY(forward_pd(be, &s, &s.w_any, training, &pd, e));
     AVS_TRY(avs_dnnl_layout_for(be, &s.w_plain, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
                                 out, e));
@@ -174,12 +179,15 @@ int avs_dnnl_lower_conv2d(avs_backend *be, const avs_lower_req *req, avs_step *o
     conv_shape s = shape_of(req->g, req->node);
     dnnl_primitive_desc_t pd = NULL;
     const char *impl = NULL;
+    bool is_winograd = false;
+    const dnnl_memory_desc_t *have = layout ? &layout->md : &s.w_plain;
+    AVS_TRY(avs_winograd_lower(be, req, have, out, &is_winograd, e));
+    if (is_winograd) return AVS_OK;
     avs_dnnl_ctx *c = avs_dnnl_ctx_new(be, e);
     if (!c) return AVS_ENOMEM;
 
     AVS_TRY(best_pd(be, &s, op, layout, req->training, &pd, &impl, e));
     AVS_TRY(avs_dnnl_set_primitive(c, pd, e));
-    const dnnl_memory_desc_t *have = layout ? &layout->md : &s.w_plain;
     if (op == AVS_OP_CONV2D) {
         AVS_TRY(
             lower_forward(c, req, &s, have, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), e));

@@ -21,6 +21,15 @@ static avs_dnnl_owned *own(avs_backend *be, avs_err *e)
     return o;
 }
 
+void *avs_dnnl_bytes(avs_backend *be, size_t bytes, avs_err *e)
+{
+    avs_dnnl_owned *o = own(be, e);
+    if (!o) return NULL;
+    o->bytes = avs_xalloc(round_up(bytes));
+    if (!o->bytes) avs_fail(e, AVS_ENOMEM, "no memory for a packed weight of %zu bytes", bytes);
+    return o->bytes;
+}
+
 static int new_memory(avs_backend *be, const dnnl_memory_desc_t *md, void *data, dnnl_memory_t *out,
                       avs_err *e)
 {
@@ -120,11 +129,9 @@ int avs_dnnl_arg_weight(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *have
     if (dnnl_memory_desc_equal(have, want)) return avs_dnnl_arg(c, arg, want, data, e);
     AVS_TRY(new_memory(c->be, have, src, &from, e));
     if (is_const) {
-        avs_dnnl_owned *o = own(c->be, e);
-        if (!o) return AVS_ENOMEM;
-        o->bytes = avs_xalloc(round_up(dnnl_memory_desc_get_size(want)));
-        if (!o->bytes) return avs_fail(e, AVS_ENOMEM, "no memory for a packed weight");
-        AVS_TRY(new_memory(c->be, want, o->bytes, &to, e));
+        void *bytes = avs_dnnl_bytes(c->be, dnnl_memory_desc_get_size(want), e);
+        if (!bytes) return AVS_ENOMEM;
+        AVS_TRY(new_memory(c->be, want, bytes, &to, e));
     } else {
         AVS_TRY(new_bound(c, want, &to, e));
     }

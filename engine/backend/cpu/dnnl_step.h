@@ -66,6 +66,8 @@ typedef struct {
         }                                                                                                    \
     } while (0)
 
+/* 64-byte aligned memory that lives as long as the backend; NULL with *e set. */
+void *avs_dnnl_bytes(avs_backend *be, size_t bytes, avs_err *e);
 avs_dnnl_ctx *avs_dnnl_ctx_new(avs_backend *be, avs_err *e);
 /* The implementation's name, valid as long as the backend. */
 int avs_dnnl_impl(avs_backend *be, const_dnnl_primitive_desc_t pd, const char **impl, avs_err *e);
@@ -99,6 +101,10 @@ int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, b
 int avs_dnnl_matmul_layout(avs_backend *be, const avs_graph *g, uint32_t node, const avs_layout **out,
                            avs_err *e);
 int avs_dnnl_lower_conv2d(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
+/* Makes `out` a Winograd step if that is possible and expected to be faster; else leaves *is_taken false. `w` describes
+ * the weight as it lies. */
+int avs_winograd_lower(avs_backend *be, const avs_lower_req *req, const dnnl_memory_desc_t *w, avs_step *out,
+                       bool *is_taken, avs_err *e);
 int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
 
 #endif
