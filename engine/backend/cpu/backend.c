@@ -1,10 +1,12 @@
-/* The cpu backend: oneDNN for convolutions and matrix products, this project's own kernels for all the rest. */
+/* The cpu backend: oneDNN for convolutions and matrix products, this project's own kernels for all the rest and for the
+ * weight gradient of depthwise convolutions, where oneDNN is several times slower. */
 #include "engine/backend/cpu/dnnl_step.h"
 #include "engine/backend/cpu/kernels.h"
 
 typedef struct {
     int (*fn)(const avs_cpu_call *c);
     avs_cpu_call call;
+    avs_weight_place place;
     bool wants_work;
 } own_ctx;
 
@@ -30,6 +32,37 @@ static int lower_own(avs_backend *be, const avs_lower_req *req, avs_step *out, a
     size_t work = k->work ? k->work(&c->call.k) : 0;
     c->wants_work = work > 0;
     *out = (avs_step){.run = own_run, .ctx = c, .workspace = work, .impl = "own"};
+    return AVS_OK;
+}
+
+/* Can the depthwise kernel write this node's gradient where the weight lies? Plain, or blocks of channels. */
+static bool depthwise_place(const avs_lower_req *req, avs_weight_place *at)
+{
+    const avs_conv_attr *a = req->g->node[req->node].attr;
+    const avs_dnnl_layout *l = (const avs_dnnl_layout *)req->out_layout[0];
+    const avs_type *w = &req->out[0].type;
+    if (a->groups == 1 || a->groups != w->d[0] || w->d[1] != 1) return false;
+    *at = (avs_weight_place){.block = 1, .outer = (int64_t)a->kh * a->kw, .ky = a->kw, .kx = 1};
+    if (!l) return true;
+    const dnnl_blocking_desc_t *b = &l->md.format_desc.blocking;
+    if (l->md.format_kind != dnnl_blocked || l->md.ndims != 5 || l->md.offset0 || b->inner_nblks > 1)
+        return false;
+    if (b->inner_nblks == 1 && b->inner_idxs[0] != 0) return false;
+    *at = (avs_weight_place){.block = b->inner_nblks ? b->inner_blks[0] : 1,
+                             .outer = b->strides[0],
+                             .ky = b->strides[3],
+                             .kx = b->strides[4]};
+    return true;
+}
+
+static int lower_depthwise(avs_backend *be, const avs_lower_req *req, const avs_weight_place *at,
+                           avs_step *out, avs_err *e)
+{
+    int rc = lower_own(be, req, out, e);
+    if (rc != AVS_OK) return rc;
+    own_ctx *c = out->ctx;
+    c->place = *at;
+    c->call.place = &c->place;
     return AVS_OK;
 }
 
@@ -95,10 +128,13 @@ static bool cpu_may_overwrite(const avs_node *n, int operand)
 
 static int cpu_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e)
 {
+    avs_weight_place at;
     switch (req->g->node[req->node].op) {
+    case AVS_OP_CONV2D_BWD_W:
+        if (depthwise_place(req, &at)) return lower_depthwise(be, req, &at, out, e);
+        return avs_dnnl_lower_conv2d(be, req, out, e);
     case AVS_OP_CONV2D:
     case AVS_OP_CONV2D_BWD_X:
-    case AVS_OP_CONV2D_BWD_W:
         return avs_dnnl_lower_conv2d(be, req, out, e);
     case AVS_OP_MATMUL:
         return avs_dnnl_lower_matmul(be, req, out, e);

@@ -123,6 +123,27 @@ static void add_pool_avg(int H, int W, int C, int k, int s, int p, int Ho, int W
     in(c, AVS_F32T(2, at.out_h, at.out_w, C), FILL_NORMAL);
 }
 
+/* {B, H, W, C, kh, kw, sh, sw, ph, pw, dh, dw}: the weight gradient of a depthwise convolution. */
+static void add_depthwise(const int *v)
+{
+    const avs_conv_attr at = {.sh = v[6],
+                              .sw = v[7],
+                              .ph = v[8],
+                              .pw = v[9],
+                              .dh = v[10],
+                              .dw = v[11],
+                              .groups = v[3],
+                              .kh = v[4],
+                              .kw = v[5],
+                              .in_h = v[1],
+                              .in_w = v[2]};
+    const int Ho = (v[1] + 2 * v[8] - v[10] * (v[4] - 1) - 1) / v[6] + 1,
+              Wo = (v[2] + 2 * v[9] - v[11] * (v[5] - 1) - 1) / v[7] + 1;
+    op_case *c = ADD(AVS_OP_CONV2D_BWD_W, "depthwise", at, (double)v[0] * Ho * Wo);
+    in(c, AVS_F32T(v[0], v[1], v[2], v[3]), FILL_NORMAL);
+    in(c, AVS_F32T(v[0], Ho, Wo, v[3]), FILL_NORMAL);
+}
+
 static void add_resize(int B, int H, int W, int C, int Ho, int Wo)
 {
     for (int v = 0; v < 3; v++) {
@@ -336,6 +357,14 @@ static void add_all(void)
     add_pool_avg(13, 17, 33, 0, 0, 0, 7, 7);
     add_pool_avg(5, 3, 300, 0, 0, 0, 7, 4); /* windows that overlap: more outputs than rows */
     add_pool_avg(31, 17, 12, 0, 0, 0, 1, 1);
+    static const int dw[][12] = {
+        {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1},    {2, 7, 5, 3, 3, 3, 1, 1, 1, 1, 1, 1},
+        {2, 9, 8, 17, 3, 3, 2, 2, 1, 1, 1, 1},   {1, 14, 13, 31, 5, 5, 1, 1, 2, 2, 1, 1},
+        {2, 17, 11, 64, 5, 5, 2, 2, 2, 2, 1, 1}, {1, 12, 10, 96, 7, 7, 1, 1, 3, 3, 1, 1},
+        {1, 13, 9, 33, 3, 5, 1, 2, 0, 4, 2, 1},  {3, 4, 4, 300, 5, 5, 1, 1, 2, 2, 1, 1},
+        {2, 56, 56, 72, 3, 3, 1, 1, 1, 1, 1, 1}, {1, 3, 2, 40, 5, 5, 2, 2, 2, 2, 1, 1},
+        {1, 9, 31, 8, 2, 4, 3, 1, 1, 2, 1, 2}};
+    for (size_t i = 0; i < sizeof(dw) / sizeof(dw[0]); i++) add_depthwise(dw[i]);
     add_resize(1, 1, 1, 1, 1, 1);
     add_resize(2, 7, 5, 3, 17, 31);
     add_resize(1, 16, 16, 1, 64, 64);

@@ -16,8 +16,7 @@
 
 static bool is_made_elsewhere(int op)
 {
-    return op == AVS_OP_NONE || op == AVS_OP_CONV2D || op == AVS_OP_CONV2D_BWD_X ||
-           op == AVS_OP_CONV2D_BWD_W || op == AVS_OP_MATMUL;
+    return op == AVS_OP_NONE || op == AVS_OP_CONV2D || op == AVS_OP_CONV2D_BWD_X || op == AVS_OP_MATMUL;
 }
 
 static void every_op_of_the_table_has_a_kernel_and_a_case(void **state)

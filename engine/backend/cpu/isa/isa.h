@@ -16,6 +16,7 @@
 /* Kernels of the table: X(ENUM, lower_name, has workspace). */
 // clang-format off
 #define AVS_CPU_OWN_KERNELS(X)          \
+    X(CONV2D_BWD_W,  conv2d_bwd_w,  1)  \
     X(SOFTMAX,       softmax,       0)  \
     X(SOFTMAX_BWD,   softmax_bwd,   0)  \
     X(LAYERNORM,     layernorm,     0)  \
