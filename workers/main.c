@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "avs_version.h"
+#include "workers/convert.h"
 #include "workers/data_command.h"
 #include "workers/explain.h"
 #include "workers/golden/run.h"
@@ -36,6 +37,8 @@ int main(int argc, char **argv)
         {"data", avs_data_command, "compose, index, list or check a data set"},
         {"predict", avs_predict_command, "masks and overlays from a checkpoint"},
         {"golden", avs_golden_main, "run golden cases"},
+        {"convert", avs_convert_command,
+         "PyTorch checkpoint to safetensors: convert IN OUT.safetensors [--help]"},
         {"models", avs_models_command, "the systems that are built in, with sizes"},
         {"explain", avs_explain_command,
          "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "

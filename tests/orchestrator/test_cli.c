@@ -72,7 +72,7 @@ static void every_command_has_a_help_text(void **state)
     (void)state;
     static const char *const words[] = {"run",     "check",  "expand",  "report",  "status",
                                         "show",    "ls",     "explain", "version", "data",
-                                        "predict", "models", "golden",  "help"};
+                                        "predict", "models", "golden",  "convert", "help"};
     avs_err e = AVS_ERR_INIT;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         avs_buf b = AVS_BUF_INIT, all = AVS_BUF_INIT;
