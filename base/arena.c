@@ -121,10 +121,7 @@ void *avs_arena_alloc_aligned(avs_arena *a, size_t bytes, size_t align)
             b->next = a->top;
             a->top = b;
         }
-        if (!is_large && a->next_size < LARGEST_BLOCK)
-            a->next_size *= 2;
-        else if (is_large && need > a->next_size && a->next_size < LARGEST_BLOCK)
-            a->next_size *= 2;
+        if ((!is_large || need > a->next_size) && a->next_size < LARGEST_BLOCK) a->next_size *= 2;
     }
     a->bytes += bytes;
     return p;

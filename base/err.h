@@ -35,7 +35,12 @@ typedef struct {
 /* Sets *e and returns code. Use through avs_fail. */
 int avs_fail_at(avs_err *e, const char *file, int line, avs_code code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
-#define avs_fail(e, code, ...) avs_fail_at((e), __FILE__, __LINE__, (code), __VA_ARGS__)
+/* A failure is never AVS_OK, whatever code it was given; said where every caller (and every analyser) can see it. */
+static inline int avs_failure(int code)
+{
+    return code == AVS_OK ? AVS_ELIB : code;
+}
+#define avs_fail(e, code, ...) avs_failure(avs_fail_at((e), __FILE__, __LINE__, (code), __VA_ARGS__))
 
 /* Prepends "fmt: " to e->msg and returns e->code (AVS_OK is left alone). */
 int avs_ctx(avs_err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

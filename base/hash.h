@@ -2,6 +2,7 @@
 #ifndef AVS_BASE_HASH_H
 #define AVS_BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
@@ -24,5 +25,7 @@ int avs_sha256_file(const char *path, uint8_t out[32], avs_err *e);
 
 /* Lower-case hex of n bytes plus NUL into out (2n+1 bytes). */
 void avs_hex(const uint8_t *bytes, size_t n, char *out);
+/* The first 2n characters of text, lower-case hex, as n bytes; false where another character (or the end) is there. */
+bool avs_unhex(const char *text, size_t n, uint8_t *out);
 
 #endif

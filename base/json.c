@@ -22,7 +22,7 @@ typedef struct {
 } reader;
 
 /* Fails at position `at`; line and column count from 1, columns in bytes. */
-#define FAIL_AT(r, at, ...) fail_at((r), (at), __LINE__, __VA_ARGS__)
+#define FAIL_AT(r, at, ...) avs_failure(fail_at((r), (at), __LINE__, __VA_ARGS__))
 
 static int fail_at(reader *r, const char *at, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -351,7 +351,7 @@ static int read_value(reader *r, avs_json **out)
         r->depth++;
         r->p++;
         v->kind = first == '{' ? AVS_J_OBJ : AVS_J_ARR;
-        int rc = read_children(r, v, first == '{' ? '}' : ']');
+        int rc = read_children(r, v, (char)(first == '{' ? '}' : ']'));
         r->depth--;
         return rc;
     }

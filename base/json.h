@@ -42,9 +42,9 @@ bool avs_json_bool(const avs_json *obj, const char *key, bool fallback);
 avs_json *avs_json_new(avs_arena *a, avs_jkind kind);
 avs_json *avs_json_add(avs_arena *a, avs_json *parent, const char *key, avs_json *child);
 avs_json *avs_json_add_str(avs_arena *a, avs_json *parent, const char *key, const char *s);
-avs_json *avs_json_add_int(avs_arena *a, avs_json *parent, const char *key, int64_t v);
-avs_json *avs_json_add_num(avs_arena *a, avs_json *parent, const char *key, double v);
-avs_json *avs_json_add_bool(avs_arena *a, avs_json *parent, const char *key, bool v);
+avs_json *avs_json_add_int(avs_arena *a, avs_json *parent, const char *key, int64_t n);
+avs_json *avs_json_add_num(avs_arena *a, avs_json *parent, const char *key, double d);
+avs_json *avs_json_add_bool(avs_arena *a, avs_json *parent, const char *key, bool b);
 
 /* Writes compact JSON. canonical: object keys sorted by byte, -0 as 0, floats as the shortest text that reads back
  * to the same double, NaN and infinity refused (buffer fails). Not canonical: given order. */

@@ -133,7 +133,10 @@ static int compose_setting(const avs_sources *src, int k, avs_arena *a, avs_comp
             clips[i++] = (avs_composed){.setting = settings[k].bit, .split = split, .number = n};
     int rc = avs_parallel(total, cfg->n_threads, clip_job, &(composing){src, clips}, e);
     if (rc == AVS_OK) rc = avs_compose_meta(src, settings[k].bit, clips, total, e);
-    if (rc != AVS_OK) return avs_ctx(e, "composing %s", settings[k].name);
+    if (rc != AVS_OK) {
+        (void)avs_ctx(e, "composing %s", settings[k].name);
+        return rc;
+    }
     int64_t mask = 0, objects = 0, pixels = 0, empty = 0, frames = 0;
     for (int i = 0; i < total; i++) {
         mask += clips[i].mask_px;

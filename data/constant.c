@@ -64,7 +64,7 @@ out:
 }
 
 int avs_constant_best(const float *mean, int64_t n_pixels, int n_levels, avs_constant_score score, void *ctx,
-                      uint8_t *best, double *best_score, double *threshold, avs_err *e)
+                      uint8_t *best, avs_constant_winner *winner, avs_err *e)
 {
     float top = 0;
     for (int64_t p = 0; p < n_pixels; p++) top = mean[p] > top ? mean[p] : top;
@@ -77,10 +77,9 @@ int avs_constant_best(const float *mean, int64_t n_pixels, int n_levels, avs_con
         double value;
         for (int64_t p = 0; p < n_pixels; p++) mask[p] = k >= 0 && (double)mean[p] > cut;
         AVS_TRY(score(ctx, mask, &value, e));
-        if (any && !(value > *best_score)) continue;
+        if (any && !(value > winner->score)) continue;
         any = true;
-        *best_score = value;
-        if (threshold) *threshold = cut;
+        *winner = (avs_constant_winner){value, cut};
         memcpy(best, mask, (size_t)n_pixels);
     }
 out:

@@ -14,9 +14,14 @@ int avs_constant_mean(const avs_dataset *ds, int n_threads, float *mean, int64_t
 /* Score of mask [n_pixels] (0 or 1) on the frames of the protocol; larger is better. */
 typedef int (*avs_constant_score)(void *ctx, const uint8_t *mask, double *score, avs_err *e);
 
+typedef struct {
+    double score;
+    double threshold; /* 1 for the empty mask */
+} avs_constant_winner;
+
 /* Candidates: the empty mask, and mean > k/(n_levels+1) * max(mean) for k = 0..n_levels. The first best one
- * wins. best u8 [n_pixels]; threshold (may be NULL): of the winner, 1 for the empty mask. */
+ * wins: best u8 [n_pixels] is its mask. */
 int avs_constant_best(const float *mean, int64_t n_pixels, int n_levels, avs_constant_score score, void *ctx,
-                      uint8_t *best, double *best_score, double *threshold, avs_err *e);
+                      uint8_t *best, avs_constant_winner *winner, avs_err *e);
 
 #endif

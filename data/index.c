@@ -90,17 +90,6 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const entry *)a)->path, ((const entry *)b)->path);
 }
 
-static bool unhex(const char *s, uint8_t out[32])
-{
-    for (int i = 0; i < 64; i++) {
-        const char c = s[i];
-        const int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (v < 0) return false;
-        out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] | v : v << 4);
-    }
-    return true;
-}
-
 static int manifest_path(const char *root, char path[PATH_LEN], avs_err *e)
 {
     const int n = snprintf(path, PATH_LEN, "%s/.avsweep-manifest", root);
@@ -114,11 +103,32 @@ static const char head[] = "avs-manifest-1 ";
 static int parse_head(const char *path, const char *text, size_t n, uint8_t out[32], avs_err *e)
 {
     const size_t h = sizeof head - 1;
-    if (n < h + 66 || memcmp(text, head, h) != 0 || !unhex(text + h, out) || text[h + 64] != ' ')
+    if (n < h + 66 || memcmp(text, head, h) != 0 || !avs_unhex(text + h, 32, out) || text[h + 64] != ' ')
         return avs_fail(e, AVS_EPARSE,
                         "%s:1: expected \"%sFINGERPRINT FILES\"; delete the file and index again", path,
                         head);
     return AVS_OK;
+}
+
+/* The whole number at *p, which moves behind it. */
+static bool number(const char **p, int64_t *v)
+{
+    char *end;
+    errno = 0;
+    *v = strtoll(*p, &end, 10);
+    const bool ok = end != *p && errno == 0;
+    *p = end;
+    return ok;
+}
+
+static bool inode_number(const char **p, uint64_t *v)
+{
+    char *end;
+    errno = 0;
+    *v = strtoull(*p, &end, 10);
+    const bool ok = end != *p && errno == 0;
+    *p = end;
+    return ok;
 }
 
 /* Takes over hashes from the old manifest; a line that does not parse is simply not used. */
@@ -128,13 +138,11 @@ static void reuse(entries *l, char *text)
     strtok_r(text, "\n", &save);
     for (char *line; (line = strtok_r(NULL, "\n", &save));) {
         entry old = {0};
-        int used = 0;
-        if (strlen(line) < 66 || !unhex(line, old.sha)) continue;
-        if (sscanf(line + 64, " %" SCNd64 " %" SCNd64 " %" SCNu64 " %n", &old.size, &old.mtime_ns, &old.inode,
-                   &used) != 3 ||
-            !used)
+        if (strlen(line) < 66 || !avs_unhex(line, 32, old.sha)) continue;
+        const char *rest = line + 64;
+        if (!number(&rest, &old.size) || !number(&rest, &old.mtime_ns) || !inode_number(&rest, &old.inode))
             continue;
-        old.path = line + 64 + used;
+        old.path = rest + strspn(rest, " ");
         entry *f = bsearch(&old, at(l), (size_t)count(l), sizeof(entry), by_path);
         if (!f || f->size != old.size || f->mtime_ns != old.mtime_ns || f->inode != old.inode) continue;
         memcpy(f->sha, old.sha, 32);

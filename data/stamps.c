@@ -196,8 +196,8 @@ int avs_stamps_find(avs_stamp **out, avs_arena *a, const char *root, const char 
                                    : "");
     AVS_TRY(find_pairs(&found, &n_found, a, root, e));
     AVS_TRY(wanted_names(&names, found, n_found, list, n, is_default, e));
-    if (count(&names) == 0) { /* every stem, sorted by name */
-        if (found && n_found) qsort(found, (size_t)n_found, sizeof *found, by_name);
+    if (count(&names) == 0 && found) { /* every stem, sorted by name */
+        qsort(found, (size_t)n_found, sizeof *found, by_name);
         for (int i = 0; i < n_found; i++) AVS_TRY(add(&names, found[i].name, e));
     }
     if (count(&names) < n) {

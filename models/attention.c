@@ -26,10 +26,11 @@ avs_val avs_attention(avs_graph *g, const char *name, avs_val q, avs_val kv, con
     const int C = avs_dim(g, q, 2);
     avs_val part[3];
     avs_scope_push(g, "%s", name);
-    avs_val w =
-        avs_param(g, "in_proj_weight", AVS_F32T(3 * C, C), (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
+    avs_val w = avs_param(g, "in_proj_weight", AVS_F32T((int64_t)3 * C, C),
+                          (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
     avs_val b =
-        cfg->bias ? avs_param(g, "in_proj_bias", AVS_F32T(3 * C), (avs_init){.kind = AVS_INIT_ZERO}) : 0;
+        cfg->bias ? avs_param(g, "in_proj_bias", AVS_F32T((int64_t)3 * C), (avs_init){.kind = AVS_INIT_ZERO})
+                  : 0;
     for (int i = 0; i < 3; i++) {
         avs_val wi = avs_slice(g, w, 0, i * C, C), bi = b ? avs_slice(g, b, 0, i * C, C) : 0;
         part[i] = avs_linear(g, i == 0 ? q : kv, wi, bi);
@@ -59,7 +60,7 @@ avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *lv, int C)
                 for (int c = 0; c < C; c++) {
                     const int j = c % half;
                     /* float32 as the reference: its table is compared element by element */
-                    const float freq = powf(10000.F, (float)(2 * (j / 2)) / (float)half);
+                    const float freq = powf(10000.F, (float)(j - j % 2) / (float)half);
                     const float a = (float)(c < half ? y : x) / freq;
                     *p++ = j % 2 ? cosf(a) : sinf(a);
                 }
@@ -81,7 +82,7 @@ static avs_val own_reference(avs_graph *g, const avs_msdeform_attr *lv)
                     *p++ = ((float)x + 0.5F) / (float)lv->w[l];
                     *p++ = ((float)y + 0.5F) / (float)lv->h[l];
                 }
-    return avs_const(g, AVS_F32T(1, n, lv->levels * 2), ref);
+    return avs_const(g, AVS_F32T(1, n, (int64_t)lv->levels * 2), ref);
 }
 
 avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
@@ -91,6 +92,7 @@ avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val
     const int B = avs_dim(g, query, 0), Q = avs_dim(g, query, 1), C = avs_dim(g, query, 2),
               L = levels->levels;
     const int n = heads * L * points;
+    const int64_t xy = (int64_t)2 * n, samples = (int64_t)L * points; /* of a query; of a query and a head */
     avs_msdeform_attr attr = *levels;
     attr.heads = heads;
     attr.points = points;
@@ -98,37 +100,37 @@ avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val
     avs_scope_push(g, "%s", name);
     avs_val value = avs_nn_linear(g, x, "value_proj", C, true, AVS_NN_XAVIER0);
     avs_scope_push(g, "sampling_offsets");
-    avs_val ow = avs_param(g, "weight", AVS_F32T(2 * n, C), (avs_init){.kind = AVS_INIT_ZERO});
+    avs_val ow = avs_param(g, "weight", AVS_F32T(xy, C), (avs_init){.kind = AVS_INIT_ZERO});
     avs_val ob = avs_param(
-        g, "bias", AVS_F32T(2 * n),
+        g, "bias", AVS_F32T(xy),
         (avs_init){.kind = AVS_INIT_MSDEFORM_BIAS, .a = (float)heads, .b = (float)L, .c = (float)points});
     avs_scope_pop(g);
     avs_val off = avs_linear(g, query, ow, ob);
     avs_val weight = avs_nn_linear(g, query, "attention_weights", n, true, AVS_NN_ZERO);
-    weight = avs_softmax(g, avs_reshape(g, weight, AVS_F32T(B, Q, heads, L * points)));
+    weight = avs_softmax(g, avs_reshape(g, weight, AVS_F32T(B, Q, heads, samples)));
     weight = avs_reshape(g, weight, AVS_F32T(B, Q, n));
 
     /* loc = ref + off / (w, h): channel (m, l, p, xy) of an offset counts pixels of level l */
-    float *inv = AVS_NEW_N(g->arena, float, 2 * n);
+    float *inv = AVS_NEW_N(g->arena, float, xy);
     if (!inv) return avs_graph_fail(g, AVS_ENOMEM, "out of memory for a table of level sizes");
-    for (int i = 0; i < n; i++) {
-        const int l = i / points % L;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t l = i / points % L;
         inv[2 * i] = 1.F / (float)levels->w[l];
         inv[2 * i + 1] = 1.F / (float)levels->h[l];
     }
-    off = avs_mul(g, off, avs_const(g, AVS_F32T(2 * n), inv));
+    off = avs_mul(g, off, avs_const(g, AVS_F32T(xy), inv));
     /* ref [R,Q,L,2] broadcast over heads and points, one axis at a time */
     const int R = avs_dim(g, ref, 0);
-    avs_val r = avs_reshape(g, ref, AVS_F32T(R, Q * L, 1, 2));
-    r = avs_expand(g, r, AVS_F32T(R, Q * L, points, 2));
-    r = avs_reshape(g, r, AVS_F32T(R, Q, 1, L * points * 2));
+    avs_val r = avs_reshape(g, ref, AVS_F32T(R, (int64_t)Q * L, 1, 2));
+    r = avs_expand(g, r, AVS_F32T(R, (int64_t)Q * L, points, 2));
+    r = avs_reshape(g, r, AVS_F32T(R, Q, 1, 2 * samples));
     if (R == B) {
-        off = avs_add(g, avs_reshape(g, off, AVS_F32T(B, Q, heads, L * points * 2)), r);
+        off = avs_add(g, avs_reshape(g, off, AVS_F32T(B, Q, heads, 2 * samples)), r);
     } else { /* one table for all rows: two runs of broadcast axes, so repeat it over the heads once */
-        r = avs_reshape(g, avs_expand(g, r, AVS_F32T(R, Q, heads, L * points * 2)), AVS_F32T(R, Q, 2 * n));
+        r = avs_reshape(g, avs_expand(g, r, AVS_F32T(R, Q, heads, 2 * samples)), AVS_F32T(R, Q, xy));
         off = avs_add(g, off, r);
     }
-    off = avs_reshape(g, off, AVS_F32T(B, Q, 2 * n));
+    off = avs_reshape(g, off, AVS_F32T(B, Q, xy));
     avs_val y = avs_msdeform(g, value, off, weight, &attr);
     y = avs_nn_linear(g, y, "output_proj", C, true, AVS_NN_XAVIER0);
     avs_scope_pop(g);

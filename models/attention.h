@@ -32,7 +32,7 @@ avs_val avs_deformable(avs_graph *g, const char *name, avs_val query, avs_val x,
 avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
                           int points, const avs_msdeform_attr *levels);
 
-/* Unnormalised sine position of the levels' pixels [1,N,C]. */
-avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *levels, int C);
+/* Unnormalised sine position of the pixels of the levels lv [1,N,C]. */
+avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *lv, int C);
 
 #endif

@@ -28,8 +28,8 @@ static avs_val channel_fusion(avs_graph *g, avs_val x, avs_val gen, int heads)
     const int C = avs_dim(g, x, 2);
     avs_scope_push(g, "fuse");
     avs_val q = avs_nn_linear(g, gen, "q_proj", C, false, AVS_NN_XAVIER);
-    avs_val w =
-        avs_param(g, "kv_proj.weight", AVS_F32T(2 * C, C), (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
+    avs_val w = avs_param(g, "kv_proj.weight", AVS_F32T((int64_t)2 * C, C),
+                          (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
     avs_val k = avs_linear(g, x, avs_slice(g, w, 0, 0, C), 0);
     avs_val v = avs_linear(g, x, avs_slice(g, w, 0, C, C), 0);
     avs_scope_pop(g);

@@ -126,7 +126,7 @@ avs_val avs_nn_tap(avs_graph *g, avs_val v, const char *fmt, ...)
     char name[128];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(name, sizeof name, fmt, ap);
+    if (vsnprintf(name, sizeof name, fmt, ap) < 0) name[0] = '\0';
     va_end(ap);
     return avs_tap(g, name, v);
 }

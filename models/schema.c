@@ -41,6 +41,7 @@ static bool clause_holds(avs_cfg *c, const char *p, size_t len)
     if (!is_kind && at < 0) return false;
     const avs_slot *s = is_kind ? NULL : resolve(c, at);
     if (less || at_least) {
+        if (!s) return false; /* the kind has no order */
         double have = c->specs[at].type == AVS_P_SIZE ? fmax((double)s->i, s->n) : s->d,
                bound = strtod(v, NULL);
         return less ? have < bound : have >= bound;
@@ -185,7 +186,8 @@ static bool same_value(const avs_param_spec *spec, const avs_slot *x, const avs_
     case AVS_P_FLOAT:
         return x->d >= y->d && x->d <= y->d;
     default:
-        return x->n == y->n && (x->n == 0 || memcmp(x->list, y->list, (size_t)x->n * sizeof *x->list) == 0);
+        return x->n == y->n && (x->n == 0 || (x->list && y->list &&
+                                              memcmp(x->list, y->list, (size_t)x->n * sizeof *x->list) == 0));
     }
 }
 
@@ -272,8 +274,10 @@ static void check_odd_ones(avs_cfg *c)
                     "key_threshold_low is above key_threshold_high");
     s = SLOT("stage1_masks");
     if (s && s->active && s->s[0] == '\0') {
-        bool train = kind_uses(c, AVS_G_TRAINING) && strcmp(SLOT("stage1_mask_train")->s, "predicted") == 0;
-        bool eval = kind_uses(c, AVS_G_EVALUATION) && strcmp(SLOT("stage1_mask_eval")->s, "predicted") == 0;
+        const avs_slot *in_training = SLOT("stage1_mask_train"), *in_evaluation = SLOT("stage1_mask_eval");
+        bool train = kind_uses(c, AVS_G_TRAINING) && in_training && strcmp(in_training->s, "predicted") == 0;
+        bool eval =
+            kind_uses(c, AVS_G_EVALUATION) && in_evaluation && strcmp(in_evaluation->s, "predicted") == 0;
         if (train || eval)
             avs_cfg_problem(c, AVS_P_MISSING, &c->specs[s - c->slots],
                             train ? "stage1_mask_train" : "stage1_mask_eval",
@@ -284,7 +288,7 @@ static void check_odd_ones(avs_cfg *c)
     s = SLOT("resolution");
     t = SLOT("backbone_patch_size");
     const avs_slot *adapter = SLOT("image_adapter");
-    if (adapter && adapter->i && t && t->active && t->i > 0 &&
+    if (adapter && adapter->i && s && t && t->active && t->i > 0 &&
         (s->i / t->i % 2 || s->i % t->i || s->n / t->i % 2 || s->n % t->i))
         refuse_pair(c, "resolution", "image_adapter", "image_adapter needs an even number of patches a side");
 #undef SLOT

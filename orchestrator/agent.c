@@ -259,14 +259,14 @@ static int wait_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_e
 {
     int64_t now = avs_now_ns(), until = g->beat_ns;
     bool quiet = false;
-    if (*cap < g->n + 3) {
+    struct pollfd *p = *fds;
+    if (!p || *cap < g->n + 3) {
         int want = 2 * g->n + 16;
-        struct pollfd *p = avs_xrealloc(*fds, sizeof *p * (size_t)want);
+        p = avs_xrealloc(*fds, sizeof *p * (size_t)want);
         if (!p) return avs_fail(e, AVS_ENOMEM, "the agent is out of memory");
         *fds = p;
         *cap = want;
     }
-    struct pollfd *p = *fds;
     p[0] = (struct pollfd){g->net->fd, (short)(POLLIN | (g->net->want_write ? POLLOUT : 0)), 0};
     p[1] = (struct pollfd){g->spawner->fd, POLLIN, 0};
     p[2] = (struct pollfd){signals, POLLIN, 0};
@@ -281,7 +281,7 @@ static int wait_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_e
     if (quiet && most < QUIET_NS) most = QUIET_NS; /* a latency run wants silence more than we want speed */
     if (ns > most) ns = most;
     struct timespec ts = {ns / SECOND, ns % SECOND};
-    if (ppoll(p, (nfds_t)(g->n + 3), &ts, NULL) < 0 && errno != EINTR)
+    if (ppoll(p, (nfds_t)g->n + 3, &ts, NULL) < 0 && errno != EINTR)
         return avs_fail(e, AVS_EIO, "ppoll: %s", strerror(errno));
     return AVS_OK;
 }

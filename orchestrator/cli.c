@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ static const command_row commands[] = {
     {"predict", "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"models",  "..",                  "the models that are built in (avsweep-trial models)",             AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"golden",  "..",                  "compare with golden cases (avsweep-trial golden)",                AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
+    {"convert", "..",                  "PyTorch checkpoint to safetensors (avsweep-trial convert)",       AVS_CMD_TRIAL,   0, AVS_CLI_MANY},
     {"version", "",                    "version, commit and libraries",                                   AVS_CMD_VERSION, 0, 0},
     {"help",    "[COMMAND]",           "this text, or that of a command",                                 AVS_CMD_HELP,    0, 1},
 };
@@ -141,6 +143,16 @@ static int unknown_option(const command_row *c, const char *word, avs_err *e)
                            word, c->word);
 }
 
+/* A number from 1 to 1000000. */
+static bool whole(const char *text, int *v)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    if (end == text || *end || n < 1 || n > 1000000) return false;
+    *v = (int)n;
+    return true;
+}
+
 static int store_value(avs_options *o, const option_row *r, const char *v, avs_err *e)
 {
     char *at = (char *)o + r->at, *end = NULL;
@@ -156,13 +168,10 @@ static int store_value(avs_options *o, const option_row *r, const char *v, avs_e
             return avs_fail(e, AVS_ERANGE, "more than %d --%s", AVS_CLI_MANY, r->name);
         o->sets[o->n_sets++] = v;
         return AVS_OK;
-    case INTEGER: {
-        long n = strtol(v, &end, 10);
-        if (!*v || *end || n < 1 || n > 1000000)
+    case INTEGER:
+        if (!whole(v, (int *)(void *)at))
             return avs_fail(e, AVS_ERANGE, "--%s is '%s', expected a number from 1 to 1000000", r->name, v);
-        *(int *)(void *)at = (int)n;
         return AVS_OK;
-    }
     case NUMBER: {
         double d = strtod(v, &end);
         if (!*v || *end || !isfinite(d))
@@ -212,14 +221,16 @@ static int take_option(avs_options *o, const command_row *c, int argc, char **ar
     return store_value(o, r, value, e);
 }
 
-static void from_environment(avs_options *o)
+static int from_environment(avs_options *o, avs_err *e)
 {
     const char *v;
     if (!o->db) o->db = getenv("AVSWEEP_DB");
     if (!o->end_time) o->end_time = getenv("AVSWEEP_END_TIME");
     if (!o->end_time) o->end_time = getenv("SLURM_JOB_END_TIME");
     if (!o->trial_program) o->trial_program = getenv("AVSWEEP_TRIAL");
-    if (!o->cores && (v = getenv("AVSWEEP_CORES"))) o->cores = atoi(v);
+    if (!o->cores && (v = getenv("AVSWEEP_CORES")) && *v && !whole(v, &o->cores))
+        return avs_fail(e, AVS_ERANGE, "AVSWEEP_CORES is '%s', expected a number from 1 to 1000000", v);
+    return AVS_OK;
 }
 
 int avs_cli_parse(avs_options *o, int argc, char **argv, avs_err *e)
@@ -254,8 +265,7 @@ int avs_cli_parse(avs_options *o, int argc, char **argv, avs_err *e)
     if (o->n_words < c->min_words) return avs_fail(e, AVS_ERANGE, "'%s' needs %s", c->word, c->args);
     if (o->n_words > c->max_words)
         return avs_fail(e, AVS_ERANGE, "'%s' does not take '%s'", c->word, o->words[c->max_words]);
-    from_environment(o);
-    return AVS_OK;
+    return from_environment(o, e);
 }
 
 int avs_cli_help(avs_buf *out, const char *word, avs_err *e)
@@ -281,17 +291,13 @@ int avs_cli_help(avs_buf *out, const char *word, avs_err *e)
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const option_row *r = &options[i];
         if (!r->help || !(r->commands & 1u << c->command)) continue;
-        char left[64] = "", letter[8] = "    ";
+        char left[64], letter[8] = "    ";
         if (r->letter) {
             letter[0] = '-';
             letter[1] = r->letter;
             letter[2] = ',';
         }
-        strncat(left, r->name, 30);
-        if (r->arg) {
-            strcat(left, " ");
-            strncat(left, r->arg, 20);
-        }
+        snprintf(left, sizeof left, "%.30s%s%.20s", r->name, r->arg ? " " : "", r->arg ? r->arg : "");
         avs_buf_fmt(out, "  %s--%-24s %s\n", letter, left, r->help);
     }
     return AVS_OK;

@@ -130,7 +130,8 @@ typedef struct {
     bool draining, finished;
 } avs_coord_counts;
 avs_coord_counts avs_coord_count(const avs_coord *c);
-avs_job_state avs_coord_state(const avs_coord *c, int32_t trial);
-uint64_t avs_coord_attempt_of(const avs_coord *c, int32_t trial); /* live or committing attempt, 0: none */
+/* Of trial i. */
+avs_job_state avs_coord_state(const avs_coord *c, int32_t i);
+uint64_t avs_coord_attempt_of(const avs_coord *c, int32_t i); /* live or committing attempt, 0: none */
 
 #endif

@@ -33,16 +33,16 @@ static const char *text(sqlite3_stmt *st, int i)
 typedef void (*row_fn)(sqlite3_stmt *st, void *ctx, avs_buf *out);
 
 /* Runs sql with up to two text arguments and counts the rows. */
-static int each(sqlite3 *db, const char *sql, const char *a, const char *b, row_fn fn, void *ctx,
-                avs_buf *out, int *n, avs_err *e)
+static int each(sqlite3 *db, const char *sql, const char *const arg[2], row_fn fn, void *ctx, avs_buf *out,
+                int *n, avs_err *e)
 {
     sqlite3_stmt *st = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
     *n = 0;
     if (rc == SQLITE_OK && sqlite3_bind_parameter_count(st) > 0)
-        rc = sqlite3_bind_text(st, 1, a, -1, SQLITE_STATIC);
+        rc = sqlite3_bind_text(st, 1, arg[0], -1, SQLITE_STATIC);
     if (rc == SQLITE_OK && sqlite3_bind_parameter_count(st) > 1)
-        rc = sqlite3_bind_text(st, 2, b, -1, SQLITE_STATIC);
+        rc = sqlite3_bind_text(st, 2, arg[1], -1, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
             fn(st, ctx, out);
@@ -83,8 +83,9 @@ int avs_look_list(const char *path, const char *sweep, const char *state, bool j
                               "IN (SELECT trial_id FROM sweep_trial JOIN sweep USING(sweep_id) WHERE "
                               "sweep.name=?2)) ORDER BY t.trial_id";
     sqlite3 *db;
+    const char *const filter[2] = {state ? state : "", sweep ? sweep : ""};
     int n = 0, rc = open_db(path, &db, e);
-    if (rc == AVS_OK) rc = each(db, sql, state ? state : "", sweep ? sweep : "", list_row, &json, out, &n, e);
+    if (rc == AVS_OK) rc = each(db, sql, filter, list_row, &json, out, &n, e);
     if (rc == AVS_OK && n == 0) rc = avs_fail(e, AVS_EMISSING, "%s: no trial matches", path);
     sqlite3_close(db);
     return rc;
@@ -143,7 +144,7 @@ int avs_look_trial(const char *path, const char *prefix, avs_buf *out, avs_err *
                   "lower(hex(substr(c.hash,1,6))), "
                   "c.params FROM trial t JOIN config c USING(config_id) JOIN state_name n USING(state) "
                   "WHERE t.trial_id IN " TRIAL,
-                  like, NULL, trial_row, NULL, out, &n, e);
+                  (const char *const[]){like, NULL}, trial_row, NULL, out, &n, e);
     }
     if (rc == AVS_OK && n == 0) rc = avs_fail(e, AVS_EMISSING, "%s has no trial %s", path, prefix);
     if (rc == AVS_OK && n > 1)
@@ -154,19 +155,19 @@ int avs_look_trial(const char *path, const char *prefix, avs_buf *out, avs_err *
                   "a.message, "
                   "a.log_path FROM attempt a JOIN reason_name r USING(reason) LEFT JOIN attempt_rank k ON "
                   "k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.trial_id IN " TRIAL " ORDER BY a.n",
-                  like, NULL, attempt_row, NULL, out, &n, e);
+                  (const char *const[]){like, NULL}, attempt_row, NULL, out, &n, e);
     if (rc == AVS_OK)
         rc = each(db,
                   "SELECT m.name, x.split, x.value, m.unit FROM result x JOIN metric m USING(metric_id) "
                   "WHERE x.trial_id "
                   "IN " TRIAL " ORDER BY 1, 2",
-                  like, NULL, result_row, NULL, out, &n, e);
+                  (const char *const[]){like, NULL}, result_row, NULL, out, &n, e);
     if (rc == AVS_OK)
         rc = each(db,
                   "SELECT f.name, f.kind, f.bytes, f.path FROM artifact f JOIN attempt a USING(attempt_id) "
                   "WHERE a.trial_id "
                   "IN " TRIAL " ORDER BY f.artifact_id",
-                  like, NULL, artifact_row, NULL, out, &n, e);
+                  (const char *const[]){like, NULL}, artifact_row, NULL, out, &n, e);
 #undef TRIAL
     sqlite3_close(db);
     return rc;

@@ -6,10 +6,11 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* One line per trial: hash, state, kind, model, task, seed, attempts. Filters may be NULL. json: one object a line.
+/* path: of the database. One line per trial: hash, state, kind, model, task, seed, attempts. Filters may be NULL. json: one object a line.
  * AVS_EMISSING: no trial matches. */
-int avs_look_list(const char *db, const char *sweep, const char *state, bool json, avs_buf *out, avs_err *e);
+int avs_look_list(const char *path, const char *sweep, const char *state, bool json, avs_buf *out,
+                  avs_err *e);
 /* Everything about one trial. prefix: 6 hex digits or more. AVS_EMISSING: none; AVS_ERANGE: several or too short. */
-int avs_look_trial(const char *db, const char *prefix, avs_buf *out, avs_err *e);
+int avs_look_trial(const char *path, const char *prefix, avs_buf *out, avs_err *e);
 
 #endif

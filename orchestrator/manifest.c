@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/hash.h"
 
 bool avs_manifest_fingerprint(void *ctx, const char *data_root, uint8_t out[32])
 {
@@ -16,10 +17,5 @@ bool avs_manifest_fingerprint(void *ctx, const char *data_root, uint8_t out[32])
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     if (n <= 0 || sscanf(text, "avs-manifest-1 %64[0-9a-f] ", word) != 1 || strlen(word) != 64) return false;
-    for (int i = 0; i < 32; i++) {
-        unsigned v = 0;
-        if (sscanf(word + 2 * i, "%2x", &v) != 1) return false;
-        out[i] = (uint8_t)v;
-    }
-    return true;
+    return avs_unhex(word, 32, out);
 }

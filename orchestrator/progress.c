@@ -141,7 +141,7 @@ void avs_progress_say(avs_progress *p, const char *fmt, ...)
     char text[2048];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = '\0';
     va_end(ap);
     avs_buf b = AVS_BUF_INIT;
     erase(p, &b);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <spawn.h>
@@ -222,11 +223,13 @@ int avs_run_agent(int argc, char **argv)
     avs_err err = AVS_ERR_INIT;
     avs_spawner s = {.fd = -1};
     avs_transport *t = NULL;
-    if (argc != 5) return EXIT_USAGE;
+    char *end = NULL;
+    const long cores = argc == 5 ? strtol(argv[4], &end, 10) : 0;
+    if (!end || *end || cores < 1 || cores > INT_MAX) return EXIT_USAGE;
     avs_agent_cfg cfg = {.program = argv[2],
                          .root = argv[3],
                          .offer_spool = true,
-                         .cores = atoi(argv[4]),
+                         .cores = (int)cores,
                          .log = {.fd = STDERR_FILENO, .level = AVS_LOG_W, .tag = "agent"}};
     fcntl(3, F_SETFD, FD_CLOEXEC);
     int rc = avs_spawner_open(&s, &err);
@@ -320,13 +323,19 @@ static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
     double seconds = 0;
     if (o->lost_after) {
         int rc = avs_cli_duration(o->lost_after, &seconds, e);
-        if (rc != AVS_OK) return avs_ctx(e, "--lost-after");
+        if (rc != AVS_OK) {
+            (void)avs_ctx(e, "--lost-after");
+            return rc;
+        }
         c->lost_ms = (int64_t)(seconds * 1000);
         if (c->suspect_ms > c->lost_ms / 2) c->suspect_ms = c->lost_ms / 2;
     }
     if (o->walltime) {
         int rc = avs_cli_duration(o->walltime, &seconds, e);
-        if (rc != AVS_OK) return avs_ctx(e, "--walltime");
+        if (rc != AVS_OK) {
+            (void)avs_ctx(e, "--walltime");
+            return rc;
+        }
         c->end_ms = now + (int64_t)(seconds * 1000);
     } else if (o->end_time) {
         char *end = NULL;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/hash.h"
 #include "base/json.h"
 
 struct avs_staged {
@@ -168,11 +169,6 @@ static int add_latency(avs_staged *g, const avs_frame *f, const char *name, avs_
     return AVS_OK;
 }
 
-static int nibble(uint8_t c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* 64 hex digits or 32 raw bytes. */
 static const uint8_t *digest(avs_staged *g, const avs_frame *f)
 {
@@ -181,12 +177,7 @@ static const uint8_t *digest(avs_staged *g, const avs_frame *f)
     if (p && n == 32) return avs_arena_dup(g->arena, p, 32);
     if (!p || n != 64) return NULL;
     uint8_t *out = avs_arena_alloc(g->arena, 32);
-    for (int i = 0; out && i < 32; i++) {
-        int hi = nibble(p[2 * i]), lo = nibble(p[2 * i + 1]);
-        if (hi < 0 || lo < 0) return NULL;
-        out[i] = (uint8_t)(hi << 4 | lo);
-    }
-    return out;
+    return out && avs_unhex((const char *)p, 32, out) ? out : NULL;
 }
 
 static int add_artifact(avs_staged *g, const avs_frame *f, const char *name, const char *kind, avs_err *e)

@@ -5,6 +5,7 @@
  * waits for one and liveness rests on M_BEAT alone. Without MPI the file holds the launcher look-up only. */
 #include "orchestrator/transport.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include "orchestrator/message.h"
@@ -13,7 +14,9 @@ static int env_int(const char *const *names, int fallback)
 {
     for (int i = 0; names[i]; i++) {
         const char *v = getenv(names[i]);
-        if (v && *v) return atoi(v);
+        char *end = NULL;
+        const long n = v ? strtol(v, &end, 10) : 0;
+        if (v && *v && !*end && n >= 0 && n <= INT_MAX) return (int)n;
     }
     return fallback;
 }

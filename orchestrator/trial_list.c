@@ -129,13 +129,7 @@ static const char *json_text(avs_arena *a, const avs_json *j)
 
 static bool from_hex(const char *hex, uint8_t out[32])
 {
-    if (strlen(hex) != 64) return false;
-    for (int i = 0; i < 32; i++) {
-        unsigned v;
-        if (sscanf(hex + 2 * i, "%2x", &v) != 1) return false;
-        out[i] = (uint8_t)v;
-    }
-    return true;
+    return strlen(hex) == 64 && avs_unhex(hex, 32, out);
 }
 
 static int begin_sweep(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_store *db,
@@ -205,8 +199,12 @@ int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s,
     for (int st = 0; st < s->n_stages; st++) {
         const avs_sweep_stage *g = &s->stages[st];
         int64_t id = 0;
-        AVS_TRY(avs_store_stage(db, l->sweep_id, g->name, g->kind, json_text(a, g->objective_json),
-                                json_text(a, g->limits_json), json_text(a, g->resources_json), &id, e));
+        const avs_store_stage_def def = {.name = g->name,
+                                         .kind = g->kind,
+                                         .objective_json = json_text(a, g->objective_json),
+                                         .limits_json = json_text(a, g->limits_json),
+                                         .resources_json = json_text(a, g->resources_json)};
+        AVS_TRY(avs_store_stage(db, l->sweep_id, &def, &id, e));
         for (int64_t k = 0; k < g->n_trials; k++, at++) {
             of[at] = g->trials[k];
             rows[at] = row_of(g->trials[k], id, k, a);

@@ -25,7 +25,7 @@ static void push(const char ***list, int *n, int *cap, avs_arena *a, const char 
 static const char *vtext(avs_arena *a, const char *fmt, va_list args)
 {
     char buf[2048];
-    vsnprintf(buf, sizeof buf, fmt, args);
+    if (vsnprintf(buf, sizeof buf, fmt, args) < 0) buf[0] = '\0';
     return avs_arena_str(a, buf);
 }
 

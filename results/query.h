@@ -90,7 +90,7 @@ typedef struct {
     bool is_from_block; /* keys and columns come from the report block of the sweep file */
 } avs_table;
 
-int avs_query(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *out, avs_err *e);
+int avs_query(avs_store *s, const avs_report_spec *asked, avs_arena *a, avs_table *t, avs_err *e);
 
 /* Value of a key for a trial as text: kind, model, task, seed, state, or a parameter; NULL when absent. */
 const char *avs_q_text(const avs_q_trial *t, const char *key);

@@ -44,7 +44,10 @@ static int parse_column(avs_arena *a, const char *name, avs_q_column *c, avs_err
     if (at) {
         *at = 0;
         int rc = avs_q_where_parse(a, at + 1, &c->pin, e);
-        if (rc != AVS_OK) return avs_ctx(e, "column %s", name);
+        if (rc != AVS_OK) {
+            (void)avs_ctx(e, "column %s", name);
+            return rc;
+        }
     }
     char *colon = strchr(metric, ':');
     if (colon) {

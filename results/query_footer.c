@@ -124,8 +124,7 @@ static const char *date(avs_arena *a, int64_t us)
     struct tm tm;
     char text[32];
     if (us <= 0 || !gmtime_r(&sec, &tm)) return "?";
-    strftime(text, sizeof text, "%Y-%m-%d %H:%M", &tm);
-    return avs_arena_str(a, text);
+    return strftime(text, sizeof text, "%Y-%m-%d %H:%M", &tm) ? avs_arena_str(a, text) : "?";
 }
 
 static int provenance_of_sweeps(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t,

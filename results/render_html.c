@@ -235,8 +235,8 @@ static void put_base64(avs_buf *out, const unsigned char *p, size_t n)
             (unsigned)p[i] << 16 | (i + 1 < n ? (unsigned)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0u);
         avs_buf_char(out, code[v >> 18]);
         avs_buf_char(out, code[v >> 12 & 63]);
-        avs_buf_char(out, i + 1 < n ? code[v >> 6 & 63] : '=');
-        avs_buf_char(out, i + 2 < n ? code[v & 63] : '=');
+        avs_buf_char(out, (char)(i + 1 < n ? code[v >> 6 & 63] : '='));
+        avs_buf_char(out, (char)(i + 2 < n ? code[v & 63] : '='));
     }
 }
 

@@ -140,7 +140,7 @@ static const char *markdown(avs_buf *out, avs_arena *a, const char *text)
         if (*text == '<')
             avs_buf_str(&b, "&lt;");
         else
-            avs_buf_char(&b, *text == '\n' ? ' ' : *text);
+            avs_buf_char(&b, (char)(*text == '\n' ? ' ' : *text));
     }
     if (!avs_buf_ok(&b)) out->failed = true;
     const char *copy = avs_arena_str(a, avs_buf_cstr(&b));

@@ -79,7 +79,7 @@ static void put_bar(avs_buf *out, const int64_t *count, int64_t total)
     int64_t done = count[AVS_TRIAL_DONE], over = done + count[AVS_TRIAL_FAILED] + count[AVS_TRIAL_CANCELLED];
     int64_t full = total ? done * CELLS / total : 0, ended = total ? over * CELLS / total : 0;
     avs_buf_char(out, '[');
-    for (int i = 0; i < CELLS; i++) avs_buf_char(out, i < full ? '#' : i < ended ? 'x' : '.');
+    for (int i = 0; i < CELLS; i++) avs_buf_char(out, (char)(i < full ? '#' : i < ended ? 'x' : '.'));
     avs_buf_fmt(out, "] %lld of %lld done", (long long)done, (long long)total);
     for (int i = 0; i < AVS_TRIAL_STATES; i++)
         if (i != AVS_TRIAL_DONE && count[i])

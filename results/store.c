@@ -170,13 +170,14 @@ int avs_store_open(const char *path, avs_store_mode mode, const char *tool_versi
     *out = NULL;
     AVS_TRY(inspect(path, mode, &fresh, e));
     avs_store *s = avs_xalloc(sizeof *s);
-    char *copy = avs_xalloc(strlen(path) + 1);
+    const size_t path_size = strlen(path) + 1;
+    char *copy = avs_xalloc(path_size);
     if (!s || !copy) {
         avs_xfree(s);
         avs_xfree(copy);
         return avs_fail(e, AVS_ENOMEM, "no memory to open %s", path);
     }
-    strcpy(copy, path);
+    memcpy(copy, path, path_size);
     *s = (avs_store){
         .path = copy, .journal = "read", .writable = mode == AVS_STORE_WRITE, .is_network = is_network(path)};
     rc = s->writable ? open_writer(s, fresh, tool_version, e) : open_reader(s, e);

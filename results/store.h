@@ -115,10 +115,14 @@ typedef struct {
 int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep_id, bool *resumed,
                           avs_err *e);
 int avs_store_sweep_end(avs_store *s, int64_t sweep_id, avs_err *e); /* stamps the end */
-/* Finds or adds a stage by name. JSON arguments may be NULL. kind: "train", "eval", "latency", "noop". */
-int avs_store_stage(avs_store *s, int64_t sweep_id, const char *name, const char *kind,
-                    const char *objective_json, const char *limits_json, const char *resources_json,
-                    int64_t *stage_id, avs_err *e);
+typedef struct {
+    const char *name, *kind;                                   /* kind: "train", "eval", "latency", "noop" */
+    const char *objective_json, *limits_json, *resources_json; /* may be NULL                              */
+} avs_store_stage_def;
+
+/* Finds or adds a stage by name. */
+int avs_store_stage(avs_store *s, int64_t sweep_id, const avs_store_stage_def *d, int64_t *stage_id,
+                    avs_err *e);
 
 /* ---- trials
  * --------------------------------------------------------------------------------------------------- */

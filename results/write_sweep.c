@@ -90,18 +90,17 @@ int avs_store_sweep_end(avs_store *s, int64_t sweep_id, avs_err *e)
     return avs_db_end(s, rc, e);
 }
 
-int avs_store_stage(avs_store *s, int64_t sweep_id, const char *name, const char *kind,
-                    const char *objective_json, const char *limits_json, const char *resources_json,
-                    int64_t *stage_id, avs_err *e)
+int avs_store_stage(avs_store *s, int64_t sweep_id, const avs_store_stage_def *d, int64_t *stage_id,
+                    avs_err *e)
 {
     int rc = avs_db_begin(s, e);
     if (rc != AVS_OK) return rc;
     AVS_TRY(avs_db_int(s, stage_id, 0, e, "SELECT stage_id FROM stage WHERE sweep_id=? AND name=?", "it",
-                       sweep_id, name));
+                       sweep_id, d->name));
     if (*stage_id) goto out;
     AVS_TRY(avs_db_run(
         s, e, "INSERT INTO stage(sweep_id, name, kind, objective, limits, resources) VALUES(?,?,?,?,?,?)",
-        "ittttt", sweep_id, name, kind, objective_json, limits_json, resources_json));
+        "ittttt", sweep_id, d->name, d->kind, d->objective_json, d->limits_json, d->resources_json));
     *stage_id = sqlite3_last_insert_rowid(s->db);
 out:
     return avs_db_end(s, rc, e);

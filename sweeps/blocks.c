@@ -105,8 +105,9 @@ static bool logspace(avs_parse *p, const avs_ynode *n, avs_axis *x)
         return malformed(p, n, form);
     double lo = n->items[0]->d, hi = n->items[1]->d;
     int64_t count = n->items[2]->i;
+    const int64_t most = (int64_t)2 * AVS_MAX_VALUES; /* more only need to be refused */
     if (!(lo > 0 && hi > 0 && isfinite(lo) && isfinite(hi)) || count < 2) return malformed(p, n, form);
-    if (!room(p, x, n, count > 2 * AVS_MAX_VALUES ? 2 * AVS_MAX_VALUES : count)) return false;
+    if (!room(p, x, n, count > most ? most : count)) return false;
     for (int64_t i = 0; i < count; i++) {
         double v = i == 0           ? lo
                    : i == count - 1 ? hi

@@ -422,7 +422,7 @@ int avs_document_load(avs_arena *a, const char *path, const char *text, size_t n
                           .env = avs_json_new(a, AVS_J_OBJ)};
     if (!out->sources || !out->env) return avs_fail(e, AVS_ENOMEM, "%s: no memory to read the sweep", path);
     if (!text) {
-        AVS_TRY(avs_fs_read(path, 2 * AVS_YAML_BYTES, &file, e));
+        AVS_TRY(avs_fs_read(path, (size_t)2 * AVS_YAML_BYTES, &file, e));
         text = avs_buf_cstr(&file);
         n = file.len;
     }

@@ -13,16 +13,17 @@ typedef struct {
     avs_expr_error *e;
 } run;
 
-static bool fail(run *r, const avs_xnode *x, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static bool fail(run *r, const avs_xnode *x, const char *fmt, ...)
+static void complain(run *r, const avs_xnode *x, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void complain(run *r, const avs_xnode *x, const char *fmt, ...)
 {
     va_list ap;
     r->e->offset = x->offset;
     va_start(ap, fmt);
     if (vsnprintf(r->e->msg, sizeof r->e->msg, fmt, ap) < 0) r->e->msg[0] = '?';
     va_end(ap);
-    return false;
 }
+/* False, after the complaint. */
+#define fail(...) (complain(__VA_ARGS__), false)
 
 static const char *kind_name(const avs_json *v)
 {

@@ -384,7 +384,7 @@ static bool on_event(reader *r, const yaml_event_t *ev)
         return on_start(r, ev, AVS_Y_MAP, ev->data.mapping_start.tag, ev->data.mapping_start.anchor);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
-        return on_end(r);
+        return r->depth > 0 && on_end(r); /* libyaml ends only what it started */
     case YAML_SCALAR_EVENT:
         return on_scalar(r, ev);
     case YAML_ALIAS_EVENT:

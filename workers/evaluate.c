@@ -134,10 +134,21 @@ static int fill_audio(avs_evaluator *ev, const avs_dataset *ds, const avs_featur
     return avs_clip_load(ds, sound, &(avs_pick){.n = ev->T}, &(avs_clip_out){.logmel = dst}, e);
 }
 
-static int run_group(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features,
-                     const int32_t *partner, bool silent, int first, scorer *s, avs_eval_row row, void *ctx,
-                     avs_err *e)
+/* What one evaluation reads and where its rows go. */
+typedef struct {
+    const avs_dataset *ds;
+    const avs_features *features; /* NULL: log-mel */
+    const int32_t *partner;       /* clip -> the clip whose sound it gets; NULL: its own */
+    bool silent;
+    scorer *s;
+    avs_eval_row row;
+    void *ctx;
+} reading;
+
+/* Clips first .. first + clips_at_once - 1. */
+static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
 {
+    const avs_dataset *ds = r->ds;
     const int n = avs_dataset_count(ds), T = ev->T;
     const int64_t frame = (int64_t)ev->net.build.height * ev->net.build.width;
     avs_type t;
@@ -148,13 +159,18 @@ static int run_group(avs_evaluator *ev, const avs_dataset *ds, const avs_feature
                            &(avs_clip_out){.frames = ev->net.frames + (int64_t)k * T * frame * 3}, e);
         float *audio = ev->net.audio ? ev->net.audio + (int64_t)k * T * ev->net.audio_width : NULL;
         if (rc == AVS_OK)
-            rc = fill_audio(ev, ds, features, silent ? -1 : partner ? partner[clip] : clip, audio, e);
+            rc = fill_audio(ev, ds, r->features,
+                            r->silent    ? -1
+                            : r->partner ? r->partner[clip]
+                                         : clip,
+                            audio, e);
     }
     if (rc == AVS_OK) rc = avs_plan_run(ev->net.plan, e);
     if (rc != AVS_OK) return rc;
     const float *logits = avs_plan_output(ev->net.plan, "logits", &t);
     for (int k = 0; k < ev->clips_at_once && first + k < n && rc == AVS_OK; k++)
-        rc = score_clip(s, ev, ds, first + k, logits + (int64_t)k * T * frame * ev->net.classes, row, ctx, e);
+        rc = score_clip(r->s, ev, ds, first + k, logits + (int64_t)k * T * frame * ev->net.classes, r->row,
+                        r->ctx, e);
     return rc;
 }
 
@@ -175,11 +191,17 @@ int avs_evaluate(avs_evaluator *ev, const avs_dataset *ds, const avs_features *f
         rc = partner ? avs_swap_partners(ds, partner, NULL, e)
                      : avs_fail(e, AVS_ENOMEM, "out of memory for %d clips", n);
     }
+    const reading r = {.ds = ds,
+                       .features = features,
+                       .partner = partner,
+                       .silent = sound == AVS_SOUND_SILENT,
+                       .s = &s,
+                       .row = row,
+                       .ctx = ctx};
     for (int i = 0; i < n && rc == AVS_OK; i += ev->clips_at_once) {
         if (ev->control && avs_control_poll(ev->control))
             rc = avs_fail(e, AVS_ECANCEL, "stopped on request while evaluating");
-        if (rc == AVS_OK)
-            rc = run_group(ev, ds, features, partner, sound == AVS_SOUND_SILENT, i, &s, row, ctx, e);
+        if (rc == AVS_OK) rc = run_group(ev, &r, i, e);
         if (ev->control) avs_control_progress(ev->control, i, n, 0, "evaluate", false);
     }
     if (rc == AVS_OK) rc = finish(&s, out, e);
@@ -249,11 +271,12 @@ int avs_evaluate_constant(const avs_dataset *train, const avs_dataset *ds, int t
     float *mean = avs_xalloc((size_t)n * sizeof(float));
     uint8_t *best = avs_xalloc((size_t)n);
     plain p = {0};
-    double threshold;
+    avs_constant_winner winner = {0};
     int rc =
         mean && best ? plain_open(&p, ds, e) : avs_fail(e, AVS_ENOMEM, "out of memory for the mean mask");
     if (rc == AVS_OK) rc = avs_constant_mean(train, threads, mean, NULL, e);
-    if (rc == AVS_OK) rc = avs_constant_best(mean, n, 20, score_constant, &p, best, miou, &threshold, e);
+    if (rc == AVS_OK) rc = avs_constant_best(mean, n, 20, score_constant, &p, best, &winner, e);
+    *miou = winner.score;
     plain_close(&p);
     avs_xfree(mean);
     avs_xfree(best);

@@ -1,6 +1,7 @@
 /* Model commands. Options are parameters: --num_queries 32 sets num_queries (dashes count as underscores). */
 #include "workers/explain.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,12 +64,13 @@ static int parse(int argc, char **argv, options *o)
             avs_json_add_str(o->arena, o->given, "model", argv[i]);
         } else if (!strncmp(argv[i], "--", 2) && a) {
             if (!strcmp(argv[i], "--threads") || !strcmp(argv[i], "--runs")) {
-                const int n = atoi(a);
-                if (n < 1) {
+                char *end;
+                const long n = strtol(a, &end, 10);
+                if (end == a || *end || n < 1 || n > INT_MAX) {
                     fprintf(stderr, "error: %s wants a whole number of at least 1, found '%s'\n", argv[i], a);
                     return 2;
                 }
-                *(argv[i][2] == 't' ? &o->threads : &o->runs) = n;
+                *(argv[i][2] == 't' ? &o->threads : &o->runs) = (int)n;
             } else {
                 char *key = avs_arena_str(o->arena, argv[i] + 2);
                 for (char *p = key; p && *p; p++)

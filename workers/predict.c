@@ -132,7 +132,7 @@ static int run_and_write(predictor *p, const char *out, char *const *names, int 
     const float *logits = avs_plan_output(p->net.plan, "logits", &t);
     for (int i = 0; i < n && rc == AVS_OK; i++) {
         char path[4096];
-        uint8_t *label = p->label + i * pixels, *rgb = p->rgb + 3 * i * pixels;
+        uint8_t *label = p->label + i * pixels, *rgb = p->rgb + i * pixels * 3;
         avs_label_of_logits(logits + i * pixels * p->net.classes, pixels, p->net.classes, label);
         avs_overlay(rgb, label, pixels, p->net.classes == 1);
         if (p->net.classes == 1)
@@ -208,8 +208,8 @@ static int read_picture(predictor *p, const char *path, int row, avs_err *e)
     int rc = avs_image_read(&in, AVS_PX_RGB, path, e);
     if (rc == AVS_OK) rc = avs_resize_bilinear(&fit, &in, p->w, p->h, e);
     if (rc == AVS_OK) {
-        memcpy(p->rgb + 3 * row * pixels, fit.px, (size_t)(3 * pixels));
-        avs_normalise(fit.px, pixels, p->mean, p->std, p->net.frames + 3 * row * pixels);
+        memcpy(p->rgb + row * pixels * 3, fit.px, (size_t)(3 * pixels));
+        avs_normalise(fit.px, pixels, p->mean, p->std, p->net.frames + row * pixels * 3);
     }
     avs_image_free(&in);
     avs_image_free(&fit);

@@ -7,54 +7,40 @@
 
 #include "base/fs.h"
 #include "base/rng.h"
-#include "engine/tensor/safetensors.h"
 #include "workers/checkpoint.h"
 #include "workers/data.h"
 #include "workers/init.h"
 #include "workers/sheet.h"
+#include "workers/weights.h"
 
 int avs_init_again(avs_net *n, uint64_t seed, avs_err *e)
 {
     return avs_init_plan(n->plan, n->graph, avs_stream_seed(seed, "init"), e);
 }
 
-/* A path; "random": nothing; "pretrained": NAME.safetensors of the weights folder. */
+/* A path; "random": nothing; "pretrained": NAME.safetensors, .pth or .pt of the weights folder. */
 static int start_part(avs_net *n, const char *value, const char *name, const char *prefix, avs_err *e)
 {
+    static const char *const endings[] = {"safetensors", "pth", "pt"};
     char path[4096];
-    avs_st_file f = {0};
-    int rc;
     if (!strcmp(value, "random") || !prefix) return AVS_OK;
+    avs_weights_cfg wc = {.path = value, .part = name, .prefix = prefix};
     if (!strcmp(value, "pretrained")) {
         const char *dir = getenv("AVSWEEP_WEIGHTS");
-        snprintf(path, sizeof path, "%s/%s.safetensors", dir ? dir : "weights", name);
-        if (!avs_fs_exists(path))
-            return avs_fail(e, AVS_EMISSING,
-                            "pretrained weights of %s are wanted but %s is missing; put them there "
-                            "(AVSWEEP_WEIGHTS names the folder) or set the option to random",
-                            name, path);
-    } else {
-        snprintf(path, sizeof path, "%s", value);
-    }
-    if ((rc = avs_st_open(&f, path, e)) != AVS_OK) return rc;
-    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(n->plan); i++) {
-        const avs_plan_param *p = avs_plan_param_at(n->plan, i);
-        if (strncmp(p->key, prefix, strlen(prefix)) != 0) continue;
-        const avs_st_tensor *t = avs_st_find(&f, p->key + strlen(prefix));
-        if (!t) t = avs_st_find(&f, p->key);
-        const int64_t count = avs_type_count(&p->type);
-        if (!t || t->count != count) {
-            rc = avs_fail(e, AVS_EMISSING, "%s: %s is missing or has another size", path,
-                          p->key + strlen(prefix));
-            break;
+        bool found = false;
+        for (int i = 0; i < 3 && !found; i++) {
+            snprintf(path, sizeof path, "%s/%s.%s", dir ? dir : "weights", name, endings[i]);
+            found = avs_fs_exists(path);
         }
-        float *x = avs_xalloc((size_t)count * sizeof(float));
-        rc = x ? avs_st_f32(t, x, e) : avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
-        if (rc == AVS_OK) rc = avs_plan_param_set(n->plan, p->key, x, e);
-        avs_xfree(x);
+        if (!found)
+            return avs_fail(
+                e, AVS_EMISSING,
+                "pretrained weights of %s are wanted but %s/%s.safetensors (or .pth, .pt) is missing; put "
+                "them there (AVSWEEP_WEIGHTS names the folder) or set the option to random",
+                name, dir ? dir : "weights", name);
+        wc.path = path;
     }
-    avs_st_close(&f);
-    return rc;
+    return avs_weights_load(n->plan, &wc, stderr, e);
 }
 
 int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
@@ -67,8 +53,10 @@ int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
     if (rc == AVS_OK && avs_cfg_has(cfg, "audio_weights") && avs_cfg_is(cfg, "audio_backbone", "vggish") &&
         !n->build.audio_input)
         rc = start_part(n, avs_cfg_str(cfg, "audio_weights"), "vggish", rule->audio_prefix, e);
-    if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0])
-        rc = avs_ckpt_load(n->plan, NULL, NULL, n->arena, NULL, avs_cfg_str(cfg, "init"), true, NULL, e);
+    if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0]) {
+        const avs_weights_cfg wc = {.path = avs_cfg_str(cfg, "init"), .part = rule->name, .prefix = ""};
+        rc = avs_weights_load(n->plan, &wc, stderr, e);
+    }
     return rc;
 }
 

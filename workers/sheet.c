@@ -43,7 +43,7 @@ int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, avs_err *e)
     const avs_dataset_cfg *dc = avs_dataset_config(ds);
     *s = (avs_sheet){.ds = ds, .classes = classes};
     const int rows = (wanted(s) + AVS_SHEET_COLUMNS - 1) / AVS_SHEET_COLUMNS;
-    const int64_t w = AVS_SHEET_COLUMNS * (3 * (dc->width + GAP) + 2 * GAP),
+    const int64_t w = AVS_SHEET_COLUMNS * ((int64_t)3 * (dc->width + GAP) + 2 * GAP),
                   h = (int64_t)rows * (dc->height + GAP) + GAP;
     int rc = avs_image_alloc(&s->image, w, h, 3, e);
     if (rc == AVS_OK) memset(s->image.px, 255, (size_t)(w * h * 3));
@@ -54,7 +54,7 @@ static void paste(avs_sheet *s, int x, int y, const uint8_t *rgb, int w, int h)
 {
     for (int r = 0; r < h; r++)
         memcpy(s->image.px + 3 * ((int64_t)(y + r) * s->image.w + x), rgb + (int64_t)3 * r * w,
-               (size_t)(3 * w));
+               (size_t)3 * (size_t)w);
 }
 
 int avs_sheet_row(void *ctx, int clip, int frame, const float *logits, avs_err *e)

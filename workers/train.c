@@ -238,9 +238,10 @@ static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss,
     if (rc == AVS_OK) rc = avs_loader_next(r->loader, &b, e);
     if (rc != AVS_OK) return rc;
     fill_inputs(r, b, r->counted + pass_number % LOADER_SLOTS * r->samples_per_pass);
-    const int64_t first = (step * r->sampler.batch + r->t->job->rank * r->samples_per_pass * r->passes +
-                           pass_number % r->passes * r->samples_per_pass) *
-                          r->sampler.rows_per_sample;
+    const int64_t first =
+        (step * r->sampler.batch + (int64_t)r->t->job->rank * r->samples_per_pass * r->passes +
+         pass_number % r->passes * r->samples_per_pass) *
+        r->sampler.rows_per_sample;
     avs_plan_set_step(r->net.plan, step, first);
     rc = avs_plan_run(r->net.plan, e);
     if (rc != AVS_OK) return rc;

@@ -50,7 +50,7 @@ avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     char text[sizeof(g->err.msg)];
-    vsnprintf(text, sizeof(text), fmt, ap);
+    if (vsnprintf(text, sizeof(text), fmt, ap) < 0) text[0] = '\0';
     va_end(ap);
     if (g->scope[0])
         avs_fail(&g->err, code, "in '%s': %s", g->scope, text);
@@ -178,7 +178,7 @@ void avs_scope_push(avs_graph *g, const char *fmt, ...)
     char part[256];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(part, sizeof(part), fmt, ap);
+    if (vsnprintf(part, sizeof(part), fmt, ap) < 0) part[0] = '\0';
     va_end(ap);
     const char **outer = grown(g, g->outer, g->n_outer, &g->cap_outer, sizeof(*g->outer));
     if (!outer) return;

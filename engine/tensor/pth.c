@@ -248,7 +248,10 @@ static int take_entry(reader *r, const avs_pk_item *it, avs_buf *skipped, int *n
     avs_st_tensor *t = &f->t[f->n];
     t->name = name;
     int rc = read_tensor(r, it->v, t, e);
-    if (rc != AVS_OK) return avs_ctx(e, "%s: %.200s (byte %zu of the file)", r->src.what, name, it->v->at);
+    if (rc != AVS_OK) {
+        (void)avs_ctx(e, "%s: %.200s (byte %zu of the file)", r->src.what, name, it->v->at);
+        return rc;
+    }
     f->n++;
     return AVS_OK;
 }

@@ -363,14 +363,14 @@ static void best_constant_mask_is_a_threshold_or_empty(void **state)
     (void)state;
     const float mean[6] = {0, 0.1f, 0.2f, 0.3f, 0.4f, 0.05f};
     uint8_t want[6] = {0, 0, 1, 1, 1, 0}, none[6] = {0}, best[6];
-    double score, cut;
+    avs_constant_winner w;
     avs_err e = AVS_ERR_INIT;
-    assert_ok(avs_constant_best(mean, 6, 15, agreement, want, best, &score, &cut, &e), e);
+    assert_ok(avs_constant_best(mean, 6, 15, agreement, want, best, &w, &e), e);
     assert_memory_equal(best, want, 6);
-    assert_true(score == 6 && cut >= 0.1 && cut < 0.2);
-    assert_ok(avs_constant_best(mean, 6, 15, agreement, none, best, &score, &cut, &e), e);
+    assert_true(w.score == 6 && w.threshold >= 0.1 && w.threshold < 0.2);
+    assert_ok(avs_constant_best(mean, 6, 15, agreement, none, best, &w, &e), e);
     assert_memory_equal(best, none, 6);
-    assert_true(score == 6 && cut == 1);
+    assert_true(w.score == 6 && w.threshold == 1);
 }
 
 static void mean_mask_counts_labelled_frames_only(void **state)

@@ -75,7 +75,7 @@ static inline int64_t sample_sweep(avs_store *s, const char *name, const char *r
 static inline int64_t sample_stage(avs_store *s, int64_t sweep, const char *name, const char *kind)
 {
     int64_t id = 0;
-    OK(avs_store_stage(s, sweep, name, kind, NULL, NULL, NULL, &id, e));
+    OK(avs_store_stage(s, sweep, &(avs_store_stage_def){.name = name, .kind = kind}, &id, e));
     return id;
 }
 

@@ -109,9 +109,8 @@ int avs_golden_main(int argc, char **argv)
             return usage("an option needs its value");
         else if (!strcmp(argv[i], "--backend"))
             backend = argv[++i];
-        else if (!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol))
-            i++;
-        else if (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol))
+        else if ((!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol)) ||
+                 (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol)))
             i++;
         else
             return usage("unknown option or a tolerance that is no positive number");

@@ -124,7 +124,7 @@ static int make_sine(maker *m, const avs_json *spec, avs_golden_tensor *t, avs_e
                 for (int64_t c = 0; c < dim; c++) {
                     const int64_t j = c % half;
                     const float a =
-                        (float)(c < half ? y : x) / powf(10000.F, (float)(2 * (j / 2)) / (float)half);
+                        (float)(c < half ? y : x) / powf(10000.F, (float)(j - j % 2) / (float)half);
                     *p++ = j % 2 ? cosf(a) : sinf(a);
                 }
     return rc;
@@ -182,9 +182,10 @@ static int make_picture(maker *m, const avs_json *spec, avs_golden_tensor *t, av
     rc = alloc(m, t, 3, (const int64_t[]){H, W, C}, e);
     for (int64_t i = 0; i < t->n && rc == AVS_OK; i++) {
         const int64_t c = i % C, yx = i / C;
-        t->v[i] = (float)(((int64_t)(3 * blocks.v[c * H * W + yx]) +
-                           (int64_t)floor((avs_probe_unit(hash, i) + 1) * 128)) /
-                          4);
+        const int64_t sum =
+            (int64_t)(3 * blocks.v[c * H * W + yx]) + (int64_t)floor((avs_probe_unit(hash, i) + 1) * 128);
+        const int64_t value = sum / 4; /* whole numbers, as pixels are */
+        t->v[i] = (float)value;
     }
     return rc;
 }
@@ -499,7 +500,10 @@ static int make_all(maker *m, const avs_json *spec, avs_err *e)
             role = avs_arena_fmt(m->a, "%s.%lld", role, (long long)at[i]);
         t->role = role;
         int rc = make(m, spec, filled(m->a, avs_json_str(spec, "name", ""), loops, at), t, e);
-        if (rc != AVS_OK) return avs_ctx(e, "input '%s'", avs_json_str(spec, "role", "?"));
+        if (rc != AVS_OK) {
+            (void)avs_ctx(e, "input '%s'", avs_json_str(spec, "role", "?"));
+            return rc;
+        }
         m->in->n++;
         more = false;
         int k = n - 1;
