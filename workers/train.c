@@ -43,6 +43,7 @@ typedef struct {
     avs_ckpt_info info;
     char last[4096], best[4096], clock_path[4096];
     double train_seconds;
+    int64_t wait_ns, step_ns; /* of this process, without its first step: waiting for a batch, steps in all */
     int64_t saved_ns;
 } trainer;
 
@@ -235,8 +236,10 @@ static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss,
     const avs_batch *b;
     avs_type t;
     int rc = feed(r, pass_number, e);
+    const int64_t t0 = avs_now_ns();
     if (rc == AVS_OK) rc = avs_loader_next(r->loader, &b, e);
     if (rc != AVS_OK) return rc;
+    r->wait_ns += avs_now_ns() - t0;
     fill_inputs(r, b, r->counted + pass_number % LOADER_SLOTS * r->samples_per_pass);
     const int64_t first =
         (step * r->sampler.batch + (int64_t)r->t->job->rank * r->samples_per_pass * r->passes +
@@ -366,7 +369,9 @@ static int loop(trainer *r, avs_err *e)
         rc = one_step(r, r->info.step, &loss, e);
         if (rc != AVS_OK) break;
         const int64_t done = ++r->info.step;
+        r->step_ns += avs_now_ns() - t0;
         r->train_seconds += (double)(avs_now_ns() - t0) * 1e-9;
+        if (done == start + 1) r->wait_ns = r->step_ns = 0; /* the queue was empty */
         if (done % POINT_EVERY == 0 || done == r->steps)
             avs_control_point(&r->t->control, "loss", done, loss);
         avs_control_progress(&r->t->control, done, r->steps,
@@ -393,6 +398,8 @@ static int final_scores(trainer *r, avs_err *e)
     avs_control *c = &r->t->control;
     const char *ckpt = avs_fs_exists(r->best) ? r->best : r->last;
     avs_control_result(c, "train_seconds", "", r->train_seconds, "s", -1);
+    if (r->step_ns > 0)
+        avs_control_result(c, "data_wait_share", "", (double)r->wait_ns / (double)r->step_ns, "fraction", -1);
     avs_control_result(c, "steps", "", (double)r->steps, "count", 0);
     if (r->info.best_step >= 0) {
         avs_control_result(c, "best_step", "", (double)r->info.best_step, "count", 0);

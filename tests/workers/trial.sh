@@ -11,8 +11,10 @@ run a || { cat "$W/a.log"; die "first run"; }
 run b || die "second run"
 same "$W/a/last.safetensors" "$W/b/last.safetensors" "equal seeds"
 same "$W/a/best.safetensors" "$W/b/best.safetensors" "equal seeds"
-same <(grep -v -e train_seconds -e /s$ -e wrote "$W/a.log") <(grep -v -e train_seconds -e /s$ -e wrote "$W/b.log") "results of equal seeds"
+same <(grep -v -e train_seconds -e data_wait_share -e /s$ -e wrote "$W/a.log") <(grep -v -e train_seconds -e data_wait_share -e /s$ -e wrote "$W/b.log") "results of equal seeds"
 [ -n "$(result a miou@test)" ] || die "no miou@test in $(cat "$W/a.log")"
+wait=$(result a data_wait_share)
+awk -v w="$wait" 'BEGIN{exit !(w != "" && w >= 0 && w <= 1)}' || die "data_wait_share is '$wait'"
 [ -s "$W/a/predictions.png" ] || die "no prediction sheet"
 
 # other seed, other bytes
