@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 
 import torch
 import torch.nn as nn
@@ -16,12 +15,12 @@ import torch.nn.functional as F
 
 import avesformer
 import machine
+import peers
 import pvt_v2
 import seaformer
 
 ALL = ("resnet18,resnet34,resnet50,pvt_v2_b0,pvt_v2_b1,pvt_v2_b2,pvt_v2_b3,pvt_v2_b4,pvt_v2_b5,seaformer_t,seaformer_s,"
        "seaformer_b,seaformer_l,mobilenet_v2,vggish")
-WARMUP = 3
 
 
 class MobileNetV2(nn.Module):
@@ -52,34 +51,6 @@ def module(name):
     sys.exit("no PyTorch module for '%s'" % name)
 
 
-def forward_peers(net, x):
-    """name -> function of no arguments that runs one query."""
-    out = {"eager": lambda: net(x)}
-    with torch.no_grad():
-        want = net(x)
-        last = want[-1] if isinstance(want, list) else want
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are constants here
-        try:
-            traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
-            for _ in range(WARMUP):
-                got = traced(x)
-            got = got[-1] if isinstance(got, (list, tuple)) else got
-            if torch.allclose(got, last, rtol=1e-2, atol=1e-2 * float(last.abs().max())):
-                out["jit"] = lambda: traced(x)
-            else:
-                print("jit.optimize_for_inference changes the result and is left out")
-        except Exception as e:  # a fault of the peer is reported, not fatal
-            print("jit.optimize_for_inference fails: %s" % str(e).strip().splitlines()[-1])
-        if hasattr(torch, "compile"):
-            try:
-                compiled = torch.compile(net)
-                compiled(x)
-                out["compile"] = lambda: compiled(x)
-            except Exception as e:
-                print("torch.compile fails: %s" % str(e).strip().splitlines()[-1])
-    return out
-
-
 def training_peers(net, x):
     def step():
         net.zero_grad(set_to_none=False)
@@ -92,7 +63,7 @@ def training_peers(net, x):
 def time_torch(run, n, training):
     samples = []
     with torch.set_grad_enabled(training):
-        for _ in range(WARMUP):  # caches of the previous system are cold
+        for _ in range(peers.WARMUP):  # caches of the previous system are cold
             run()
         for _ in range(n):
             t = time.perf_counter_ns()
@@ -122,11 +93,11 @@ def measure(args, name, threads):
     # the audio encoder is frozen: running statistics in training too
     net = module(name).train(args.training and name != "mobilenet_v2")
     x = torch.randn(args.batch, *((1, 96, 64) if is_audio else (3, args.resolution, args.resolution)))
-    peers = training_peers(net, x) if args.training else forward_peers(net, x)
-    samples, ours = {k: [] for k in peers}, []
+    runs = training_peers(net, x) if args.training else peers.forward(net, [x], args.peers.split(","))
+    samples, ours = {k: [] for k in runs}, []
     for _ in range(args.rounds):
         ours.append(time_ours(args, name, threads, args.runs))
-        for k, run in peers.items():
+        for k, run in runs.items():
             samples[k] += time_torch(run, args.runs, args.training)
     count = sum(p.numel() for p in net.parameters())
     if count != ours[0]["params"]:
@@ -142,19 +113,19 @@ def measure(args, name, threads):
 
 
 def table(args, rows):
-    names = [n for n in ("ours", "eager", "jit", "compile") if any(n in r for r in rows)]
+    names = [n for n in ("ours",) + peers.NAMES if any(n in r for r in rows)]
     head = ["backbone", "parameters, M", "multiply-adds, M", "threads"] + ["%s, ms" % n for n in names]
-    head += ["ours / eager"] + (["ours / best PyTorch"] if len(names) > 2 else [])
+    head += ["ours / eager"] + (["ours / best peer"] if len(names) > 2 else [])
     out = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     for r in rows:
         cells = [r["backbone"], "%.2f" % (r["params"] / 1e6), "%.0f" % (r["macs"] / 1e6), str(r["threads"])]
         cells += ["%.2f (%.2f, %.2f)" % r[n] if n in r else "-" for n in names]
         cells.append("**%.2f**" % (r["ours"][0] / r["eager"][0]))
         if len(names) > 2:
-            cells.append("%.2f" % (r["ours"][0] / min(v[0] for k, v in r.items() if k in ("eager", "jit", "compile"))))
+            cells.append("%.2f" % (r["ours"][0] / min(v[0] for k, v in r.items() if k in peers.NAMES)))
         out.append("| " + " | ".join(cells) + " |")
     return out + ["", "Cells: median (minimum, 90th percentile) of %d rounds of %d runs each after %d others, the systems in "
-                  "turns." % (args.rounds, args.runs, WARMUP)]
+                  "turns." % (args.rounds, args.runs, peers.WARMUP)]
 
 
 def main():
@@ -162,6 +133,7 @@ def main():
     ap.add_argument("--trial", required=True, help="path of avsweep-trial")
     ap.add_argument("--backbones", default=ALL)
     ap.add_argument("--threads", default="2,1")
+    ap.add_argument("--peers", default=",".join(peers.NAMES))
     ap.add_argument("--resolution", type=int, default=224)
     ap.add_argument("--batch", type=int, default=1)
     ap.add_argument("--training", action="store_true", help="forward and backward of the mean square of all outputs")

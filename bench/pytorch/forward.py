@@ -9,17 +9,17 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 
 import torch
 
 import avesformer
 import machine
+import peers
 
 GOAL = 0.4  # of eager PyTorch, ResNet-18
 
 
-def peers(backbone, resolution):
+def runs_of(backbone, resolution, wanted):
     """name -> function of no arguments that runs one query."""
     torch.manual_seed(0)
     model = avesformer.AVESFormer(backbone, resolution=resolution).eval()
@@ -27,28 +27,7 @@ def peers(backbone, resolution):
     if count != avesformer.PARAMETERS[backbone]:
         sys.exit("the PyTorch module has %d parameters, AVESFormer has %d" % (count, avesformer.PARAMETERS[backbone]))
     audio, frames = torch.randn(1, 1, 96, 64), torch.randn(1, 3, resolution, resolution)
-    out = {"eager": lambda: model(audio, frames)}
-    with torch.no_grad():
-        want = model(audio, frames)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are constants here
-        try:
-            traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(model, (audio, frames))))
-            for _ in range(3):
-                got = traced(audio, frames)
-            if torch.allclose(got, want, rtol=1e-2, atol=1e-2):
-                out["jit"] = lambda: traced(audio, frames)
-            else:
-                print("jit.optimize_for_inference changes the result by %g and is left out" % (got - want).abs().max())
-        except Exception as e:  # a fault of the peer is reported, not fatal
-            print("jit.optimize_for_inference fails: %s" % str(e).strip().splitlines()[-1])
-        if hasattr(torch, "compile"):
-            try:
-                compiled = torch.compile(model)
-                compiled(audio, frames)
-                out["compile"] = lambda: compiled(audio, frames)
-            except Exception as e:
-                print("torch.compile fails: %s" % str(e).strip().splitlines()[-1])
-    return out
+    return peers.forward(model, [audio, frames], wanted)
 
 
 def time_torch(run, n):
@@ -79,7 +58,7 @@ def p90(samples):
 
 def measure(args, backbone, threads):
     torch.set_num_threads(threads)
-    runs = peers(backbone, args.resolution)
+    runs = runs_of(backbone, args.resolution, args.peers.split(","))
     torch_samples, our_rounds = {name: [] for name in runs}, []
     for _ in range(args.rounds):
         if args.trial:
@@ -96,13 +75,13 @@ def measure(args, backbone, threads):
 
 
 def table(rows, rounds, runs):
-    names = [n for n in ("ours", "eager", "jit", "compile") if any(n in r for r in rows)]
-    head = ["backbone", "threads"] + ["%s, ms" % n for n in names] + ["ours / eager", "ours / best PyTorch"]
+    names = [n for n in ("ours",) + peers.NAMES if any(n in r for r in rows)]
+    head = ["backbone", "threads"] + ["%s, ms" % n for n in names] + ["ours / eager", "ours / best peer"]
     out = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     for r in rows:
         cells = [r["backbone"], str(r["threads"])]
         cells += ["%.1f (%.1f, %.1f)" % r[n] if n in r else "-" for n in names]
-        best = min(v[0] for k, v in r.items() if k in ("eager", "jit", "compile"))
+        best = min(v[0] for k, v in r.items() if k in peers.NAMES)
         if "ours" in r:
             cells += ["**%.2f**" % (r["ours"][0] / r["eager"][0]), "%.2f" % (r["ours"][0] / best)]
         else:
@@ -122,6 +101,7 @@ def main():
     ap.add_argument("--trial", help="path of avsweep-trial; without it PyTorch alone is timed")
     ap.add_argument("--backbones", default="resnet18,resnet50")
     ap.add_argument("--threads", default="2,1")
+    ap.add_argument("--peers", default=",".join(peers.NAMES))
     ap.add_argument("--resolution", type=int, default=224)
     ap.add_argument("--rounds", type=int, default=7)
     ap.add_argument("--runs", type=int, default=10)
