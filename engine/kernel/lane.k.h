@@ -21,6 +21,7 @@
 #define AVS_LANES             32
 #define AVS_LANE              ((int)(threadIdx.x & 31))
 #define AVS_LANE_XOR(v, mask) __shfl_xor_sync(0xffffffffu, (v), (mask))
+#define AVS_LANE_BALLOT(is)   __ballot_sync(0xffffffffu, (is)) /* bit k: is of lane k */
 #elif defined(AVS_EMUL)
 #include "engine/backend/emul/emul.h"
 #define AVS_FN                static inline
@@ -28,6 +29,7 @@
 #define AVS_LANES             32
 #define AVS_LANE              emul_lane()
 #define AVS_LANE_XOR(v, mask) emul_shfl_xor((v), (mask))
+#define AVS_LANE_BALLOT(is)   emul_ballot((is))
 #else
 #define AVS_FN       static inline __attribute__((always_inline))
 #define AVS_RESTRICT restrict

@@ -1,46 +1,44 @@
-/* One pass over the slab per segment: gradient, moments, weight. Memory-bound, so it is written plainly. */
+/* One pass over the slab per segment: gradient, moments, weight. Memory-bound, so it is written plainly. The
+ * arithmetic of an element is shared with the GPU: engine/kernel/adamw.k.h. */
 #include "engine/optim/adamw.h"
+#include "engine/kernel/adamw.k.h"
 
 #include <math.h>
 
 enum { CHUNK = 4096, MAX_PARTS = 1024, PAR_MIN = 16384 };
 
-typedef struct {
-    float l2, keep, beta1, beta2, eps; /* keep: 1 - lr * decay */
-    float step, inv_bc2, grad_scale;   /* step: lr / (1 - beta1^t); inv_bc2: 1 / sqrt(1 - beta2^t) */
-} factors;
-
 static void update(float *restrict w, const float *restrict g, float *restrict m, float *restrict v,
-                   int64_t n, const factors *f)
+                   int64_t n, const avs_adamw_factors *f)
 {
-    const float b1 = f->beta1, b2 = f->beta2, a1 = 1.f - b1, a2 = 1.f - b2;
+    const avs_adamw_factors q = *f; /* a copy that nothing points at stays in registers */
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        const float gi = g[i] * f->grad_scale + f->l2 * w[i];
-        const float mi = b1 * m[i] + a1 * gi, vi = b2 * v[i] + a2 * gi * gi;
-        m[i] = mi;
-        v[i] = vi;
-        w[i] = w[i] * f->keep - f->step * mi / (sqrtf(vi) * f->inv_bc2 + f->eps);
-    }
+    for (int64_t i = 0; i < n; i++) avs_adamw_element(&q, g[i], &w[i], &m[i], &v[i]);
+}
+
+void avs_adamw_factors_of(avs_adamw_factors *f, const avs_opt_segment *seg, const avs_adamw_cfg *cfg,
+                          int64_t t, float grad_scale)
+{
+    const double bc1 = 1.0 - pow((double)cfg->beta1, (double)t),
+                 bc2 = 1.0 - pow((double)cfg->beta2, (double)t);
+    const double lr = (double)cfg->lr * (double)seg->lr_mult, wd = (double)seg->weight_decay;
+    *f = (avs_adamw_factors){.l2 = cfg->decoupled ? 0.f : seg->weight_decay,
+                             .keep = cfg->decoupled ? (float)(1.0 - lr * wd) : 1.f,
+                             .beta1 = cfg->beta1,
+                             .beta2 = cfg->beta2,
+                             .eps = cfg->eps,
+                             .step = (float)(lr / bc1),
+                             .inv_bc2 = (float)(1.0 / sqrt(bc2)),
+                             .grad_scale = grad_scale};
 }
 
 void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_segment *seg, int n_seg,
                     const avs_adamw_cfg *cfg, int64_t t, float grad_scale)
 {
-    const double bc1 = 1.0 - pow((double)cfg->beta1, (double)t),
-                 bc2 = 1.0 - pow((double)cfg->beta2, (double)t);
     for (int s = 0; s < n_seg; s++) {
         const avs_opt_segment *q = &seg[s];
+        avs_adamw_factors f;
         if (q->lr_mult == 0.f) continue;
-        const double lr = (double)cfg->lr * (double)q->lr_mult, wd = (double)q->weight_decay;
-        const factors f = {.l2 = cfg->decoupled ? 0.f : q->weight_decay,
-                           .keep = cfg->decoupled ? (float)(1.0 - lr * wd) : 1.f,
-                           .beta1 = cfg->beta1,
-                           .beta2 = cfg->beta2,
-                           .eps = cfg->eps,
-                           .step = (float)(lr / bc1),
-                           .inv_bc2 = (float)(1.0 / sqrt(bc2)),
-                           .grad_scale = grad_scale};
+        avs_adamw_factors_of(&f, q, cfg, t, grad_scale);
 #pragma omp parallel for schedule(static) if (q->len >= PAR_MIN)
         for (int64_t i = 0; i < q->len; i += CHUNK) {
             const int64_t o = q->off + i, n = q->len - i < CHUNK ? q->len - i : CHUNK;

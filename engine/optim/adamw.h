@@ -20,6 +20,11 @@ typedef struct {
     bool decoupled; /* AdamW; false: Adam with L2 */
 } avs_adamw_cfg;
 
+/* What a step needs to know about a segment; t and grad_scale as below. */
+struct avs_adamw_factors;
+void avs_adamw_factors_of(struct avs_adamw_factors *f, const avs_opt_segment *seg, const avs_adamw_cfg *cfg,
+                          int64_t t, float grad_scale);
+
 /* t = 1 for the first step. grad_scale multiplies every gradient first (clipping, averaging over micro-batches). */
 void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_segment *seg, int n_seg,
                     const avs_adamw_cfg *cfg, int64_t t, float grad_scale);

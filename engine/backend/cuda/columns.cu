@@ -3,7 +3,8 @@
  *
  * Stage 1: block (32 columns x 8 row strips, 256 threads) takes one chunk of AVS_COLSUM_ROWS rows and 32 columns; a
  * thread adds every 8th row, the strips are joined through 1 KiB of shared memory. Stage 2: the same over the chunks'
- * rows of partial sums. Row sums of long rows: one block per row, shuffles inside warps, shared memory across.
+ * rows of partial sums. Layer norm's parameter gradients fill two columns of partial sums at once. Row sums of long
+ * rows: one block per row, shuffles inside warps, shared memory across.
  * Not measured on a device yet. */
 #include "engine/backend/cuda/columns.h"
 #include "engine/kernel/lane.k.h"
@@ -13,7 +14,7 @@ enum { COLS = 32, STRIPS = 8, ROW_THREADS = 256 };
 typedef struct {
     const float *x;
     float *y;
-    int64_t rows, C, chunk;
+    int64_t rows, C, stride, chunk; /* stride: elements from one row of x to the next */
     int64_t n_col_blocks;
 } colsum_p;
 
@@ -25,7 +26,7 @@ AVS_GLOBAL(colsum_stage, colsum_p)
     const int64_t end = (k + 1) * p.chunk < p.rows ? (k + 1) * p.chunk : p.rows;
     float sum = 0.f;
     if (c < p.C)
-        for (int64_t r = k * p.chunk + s; r < end; r += STRIPS) sum += p.x[r * p.C + c];
+        for (int64_t r = k * p.chunk + s; r < end; r += STRIPS) sum += p.x[r * p.stride + c];
     strip[s][lane] = sum;
     AVS_SYNC();
     if (s == 0 && c < p.C) {
@@ -44,10 +45,60 @@ AVS_HOST(size_t) avs_colsum_work(int64_t rows, int64_t C)
 AVS_HOST(int) avs_colsum_cuda(const float *x, float *y, int64_t rows, int64_t C, void *work, void *stream)
 {
     const int64_t blocks = (C + COLS - 1) / COLS, chunks = (rows + AVS_COLSUM_ROWS - 1) / AVS_COLSUM_ROWS;
-    const colsum_p one = {x, (float *)work, rows, C, AVS_COLSUM_ROWS, blocks};
-    const colsum_p two = {(const float *)work, y, chunks, C, chunks, blocks};
+    const colsum_p one = {x, (float *)work, rows, C, C, AVS_COLSUM_ROWS, blocks};
+    const colsum_p two = {(const float *)work, y, chunks, C, C, chunks, blocks};
     const int rc = AVS_LAUNCH(colsum_stage, blocks * chunks, COLS * STRIPS, stream, one);
     return rc ? rc : AVS_LAUNCH(colsum_stage, blocks, COLS * STRIPS, stream, two);
+}
+
+typedef struct {
+    avs_layernorm_bwd_p q;
+    float *part; /* [chunks][2][C]: dgamma, dbeta */
+    int64_t rows, n_col_blocks;
+} layernorm_sums_p;
+
+AVS_GLOBAL(layernorm_sums, layernorm_sums_p)
+{
+    AVS_SHARED float strip[2][STRIPS][COLS];
+    const avs_layernorm_bwd_p *q = &p.q;
+    const int lane = AVS_THREAD % COLS, s = AVS_THREAD / COLS;
+    const int64_t c = AVS_BLOCK % p.n_col_blocks * COLS + lane, k = AVS_BLOCK / p.n_col_blocks, C = q->C;
+    const int64_t next = (k + 1) * AVS_COLSUM_ROWS, end = next < p.rows ? next : p.rows;
+    float dgamma = 0.f, dbeta = 0.f;
+    if (c < C)
+        for (int64_t r = k * AVS_COLSUM_ROWS + s; r < end; r += STRIPS) {
+            const float g = q->gy[r * C + c];
+            dgamma += g * ((q->x[r * C + c] - q->mean[r]) * q->rstd[r]);
+            dbeta += g;
+        }
+    strip[0][s][lane] = dgamma;
+    strip[1][s][lane] = dbeta;
+    AVS_SYNC();
+    if (s < 2 && c < C) {
+        float total = 0.f;
+        for (int i = 0; i < STRIPS; i++) total += strip[s][i][lane];
+        p.part[(2 * k + s) * C + c] = total;
+    }
+}
+
+AVS_HOST(size_t) avs_layernorm_sums_work(int64_t rows, int64_t C)
+{
+    return 2 * avs_colsum_work(rows, C);
+}
+
+AVS_HOST(int)
+avs_layernorm_sums_cuda(const avs_layernorm_bwd_p *p, int64_t rows, float *dgamma, float *dbeta, void *work,
+                        void *stream)
+{
+    const int64_t C = p->C, blocks = (C + COLS - 1) / COLS,
+                  chunks = (rows + AVS_COLSUM_ROWS - 1) / AVS_COLSUM_ROWS;
+    float *part = (float *)work;
+    const layernorm_sums_p one = {*p, part, rows, blocks};
+    const colsum_p gamma = {part, dgamma, chunks, C, 2 * C, chunks, blocks};
+    const colsum_p beta = {part + C, dbeta, chunks, C, 2 * C, chunks, blocks};
+    int rc = AVS_LAUNCH(layernorm_sums, blocks * chunks, COLS * STRIPS, stream, one);
+    if (!rc) rc = AVS_LAUNCH(colsum_stage, blocks, COLS * STRIPS, stream, gamma);
+    return rc ? rc : AVS_LAUNCH(colsum_stage, blocks, COLS * STRIPS, stream, beta);
 }
 
 typedef struct {

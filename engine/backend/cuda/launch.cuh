@@ -13,12 +13,12 @@ enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 
-#define AVS_THREAD    ((int)threadIdx.x)
-#define AVS_BLOCK_DIM ((int)blockDim.x)
-#define AVS_BLOCK     ((int64_t)blockIdx.x)
-#define AVS_GRID_DIM  ((int64_t)gridDim.x)
-#define AVS_SHARED    __shared__
-#define AVS_SYNC()    __syncthreads()
+#define AVS_THREAD          ((int)threadIdx.x)
+#define AVS_BLOCK_DIM       ((int)blockDim.x)
+#define AVS_BLOCK           ((int64_t)blockIdx.x)
+#define AVS_GRID_DIM        ((int64_t)gridDim.x)
+#define AVS_SHARED          __shared__
+#define AVS_SYNC()          __syncthreads()
 #define AVS_GLOBAL(name, P) static __global__ void name(const __grid_constant__ P p)
 #define AVS_LAUNCH(name, grid, block, stream, p)                                                             \
     (name<<<(unsigned)(grid), (unsigned)(block), 0, (cudaStream_t)(stream)>>>(p), (int)cudaPeekAtLastError())
@@ -34,15 +34,25 @@ enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
 #define AVS_SYNC()    emul_syncthreads()
 #define AVS_GLOBAL(name, P)                                                                                  \
     static void name(P p);                                                                                   \
-    static void name##_thunk(const void *args) { name(*(const P *)args); }                                   \
+    static void name##_thunk(const void *args)                                                               \
+    {                                                                                                        \
+        name(*(const P *)args);                                                                              \
+    }                                                                                                        \
     static void name(P p)
-#define AVS_LAUNCH(name, grid, block, stream, p) ((void)(stream), emul_launch(name##_thunk, &(p), (grid), (block)))
+#define AVS_LAUNCH(name, grid, block, stream, p)                                                             \
+    ((void)(stream), emul_launch(name##_thunk, &(p), (grid), (block)))
 #define AVS_HOST(ret) static inline ret
 #endif
 
-/* Dual-source bodies. A row is a warp's, an element a thread's; the grid strides over what is left. */
+/* Dual-source bodies. A row is a warp's, an element a thread's; the grid strides over what is left. Under nvcc one file,
+ * rows.cu, defines the kernels; to the others the bodies' headers only declare the launchers. */
+#if defined(__CUDACC__) && !defined(AVS_DEFINE_ROWS)
+#define AVS_KERNEL_ROW(name, P) extern "C" int name##_cuda(const P *p, int64_t n, void *stream);
+#define AVS_KERNEL_EW(name, P)  AVS_KERNEL_ROW(name, P)
+#else
 #define AVS_MAX_GRID 65535
-#define AVS_GRID_OF(n, per_block) ((n) / (per_block) + 1 < AVS_MAX_GRID ? (n) / (per_block) + 1 : AVS_MAX_GRID)
+#define AVS_GRID_OF(n, per_block)                                                                            \
+    ((n) / (per_block) + 1 < AVS_MAX_GRID ? (n) / (per_block) + 1 : AVS_MAX_GRID)
 
 #define AVS_KERNEL_ROW(name, P)                                                                              \
     typedef struct {                                                                                         \
@@ -75,5 +85,6 @@ enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
         const name##_launch q = {*p, n};                                                                     \
         return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, AVS_EW_THREADS), AVS_EW_THREADS, stream, q);         \
     }
+#endif
 
 #endif

@@ -5,6 +5,7 @@
 #define AVS_ENGINE_BACKEND_CUDA_ROWS_H
 
 #include "engine/kernel/philox.k.h"
+#include "engine/kernel/adamw.k.h"
 #include "engine/kernel/ew.k.h"
 #include "engine/kernel/layernorm.k.h"
 #include "engine/kernel/msdeform.k.h"
@@ -28,6 +29,7 @@ int avs_resize_cuda(const avs_resize_p *p, int64_t n, void *stream);
 int avs_msdeform_cuda(const avs_msdeform_p *p, int64_t n, void *stream);
 int avs_msdeform_bwd_cuda(const avs_msdeform_bwd_p *p, int64_t n, void *stream);
 int avs_ew_cuda(const avs_ew_p *p, int64_t n, void *stream);
+int avs_adamw_cuda(const avs_adamw_p *p, int64_t n, void *stream);
 int avs_dropout_cuda(const avs_dropout_p *p, int64_t n, void *stream);
 #ifdef __cplusplus
 }

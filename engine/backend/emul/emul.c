@@ -16,6 +16,7 @@ typedef enum { RUNNING, AT_BLOCK, AT_WARP, EXITED } fibre_state;
 typedef struct {
     ucontext_t context;
     fibre_state state;
+    int n_barriers; /* block barriers met so far */
 } fibre;
 
 /* The launch in progress. The state is static because CUDA's built-in variables are: kernels take no context. */
@@ -26,7 +27,7 @@ static struct {
     void (*fn)(const void *args);
     const void *args;
     int64_t block, grid;
-    int n, current;
+    int n, current, dropped;
     bool is_reversed;
     float slot[EMUL_MAX_THREADS];
     char error[256];
@@ -68,9 +69,14 @@ static void wait_at(fibre_state where)
     swapcontext(&E.f[me].context, &E.scheduler);
 }
 
+void emul_drop_barrier(int nth)
+{
+    E.dropped = nth;
+}
+
 void emul_syncthreads(void)
 {
-    wait_at(AT_BLOCK);
+    if (++E.f[E.current].n_barriers != E.dropped) wait_at(AT_BLOCK);
 }
 
 float emul_shfl_xor(float v, int mask)
@@ -81,6 +87,18 @@ float emul_shfl_xor(float v, int mask)
     const float other = E.slot[me ^ mask];
     wait_at(AT_WARP);
     return other;
+}
+
+uint32_t emul_ballot(bool is)
+{
+    const int me = E.current, first = me - me % EMUL_WARP;
+    uint32_t mask = 0;
+    E.slot[me] = is ? 1.f : 0.f;
+    wait_at(AT_WARP);
+    for (int i = first; i < first + EMUL_WARP && i < E.n; i++)
+        mask |= (uint32_t)(E.slot[i] != 0.f) << (i - first);
+    wait_at(AT_WARP);
+    return mask;
 }
 
 static void fibre_main(void)
@@ -116,7 +134,8 @@ static int report_deadlock(void)
         const int end = warp_end(w), here = count(w, end, AT_WARP);
         if (!here) continue;
         snprintf(E.error, sizeof(E.error),
-                 "block %lld: a shuffle is reached by %d of %d lanes of warp %d; %d have exited, %d wait at "
+                 "block %lld: a shuffle or ballot is reached by %d of %d lanes of warp %d; %d have exited, "
+                 "%d wait at "
                  "a barrier",
                  (long long)E.block, here, end - w, w / EMUL_WARP, count(w, end, EXITED),
                  count(w, end, AT_BLOCK));
@@ -143,6 +162,7 @@ static int start_block(void)
             return AVS_ELIB;
         }
         f->state = RUNNING;
+        f->n_barriers = 0;
         f->context.uc_stack.ss_sp = E.stacks + (size_t)i * STACK_BYTES;
         f->context.uc_stack.ss_size = STACK_BYTES;
         f->context.uc_link = &E.scheduler;

@@ -22,6 +22,9 @@ enum { EMUL_WARP = 32, EMUL_MAX_THREADS = 1024 };
 int emul_launch(void (*fn)(const void *args), const void *args, int64_t grid, int block);
 const char *emul_error(void); /* "" after a launch that ended well; static storage */
 void emul_set_reversed(bool is_reversed);
+/* Every thread goes through its nth block barrier (1: the first) of each block without waiting; 0: none. With it a test
+ * shows that it would notice if a barrier were taken out of a kernel. */
+void emul_drop_barrier(int nth);
 
 /* Inside kernels. */
 int emul_thread(void); /* threadIdx.x */
@@ -31,5 +34,6 @@ int64_t emul_grid_dim(void);
 int emul_lane(void);
 void emul_syncthreads(void);
 float emul_shfl_xor(float v, int mask);
+uint32_t emul_ballot(bool is);
 
 #endif

@@ -1,8 +1,11 @@
 /* The launchers of engine/backend/cuda called with the operands of an op: the same code for fibres (AVS_EMUL) and for
- * the GPU. The including file includes the launchers first. */
+ * the GPU. The including file includes the launchers first and defines
+ *   static void *lend(size_t bytes)   workspace that the launchers can reach; the next call may take it back. */
 #ifndef AVS_TESTS_CUDA_CALLS_H
 #define AVS_TESTS_CUDA_CALLS_H
 
+#include "base/rng.h"
+#include "engine/optim/adamw.h"
 #include "tests/engine/kernel/op_list.h"
 
 #include <float.h>
@@ -42,7 +45,6 @@ static int run_layernorm(const avs_kernel_args *a)
     return avs_layernorm_cuda(&p, a->in[0].type.d[0], NULL);
 }
 
-/* gx only; dgamma and dbeta are column sums. */
 static int run_layernorm_bwd(const avs_kernel_args *a)
 {
     const int64_t rows = a->in[1].type.d[0], C = a->in[1].type.d[1];
@@ -53,7 +55,9 @@ static int run_layernorm_bwd(const avs_kernel_args *a)
                                    .rstd = a->in[4].data,
                                    .gx = a->out[0].data,
                                    .C = (int32_t)C};
-    return avs_layernorm_bwd_cuda(&p, rows, NULL);
+    void *work = lend(avs_layernorm_sums_work(rows, C));
+    const int rc = avs_layernorm_bwd_cuda(&p, rows, NULL);
+    return rc ? rc : avs_layernorm_sums_cuda(&p, rows, a->out[1].data, a->out[2].data, work, NULL);
 }
 
 static int run_pool_max(const avs_kernel_args *a)
@@ -116,7 +120,6 @@ static int run_msdeform(const avs_kernel_args *a)
     return avs_msdeform_cuda(&p, (int64_t)v->d[0] * p.Q * at->heads, NULL);
 }
 
-/* gloc and gweight; the scatter into gvalue is not a row body. */
 static int run_msdeform_bwd(const avs_kernel_args *a)
 {
     const avs_msdeform_attr *at = a->attr;
@@ -131,7 +134,16 @@ static int run_msdeform_bwd(const avs_kernel_args *a)
                                   .S = v->d[1],
                                   .Q = l->d[1],
                                   .D = v->d[2] / at->heads};
-    return avs_msdeform_bwd_cuda(&p, (int64_t)v->d[0] * p.Q * at->heads, NULL);
+    const avs_msdeform_value_p value = {.gy = p.gy,
+                                        .loc = p.loc,
+                                        .weight = p.weight,
+                                        .gvalue = a->out[0].data,
+                                        .a = *at,
+                                        .S = p.S,
+                                        .Q = p.Q,
+                                        .D = p.D};
+    const int rc = avs_msdeform_bwd_cuda(&p, (int64_t)v->d[0] * p.Q * at->heads, NULL);
+    return rc ? rc : avs_msdeform_value_cuda(&value, v->d[0], NULL);
 }
 
 static int run_ew(const avs_kernel_args *a)
@@ -172,17 +184,55 @@ static const struct {
     {run_softmax, AVS_OP_SOFTMAX, 1},
     {run_softmax_bwd, AVS_OP_SOFTMAX_BWD, 1},
     {run_layernorm, AVS_OP_LAYERNORM, 7},
-    {run_layernorm_bwd, AVS_OP_LAYERNORM_BWD, 1},
+    {run_layernorm_bwd, AVS_OP_LAYERNORM_BWD, 7},
     {run_pool_max, AVS_OP_POOL_MAX, 3},
     {run_pool_max_bwd, AVS_OP_POOL_MAX_BWD, 1},
     {run_pool_avg, AVS_OP_POOL_AVG, 1},
     {run_pool_avg_bwd, AVS_OP_POOL_AVG_BWD, 1},
     {run_resize, AVS_OP_RESIZE, 1},
     {run_msdeform, AVS_OP_MSDEFORM, 1},
-    {run_msdeform_bwd, AVS_OP_MSDEFORM_BWD, 6},
+    {run_msdeform_bwd, AVS_OP_MSDEFORM_BWD, 7},
     {run_ew, AVS_OP_EW, 1},
     {run_dropout, AVS_OP_DROPOUT, 1},
 };
+
+/* A slab of parameters in three segments: one frozen, one with L2 decay or decoupled decay, none a multiple of 32. */
+enum { SLAB = 1801, SLAB_STEPS = 3 };
+typedef struct {
+    float w[SLAB], g[SLAB], m[SLAB], v[SLAB];
+} adamw_slab;
+
+static const avs_opt_segment slab_segments[] = {
+    {.off = 0, .len = 1, .lr_mult = 1.f, .weight_decay = 0.05f},
+    {.off = 1, .len = 300, .lr_mult = 0.f, .weight_decay = 0.05f},
+    {.off = 301, .len = SLAB - 301, .lr_mult = 0.1f, .weight_decay = 0.01f},
+};
+
+static void slab_init(adamw_slab *s)
+{
+    avs_rng r = avs_rng_seed(17);
+    memset(s, 0, sizeof(*s));
+    for (int i = 0; i < SLAB; i++) s->w[i] = (float)avs_rng_normal(&r);
+}
+
+static void slab_gradient(adamw_slab *s, int t)
+{
+    avs_rng r = avs_rng_seed(100 + (uint64_t)t);
+    for (int i = 0; i < SLAB; i++) s->g[i] = (float)avs_rng_normal(&r) * (i % 3 ? 1.f : 1e-4f);
+}
+
+static int run_adamw(adamw_slab *s, const avs_adamw_cfg *cfg, int t)
+{
+    for (size_t k = 0; k < sizeof(slab_segments) / sizeof(slab_segments[0]); k++) {
+        const avs_opt_segment *q = &slab_segments[k];
+        avs_adamw_p p = {.g = s->g + q->off, .w = s->w + q->off, .m = s->m + q->off, .v = s->v + q->off};
+        if (q->lr_mult == 0.f) continue;
+        avs_adamw_factors_of(&p.f, q, cfg, t, 0.25f);
+        const int rc = avs_adamw_cuda(&p, q->len, NULL);
+        if (rc) return rc;
+    }
+    return 0;
+}
 
 /* Both are f32: twice the bound of a comparison with f64. */
 static void compare(const op_case *k, int index, const avs_tensor *got, const avs_tensor *want)

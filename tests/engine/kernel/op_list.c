@@ -375,6 +375,8 @@ static void add_all(void)
     add_msdeform(1, 1, 1, 1, 1, 1);
     add_msdeform(2, 17, 8, 32, 3, 4);
     add_msdeform(1, 31, 3, 17, 2, 3);
+    add_msdeform(1, 70, 1, 32, 2, 4); /* the constant D, more samples than a block takes at once */
+    add_msdeform(2, 3, 2, 45, 3, 1);
     add_ew();
     static const int rd[][5] = {{1, 1, 1, 0, 3},     {7, 31, 33, 0, 1},  {7, 31, 33, 1, 2},
                                 {7, 31, 33, 2, 3},   {7, 31, 33, 0, 2},  {7, 31, 33, 0, 3},

@@ -1,10 +1,21 @@
 /* The dual-source bodies on a GPU against the CPU kernels, over the list of cases. Skipped, visibly, where there is no
  * device. Built only where nvcc and the CUDA runtime are. */
 #include "engine/backend/cuda/columns.h"
+#include "engine/backend/cuda/msdeform_value.h"
 #include "engine/backend/cuda/rows.h"
-#include "tests/engine/kernel/cuda_calls.h"
 
 #include <cuda_runtime_api.h>
+
+static void *lent;
+
+static void *lend(size_t bytes)
+{
+    cudaFree(lent);
+    lent = NULL;
+    return cudaMalloc(&lent, bytes ? bytes : 1) == cudaSuccess ? lent : NULL;
+}
+
+#include "tests/engine/kernel/cuda_calls.h"
 
 static void need_device(void)
 {
@@ -60,6 +71,34 @@ static void bodies_on_the_gpu_agree_with_the_cpu(void **state)
     for (int b = 0; b < (int)(sizeof(bodies) / sizeof(bodies[0])); b++)
         for (int i = 0; i < n; i++)
             if (k[i].op == bodies[b].op) run_case(&k[i], i, b);
+    cudaFree(lent);
+    lent = NULL;
+}
+
+/* nvcc fuses multiply and add, so the last bits differ from the CPU's. */
+static void optimiser_steps_on_the_gpu_agree_with_the_cpu(void **state)
+{
+    (void)state;
+    need_device();
+    for (int is_decoupled = 0; is_decoupled < 2; is_decoupled++) {
+        const avs_adamw_cfg cfg = {
+            .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .decoupled = is_decoupled};
+        adamw_slab *want = managed(sizeof(*want)), *got = managed(sizeof(*got));
+        slab_init(want);
+        slab_init(got);
+        for (int t = 1; t <= SLAB_STEPS; t++) {
+            slab_gradient(want, t);
+            slab_gradient(got, t);
+            avs_adamw_step(want->w, want->g, want->m, want->v, slab_segments, 3, &cfg, t, 0.25f);
+            assert_int_equal(run_adamw(got, &cfg, t), 0);
+            assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+        }
+        for (int i = 0; i < SLAB; i++)
+            assert_true(fabs((double)got->w[i] - (double)want->w[i]) <=
+                        1e-6 + 1e-6 * fabs((double)want->w[i]));
+        cudaFree(want);
+        cudaFree(got);
+    }
 }
 
 /* Small integers: every order of additions gives the same sum. */
@@ -91,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_on_the_gpu_agree_with_the_cpu),
+        cmocka_unit_test(optimiser_steps_on_the_gpu_agree_with_the_cpu),
         cmocka_unit_test(sums_on_the_gpu_are_exact_for_integers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
