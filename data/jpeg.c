@@ -69,10 +69,17 @@ static bool read_header(jpeg_job *j, const void *data, size_t n)
     return true;
 }
 
-static bool read_pixels(jpeg_job *j, avs_px px, int shrink)
+static bool read_pixels(jpeg_job *j, avs_px px, int shrink, size_t n)
 {
     if (setjmp(j->jump)) return false;
     const bool one = px == AVS_PX_GREY || px == AVS_PX_INDEX;
+    const int64_t pixels = (int64_t)j->in.image_width * j->in.image_height;
+    /* A block of 64 pixels takes at least one bit. Checked first: progressive files are held as a whole. */
+    if (pixels > AVS_IMAGE_MAX_PIXELS || pixels > 512 * (int64_t)n) {
+        snprintf(j->text, sizeof j->text, "%u x %u pixels are more than %d or too many for this length",
+                 j->in.image_width, j->in.image_height, AVS_IMAGE_MAX_PIXELS);
+        return false;
+    }
     if (j->in.num_components != 1 && j->in.num_components != 3) {
         snprintf(j->text, sizeof j->text, "%d colour components, expected 1 or 3", j->in.num_components);
         return false;
@@ -133,7 +140,7 @@ int avs_jpeg_decode(avs_image *out, avs_px px, int shrink, const char *what, con
     if (!j) return AVS_ENOMEM;
     prepare(j, &j->in.err);
     int rc = AVS_OK;
-    if (!read_header(j, data, n) || !read_pixels(j, px, shrink)) {
+    if (!read_header(j, data, n) || !read_pixels(j, px, shrink, n)) {
         rc = damaged(j, what, n, e);
         avs_image_free(&j->im);
     } else {

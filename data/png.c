@@ -88,6 +88,9 @@ static bool read_pixels(png_job *j, avs_px px)
     j->w = png_get_image_width(j->png, j->info);
     j->h = png_get_image_height(j->png, j->info);
     if (j->w * j->h > AVS_IMAGE_MAX_PIXELS) png_error(j->png, "more than 64 Mi pixels");
+    /* Deflate makes at most 1032 bytes of one: a small file that promises a large picture is refused unread. */
+    const int64_t bits = (int64_t)png_get_bit_depth(j->png, j->info) * png_get_channels(j->png, j->info);
+    if (j->w * bits / 8 * j->h > 1032 * (int64_t)j->n) png_error(j->png, "too short for its size");
     const int colour = png_get_color_type(j->png, j->info);
     j->is_palette = colour == PNG_COLOR_TYPE_PALETTE;
     set_transforms(j->png, px, colour, png_get_bit_depth(j->png, j->info),

@@ -202,6 +202,44 @@ static void a_png_with_too_many_pixels_is_refused_before_any_memory(void **state
     avs_image_free(&im);
 }
 
+/* Small files of the fuzzer's corpus that promise 8000 x 8000 and 65000 x 65000 pixels. */
+static void a_picture_too_short_for_its_size_is_refused_unread(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *why;
+    } k[] = {{"png/huge.png", "too short for its size"},
+             {"jpeg/huge.jpg", "8000 x 8000 pixels are more than"},
+             {"jpeg/huge-progressive.jpg", "65000 x 65000 pixels are more than"}};
+    for (size_t i = 0; i < sizeof k / sizeof k[0]; i++) {
+        char path[512];
+        avs_image im;
+        avs_err e = AVS_ERR_INIT;
+        snprintf(path, sizeof path, "%s/tests/fuzz/corpus/%s", AVS_SOURCE_DIR, k[i].path);
+        assert_int_equal(avs_image_read(&im, AVS_PX_RGB, path, &e), AVS_EPARSE);
+        if (!strstr(e.msg, k[i].why)) fail_msg("%s: %s", k[i].path, e.msg);
+    }
+}
+
+/* One colour over 4000 x 3000 pixels is the shortest that encoders make for its size. */
+static void a_picture_of_one_colour_is_not_too_short(void **state)
+{
+    (void)state;
+    avs_image im, out;
+    avs_err e = AVS_ERR_INIT;
+    avs_buf png = AVS_BUF_INIT, jpeg = AVS_BUF_INIT;
+    assert_ok(avs_image_alloc(&im, 4000, 3000, 1, &e), e);
+    assert_ok(avs_png_encode(&png, &im, 9, &e), e);
+    assert_ok(avs_jpeg_encode(&jpeg, &im, 1, &e), e);
+    assert_ok(avs_png_decode(&out, AVS_PX_GREY, "flat.png", png.data, png.len, &e), e);
+    avs_image_free(&out);
+    assert_ok(avs_jpeg_decode(&out, AVS_PX_GREY, 8, "flat.jpg", jpeg.data, jpeg.len, &e), e);
+    avs_image_free(&out);
+    avs_image_free(&im);
+    avs_buf_free(&png);
+    avs_buf_free(&jpeg);
+}
+
 static void jpeg_is_close_and_shrinks_by_rounding_up(void **state)
 {
     (void)state;
@@ -274,6 +312,8 @@ int main(void)
         cmocka_unit_test(a_jpeg_cut_anywhere_is_an_error_that_names_the_file),
         cmocka_unit_test(flipped_bytes_never_crash_a_decoder),
         cmocka_unit_test(a_png_with_too_many_pixels_is_refused_before_any_memory),
+        cmocka_unit_test(a_picture_too_short_for_its_size_is_refused_unread),
+        cmocka_unit_test(a_picture_of_one_colour_is_not_too_short),
         cmocka_unit_test(jpeg_is_close_and_shrinks_by_rounding_up),
         cmocka_unit_test(a_failed_allocation_is_an_error_without_leaks),
         cmocka_unit_test(resizing_a_constant_picture_keeps_it_constant),
