@@ -8,4 +8,9 @@
 /* Runs one input; a defect ends the process. Returns 0. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+/* A target may change inputs itself: libFuzzer calls the first, which calls libFuzzer's own second. Weak, because the
+ * replaying main has neither use for the one nor a definition of the other. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t max_n, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t n, size_t max_n) __attribute__((weak));
+
 #endif
