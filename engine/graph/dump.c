@@ -8,24 +8,14 @@
 
 #include "engine/graph/ops.h"
 
-static const char *const EW_NAME[AVS_EW_N_CODES] = {"load",          "add",
-                                                    "sub",           "rsub",
-                                                    "mul",           "div",
-                                                    "rdiv",          "max",
-                                                    "min",           "gt",
-                                                    "save",          "neg",
-                                                    "relu",          "sigmoid",
-                                                    "tanh",          "gelu",
-                                                    "silu",          "exp",
-                                                    "log",           "sqrt",
-                                                    "rsqrt",         "square",
-                                                    "relu6",         "hardsigmoid",
-                                                    "hardswish",     "abs",
-                                                    "relu_grad",     "sigmoid_grad",
-                                                    "tanh_grad",     "gelu_grad",
-                                                    "silu_grad",     "sign_mul",
-                                                    "relu6_grad",    "hardsigmoid_grad",
-                                                    "hardswish_grad"};
+static const char *const EW_NAME[AVS_EW_N_CODES] = {
+    "load",          "add",       "sub",       "rsub",     "mul",        "div",
+    "rdiv",          "max",       "min",       "gt",       "save",       "neg",
+    "relu",          "sigmoid",   "tanh",      "gelu",     "silu",       "exp",
+    "log",           "sqrt",      "rsqrt",     "square",   "relu6",      "hardsigmoid",
+    "hardswish",     "sin",       "cos",       "abs",      "relu_grad",  "sigmoid_grad",
+    "tanh_grad",     "gelu_grad", "silu_grad", "sign_mul", "relu6_grad", "hardsigmoid_grad",
+    "hardswish_grad"};
 
 static void put_value(const avs_graph *g, avs_val v, FILE *f)
 {

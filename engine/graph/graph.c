@@ -250,7 +250,7 @@ avs_val avs_tap(avs_graph *g, const char *name, avs_val v)
 {
     if (!v || g->err.code != AVS_OK) return v;
     avs_named *table = grown(g, g->tap, g->n_tap, &g->cap_tap, sizeof(*g->tap));
-    const char *full = scoped(g, name);
+    const char *full = name[0] == '/' ? avs_arena_str(g->arena, name + 1) : scoped(g, name);
     if (!table || !full) return 0;
     g->tap = table;
     g->tap[g->n_tap++] = (avs_named){full, v};
@@ -417,6 +417,9 @@ int64_t avs_graph_macs(const avs_graph *g)
         if (n->op == AVS_OP_CONV2D) {
             const avs_type *w = avs_t(g, n->in[1]);
             macs += out * w->d[1] * w->d[2] * w->d[3];
+        } else if (n->op == AVS_OP_CONV2D_BWD_X) { /* transposed */
+            const avs_type *w = avs_t(g, n->in[1]);
+            macs += avs_type_count(avs_t(g, n->in[0])) * w->d[1] * w->d[2] * w->d[3];
         } else if (n->op == AVS_OP_MATMUL) {
             const avs_matmul_attr *m = n->attr;
             const avs_type *a = avs_t(g, n->in[0]);

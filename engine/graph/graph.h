@@ -112,7 +112,8 @@ void avs_graph_want_grad(avs_graph *g, avs_val input);
 int avs_graph_output(avs_graph *g, const char *name, avs_val v);
 avs_val avs_graph_find_output(const avs_graph *g, const char *name); /* 0 if there is none */
 avs_val avs_graph_find(const avs_graph *g, const char *key);         /* PARAM, BUFFER or INPUT by full name */
-avs_val avs_tap(avs_graph *g, const char *name, avs_val v); /* returns v; name is put behind the scope */
+avs_val avs_tap(avs_graph *g, const char *name, avs_val v); /* returns v; name is put behind the scope,
+                                                              * "/NAME" is NAME itself */
 void avs_graph_update(avs_graph *g, avs_val buffer, avs_val value);
 
 /* Appends the backward of the scalar loss: for each trainable parameter that the loss reaches the output "grad:KEY",
@@ -125,7 +126,7 @@ avs_graph *avs_graph_clone(const avs_graph *g, avs_arena *a);
 /* One line per node: stable text, diffed by tests. */
 void avs_graph_dump(const avs_graph *g, FILE *f);
 
-/* Multiply-accumulates: all CONV2D and MATMUL nodes the graph holds at the time of the call, so the figure of the
+/* Multiply-accumulates: all CONV2D, CONV2D_BWD_X and MATMUL nodes the graph holds at the time of the call, so the figure of the
  * forward (convolutions, linear layers, attention products; docs/models.md) is asked before avs_backward. */
 int64_t avs_graph_macs(const avs_graph *g);
 /* Elements of all parameters (buffers excluded); trainable: those that are not frozen. */

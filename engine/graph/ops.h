@@ -132,7 +132,9 @@ typedef enum {
     AVS_EW_RELU6,       /* min(max(x, 0), 6)    */
     AVS_EW_HARDSIGMOID, /* relu6(x + 3) / 6     */
     AVS_EW_HARDSWISH,   /* x * hardsigmoid(x)   */
-    AVS_EW_ABS,         /* the last unary code  */
+    AVS_EW_SIN,         /* of radians           */
+    AVS_EW_COS,
+    AVS_EW_ABS, /* the last unary code  */
     /* derivative forms: acc is the incoming gradient, op the saved value */
     AVS_EW_RELU_GRAD,    /* acc * (op > 0), op = y or x         */
     AVS_EW_SIGMOID_GRAD, /* acc * op (1 - op), op = y           */
@@ -236,6 +238,8 @@ typedef int (*avs_kernel_fn)(const avs_kernel_args *a);
 avs_val avs_conv2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad, int dilation,
                    int groups);
 avs_val avs_matmul(avs_graph *g, avs_val a, avs_val b, avs_matmul_attr attr); /* alpha 0 means 1 */
+/* x[B,h,w,Ci] w[Ci,Co,kh,kw] bias[Co]? -> [B,(h-1) stride + kh - 2 pad,..,Co]: CONV2D_BWD_X in a forward. */
+avs_val avs_conv_transpose2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad);
 /* x[..,K] w[N,K] bias[N]? -> [..,N] */
 avs_val avs_linear(avs_graph *g, avs_val x, avs_val w, avs_val bias);
 avs_val avs_softmax(avs_graph *g, avs_val x);

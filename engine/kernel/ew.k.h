@@ -64,6 +64,10 @@ AVS_FN float avs_ew_apply(int code, float a, float b)
         return avs_relu6f(a + 3.f) / 6.f;
     case AVS_EW_HARDSWISH:
         return a * (avs_relu6f(a + 3.f) / 6.f);
+    case AVS_EW_SIN:
+        return avs_sinf(a);
+    case AVS_EW_COS:
+        return avs_cosf(a);
     case AVS_EW_ABS:
         return avs_absf(a);
     case AVS_EW_RELU_GRAD:

@@ -2,7 +2,7 @@
  *
  * exp: Cody-Waite reduction, Cephes polynomial, scaling in two steps so that results down to the smallest denormal
  * and up to overflow are right. erf: after N. Juffa's single-precision erff. tanh: Cephes polynomial near 0, else
- * from exp. log: the fdlibm e_logf polynomial. NaN gives NaN. tests/engine/kernel/test_math.c has the error bounds. */
+ * from exp. sin and cos: Cephes. log: the fdlibm e_logf polynomial. NaN gives NaN. tests/engine/kernel/test_math.c has the error bounds. */
 #ifndef AVS_ENGINE_KERNEL_MATH_K_H
 #define AVS_ENGINE_KERNEL_MATH_K_H
 
@@ -130,6 +130,33 @@ AVS_FN float avs_tanhf(float x)
     q = q * z - 3.33332819422e-1f;
     q = q * z * x + x;
     return t > 0.625f ? far : q;
+}
+
+/* sin(x + quarters * pi/2): x less the nearest multiple of pi/2, taken off in three parts (fdlibm), then the Cephes
+ * polynomials on [-pi/4, pi/4]. |x| up to 1e4. */
+AVS_FN float avs_sin_quarterf(float x, uint32_t quarters)
+{
+    const float magic = 12582912.f, t = x * 0.636619772367581343f + magic, n = t - magic;
+    const uint32_t q = avs_bits(t) - 0x4b400000u + quarters;
+    const float r = ((x - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.549789948768648e-8f;
+    const float z = r * r;
+    float s = -1.9515295891e-4f, c = 2.443315711809948e-5f;
+    s = s * z + 8.3321608736e-3f;
+    s = s * z - 1.6666654611e-1f;
+    s = s * z * r + r;
+    c = c * z - 1.388731625493765e-3f;
+    c = c * z + 4.166664568298827e-2f;
+    c = c * z * z - 0.5f * z + 1.f;
+    const float y = q & 1u ? c : s;
+    return q & 2u ? -y : y;
+}
+AVS_FN float avs_sinf(float x)
+{
+    return avs_sin_quarterf(x, 0);
+}
+AVS_FN float avs_cosf(float x)
+{
+    return avs_sin_quarterf(x, 1);
 }
 
 AVS_FN float avs_sigmoidf(float x)

@@ -75,6 +75,10 @@ static double apply(avs_ew_code code, double acc, double op)
         return relu6(acc + 3) / 6;
     case AVS_EW_HARDSWISH:
         return acc * (relu6(acc + 3) / 6);
+    case AVS_EW_SIN:
+        return sin(acc);
+    case AVS_EW_COS:
+        return cos(acc);
     case AVS_EW_ABS:
         return fabs(acc);
     case AVS_EW_RELU_GRAD:

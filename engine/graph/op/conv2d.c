@@ -102,6 +102,24 @@ void avs_vjp_conv2d_bwd_x(avs_graph *g, uint32_t node, const avs_val *gout, cons
         gin[1] = avs_graph_node(g, AVS_OP_CONV2D_BWD_W, (avs_val[]){gout[0], n.in[0]}, 2, n.attr, NULL);
 }
 
+avs_val avs_conv_transpose2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad)
+{
+    const avs_type *tx = avs_t(g, x), *tw = avs_t(g, w);
+    const avs_conv_attr c = {.sh = stride,
+                             .sw = stride,
+                             .ph = pad,
+                             .pw = pad,
+                             .dh = 1,
+                             .dw = 1,
+                             .groups = 1,
+                             .kh = tw->d[2],
+                             .kw = tw->d[3],
+                             .in_h = (tx->d[1] - 1) * stride + tw->d[2] - 2 * pad,
+                             .in_w = (tx->d[2] - 1) * stride + tw->d[3] - 2 * pad};
+    avs_val y = avs_graph_node(g, AVS_OP_CONV2D_BWD_X, (avs_val[]){x, w}, 2, &c, NULL);
+    return bias ? avs_add(g, y, bias) : y;
+}
+
 avs_val avs_conv2d(avs_graph *g, avs_val x, avs_val w, avs_val bias, int stride, int pad, int dilation,
                    int groups)
 {

@@ -175,6 +175,10 @@ static avs_val vjp_unary(avs_graph *g, avs_ew_code code, avs_val gy, avs_val x, 
         return avs_ew_binary(g, AVS_EW_HARDSIGMOID_GRAD, gy, y);
     case AVS_EW_HARDSWISH:
         return avs_ew_binary(g, AVS_EW_HARDSWISH_GRAD, gy, x);
+    case AVS_EW_SIN:
+        return avs_mul(g, gy, avs_ew_unary(g, AVS_EW_COS, x));
+    case AVS_EW_COS:
+        return avs_ew_unary(g, AVS_EW_NEG, avs_mul(g, gy, avs_ew_unary(g, AVS_EW_SIN, x)));
     case AVS_EW_ABS:
         return avs_ew_binary(g, AVS_EW_SIGN_MUL, gy, x);
     default:

@@ -324,6 +324,8 @@ static void ew_functions_at_one(void **state)
              {AVS_EW_SILU, 0.31122966560092729, -0.2384058440442351},
              {AVS_EW_EXP, 1.6487212707001282, 0.1353352832366127},
              {AVS_EW_SQUARE, 0.25, 4},
+             {AVS_EW_SIN, 0.47942553860420301, -0.90929742682568171},
+             {AVS_EW_COS, 0.87758256189037276, -0.41614683654714241},
              {AVS_EW_ABS, 0.5, 2}};
     avs_val x = avs_const(g, AVS_F32T(2), LIST(0.5f, -2)), p = avs_const(g, AVS_F32T(1), LIST(0.25f));
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)

@@ -177,10 +177,10 @@ static avs_val msdeform(avs_graph *g, int i)
                         param(g, "q", AVS_F32T(2, 5, n)), m);
 }
 
-static const avs_ew_code UNARY[] = {AVS_EW_NEG,   AVS_EW_RELU,        AVS_EW_SIGMOID,  AVS_EW_TANH,
-                                    AVS_EW_GELU,  AVS_EW_SILU,        AVS_EW_EXP,      AVS_EW_LOG,
-                                    AVS_EW_SQRT,  AVS_EW_RSQRT,       AVS_EW_SQUARE,   AVS_EW_ABS,
-                                    AVS_EW_RELU6, AVS_EW_HARDSIGMOID, AVS_EW_HARDSWISH};
+static const avs_ew_code UNARY[] = {
+    AVS_EW_NEG,   AVS_EW_RELU,        AVS_EW_SIGMOID,   AVS_EW_TANH,  AVS_EW_GELU,   AVS_EW_SILU,
+    AVS_EW_EXP,   AVS_EW_LOG,         AVS_EW_SQRT,      AVS_EW_RSQRT, AVS_EW_SQUARE, AVS_EW_ABS,
+    AVS_EW_RELU6, AVS_EW_HARDSIGMOID, AVS_EW_HARDSWISH, AVS_EW_SIN,   AVS_EW_COS};
 
 static avs_val unary(avs_graph *g, int i)
 {

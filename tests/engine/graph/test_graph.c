@@ -117,7 +117,10 @@ static void a_clone_is_deep_and_equal(void **state)
     avs_graph *g = *state;
     avs_arena *a = avs_arena_new();
     avs_graph_freeze(g, "head.");
-    avs_tap(g, "loss_tap", small_model(g));
+    avs_val y = small_model(g);
+    avs_scope_push(g, "inner");
+    avs_tap(g, "/loss_tap", y);
+    avs_scope_pop(g);
     avs_val c0 = avs_const(g, AVS_F32T(2), (float[]){1, 2});
     avs_graph *c = avs_graph_clone(g, a);
     assert_non_null(c);
@@ -204,6 +207,12 @@ static void macs_count_convolutions_linear_layers_and_attention(void **state)
     small_model(g);
     int64_t conv = 2 * 4 * 4 * 4 * 27, linear = 2 * (2 * 4 * 4 * 4), attention = 2 * 2 * 4 * 4 * 2;
     assert_int_equal(avs_graph_macs(g), conv + linear + attention);
+    avs_val x = avs_input(g, "low", AVS_F32T(2, 3, 5, 4));
+    x = avs_conv_transpose2d(g, x, avs_param(g, "up", AVS_F32T(4, 6, 4, 4), ZERO), 0, 2, 1);
+    assert_int_equal(avs_dim(g, x, 1), 6);
+    assert_int_equal(avs_dim(g, x, 2), 10);
+    assert_int_equal(avs_dim(g, x, 3), 6);
+    assert_int_equal(avs_graph_macs(g), conv + linear + attention + 2 * 3 * 5 * 4 * 6 * 16);
 }
 
 static void outputs_have_one_value_per_name(void **state)

@@ -38,6 +38,14 @@ static float my_tanh(float x)
 {
     return avs_tanhf(x);
 }
+static float my_sin(float x)
+{
+    return avs_sinf(x);
+}
+static float my_cos(float x)
+{
+    return avs_cosf(x);
+}
 static float my_sigmoid(float x)
 {
     return avs_sigmoidf(x);
@@ -107,6 +115,8 @@ static void functions_stay_within_their_bounds(void **state)
         {"log1p", my_log1p, log1p, 0, 1, 2.5e-7, denormal},
         {"erf", my_erf, erf, -FLT_MAX, FLT_MAX, 2e-7, denormal},
         {"tanh", my_tanh, tanh, -FLT_MAX, FLT_MAX, 2e-7, denormal},
+        {"sin", my_sin, sin, -1e4, 1e4, 0, 1.2e-7},
+        {"cos", my_cos, cos, -1e4, 1e4, 0, 1.2e-7},
         {"sigmoid", my_sigmoid, sigmoid, -87, FLT_MAX, 3e-7, denormal},
         {"gelu", my_gelu, gelu, -1e4, 1e4, 2e-7, 3e-7},
         {"gelu'", my_gelu_grad, gelu_grad, -1e4, 1e4, 3e-7, 3e-7},
@@ -131,6 +141,7 @@ static void special_values_come_out_as_in_the_c_library(void **state)
     assert_true(avs_tanhf(0) == 0 && avs_tanhf(-0.f) == 0);
     assert_true(avs_tanhf(inf) == 1 && avs_tanhf(-inf) == -1 && isnan(avs_tanhf(nan)));
     assert_true(avs_sigmoidf(inf) == 1 && avs_sigmoidf(-inf) == 0 && isnan(avs_sigmoidf(nan)));
+    assert_true(avs_sinf(0) == 0 && avs_cosf(0) == 1 && isnan(avs_sinf(nan)) && isnan(avs_cosf(inf)));
     assert_true(avs_geluf(0) == 0 && isnan(avs_geluf(nan)));
 }
 

@@ -17,7 +17,7 @@ enum { BLOCK = 1024 };
     X(GELU_GRAD) X(SILU_GRAD) X(SIGN_MUL) X(RELU6_GRAD) X(HARDSIGMOID_GRAD) X(HARDSWISH_GRAD)
 #define UNARY_CODES(X)                                                                                       \
     X(NEG) X(RELU) X(SIGMOID) X(TANH) X(GELU) X(SILU) X(EXP) X(LOG) X(SQRT) X(RSQRT) X(SQUARE) X(RELU6) \
-    X(HARDSIGMOID) X(HARDSWISH) X(ABS)
+    X(HARDSIGMOID) X(HARDSWISH) X(SIN) X(COS) X(ABS)
 // clang-format on
 
 static bool is_unary(int code)
