@@ -20,9 +20,10 @@ bool avs_sam_vit_named(const char *name, avs_sam_vit_cfg *cfg)
     static const struct {
         const char *name;
         avs_sam_vit_cfg cfg;
-    } sizes[] = {{"sam_vit_b", {16, 768, 12, 12, 14, 4, {2, 5, 8, 11}, 256, 0, false}},
-                 {"sam_vit_l", {16, 1024, 24, 16, 14, 4, {5, 11, 17, 23}, 256, 0, false}},
-                 {"sam_vit_h", {16, 1280, 32, 16, 14, 4, {7, 15, 23, 31}, 256, 0, false}}};
+    } sizes[] = {
+        {"sam_vit_b", {16, 768, 12, 12, 14, 4, {2, 5, 8, 11}, 256, 0, false, 4.F, 0, false, NULL}},
+        {"sam_vit_l", {16, 1024, 24, 16, 14, 4, {5, 11, 17, 23}, 256, 0, false, 4.F, 0, false, NULL}},
+        {"sam_vit_h", {16, 1280, 32, 16, 14, 4, {7, 15, 23, 31}, 256, 0, false, 4.F, 0, false, NULL}}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (!strcmp(name, sizes[i].name)) {
             *cfg = sizes[i].cfg;
@@ -135,8 +136,37 @@ static avs_val attention(avs_graph *g, const avs_sam_vit_cfg *cfg, const avs_win
 }
 
 typedef struct {
-    avs_val norm, attn, mlp;
+    avs_val norm, attn, mlp, adapter;
 } block_taps;
+
+/* LN(y + up(down(gate * y))); y [B,G*G,D]. The sum takes the ungated y. */
+static avs_val adapter(avs_graph *g, const avs_sam_vit_cfg *cfg, avs_val y, int grid)
+{
+    const avs_init he = {.kind = AVS_INIT_HE_FAN_OUT};
+    const int D = cfg->dim, hidden = (int)floor(D * cfg->adapter_ratio + 1e-9);
+    if (!y) return 0;
+    if (grid % 2 || hidden < 1)
+        return avs_graph_fail(g, AVS_ERANGE,
+                              "the adapters of SAM want an even number of patches a side and at least one "
+                              "hidden channel, found %d patches and floor(%d * %g) channels",
+                              grid, D, cfg->adapter_ratio);
+    const int B = avs_dim(g, y, 0);
+    avs_scope_push(g, "Adapter");
+    avs_val p = avs_reshape(g, avs_reduce(g, y, 1, 2, true), AVS_F32T(B, D));
+    p = avs_relu(g, avs_nn_linear(g, p, "channel.0", hidden, false, AVS_NN_HE_OUT));
+    p = avs_sigmoid(g, avs_nn_linear(g, p, "channel.2", D, false, AVS_NN_HE_OUT));
+    avs_val c = avs_mul(g, y, avs_reshape(g, p, AVS_F32T(B, 1, D)));
+    c = avs_relu(g,
+                 avs_nn_conv(g, avs_nn_map(g, c, grid, grid), "spatial.0", D, 3, 2, 1, false, AVS_NN_HE_OUT));
+    c = avs_conv_transpose2d(g, c, avs_param(g, "spatial.2.weight", AVS_F32T(D, D, 4, 4), he), 0, 2, 1);
+    c = avs_add(g, y, avs_nn_tokens(g, avs_relu(g, c)));
+    avs_val gain = avs_param(g, "norm.weight", AVS_F32T(D),
+                             (avs_init){.kind = cfg->adapter_zero ? AVS_INIT_ZERO : AVS_INIT_ONE}),
+            bias = avs_param(g, "norm.bias", AVS_F32T(D), (avs_init){.kind = AVS_INIT_ZERO});
+    c = avs_layernorm(g, c, gain, bias, 1e-5F);
+    avs_scope_pop(g);
+    return c;
+}
 
 static avs_val block(avs_graph *g, const avs_sam_vit_cfg *cfg, const avs_windows *win, avs_val x, int grid,
                      block_taps *tap)
@@ -147,21 +177,23 @@ static avs_val block(avs_graph *g, const avs_sam_vit_cfg *cfg, const avs_windows
     y = attention(g, cfg, win, y, win ? win->side : grid, stored);
     if (win && cfg->tap_windows) tap->attn = avs_nn_linear(g, y, "proj", D, true, AVS_NN_TORCH);
     y = avs_nn_linear(g, win ? avs_windows_join(g, win, y) : y, "proj", D, true, AVS_NN_TORCH);
-    if (!win) tap->attn = y;
+    if (!tap->attn) tap->attn = y;
     avs_scope_pop(g);
     x = avs_add(g, x, y);
     y = avs_nn_layernorm(g, x, "norm2", EPS);
-    y = avs_gelu(g, avs_nn_linear(g, y, "mlp.lin1", 4 * D, true, AVS_NN_TORCH));
+    if (cfg->adapter_ratio > 0) tap->adapter = adapter(g, cfg, y, grid);
+    y = avs_gelu(g, avs_nn_linear(g, y, "mlp.lin1", (int)((float)D * cfg->mlp_ratio), true, AVS_NN_TORCH));
     y = tap->mlp = avs_nn_linear(g, y, "mlp.lin2", D, true, AVS_NN_TORCH);
-    return avs_add(g, x, y);
+    x = avs_add(g, x, y);
+    return tap->adapter ? avs_add(g, x, tap->adapter) : x;
 }
 
 static avs_val neck(avs_graph *g, const avs_sam_vit_cfg *cfg, avs_val x)
 {
-    x = avs_tap(g, "neck0", avs_nn_conv(g, x, "neck.0", cfg->out, 1, 1, 0, false, AVS_NN_TORCH));
-    x = avs_tap(g, "neck1", avs_nn_layernorm(g, x, "neck.1", EPS));
-    x = avs_tap(g, "neck2", avs_nn_conv(g, x, "neck.2", cfg->out, 3, 1, 1, false, AVS_NN_TORCH));
-    return avs_tap(g, "neck3", avs_nn_layernorm(g, x, "neck.3", EPS));
+    x = avs_tap(g, "/neck0", avs_nn_conv(g, x, "neck.0", cfg->out, 1, 1, 0, false, AVS_NN_TORCH));
+    x = avs_tap(g, "/neck1", avs_nn_layernorm(g, x, "neck.1", EPS));
+    x = avs_tap(g, "/neck2", avs_nn_conv(g, x, "neck.2", cfg->out, 3, 1, 1, false, AVS_NN_TORCH));
+    return avs_tap(g, "/neck3", avs_nn_layernorm(g, x, "neck.3", EPS));
 }
 
 static bool is_global(const avs_sam_vit_cfg *cfg, int nth)
@@ -181,7 +213,7 @@ avs_val avs_sam_vit(avs_graph *g, const avs_sam_vit_cfg *cfg, avs_val x)
                               avs_dim(g, x, 2));
     const int G = S / P, stored = cfg->table_grid ? cfg->table_grid : G;
     x = avs_nn_tokens(g, avs_nn_conv(g, x, "patch_embed.proj", D, P, P, 0, true, AVS_NN_TORCH));
-    avs_tap(g, "patch_embed", x);
+    avs_tap(g, "/patch_embed", x);
     avs_val pos =
         avs_param(g, "pos_embed", AVS_F32T(1, stored, stored, D), (avs_init){.kind = AVS_INIT_ZERO});
     pos = avs_sam_position(g, pos, G);
@@ -189,13 +221,15 @@ avs_val avs_sam_vit(avs_graph *g, const avs_sam_vit_cfg *cfg, avs_val x)
     const avs_windows win = avs_windows_new(g, G, G, cfg->window, 0);
     for (int i = 0; i < cfg->depth && x; i++) {
         block_taps t = {0};
+        if (cfg->inject && cfg->inject[i]) x = avs_add(g, x, cfg->inject[i]);
         avs_scope_push(g, "blocks.%d", i);
         x = block(g, cfg, is_global(cfg, i) ? NULL : &win, x, G, &t);
         avs_scope_pop(g);
-        avs_nn_tap(g, t.norm, "block%d.norm1", i);
-        if (t.attn) avs_nn_tap(g, t.attn, "block%d.attn", i);
-        avs_nn_tap(g, t.mlp, "block%d.mlp", i);
-        avs_nn_tap(g, x, "block%d", i);
+        avs_nn_tap(g, t.norm, "/block%d.norm1", i);
+        avs_nn_tap(g, t.attn, "/block%d.attn", i);
+        avs_nn_tap(g, t.mlp, "/block%d.mlp", i);
+        avs_nn_tap(g, t.adapter, "/block%d.adapter", i);
+        avs_nn_tap(g, x, "/block%d", i);
     }
     return x ? neck(g, cfg, avs_nn_map(g, x, G, G)) : 0;
 }

@@ -1,8 +1,10 @@
 /* The image encoder of SAM (Segment Anything, arXiv 2304.02643): a plain ViT with attention in windows, global in a few
  * blocks, decomposed relative positions, and a neck. Keys are those of the public checkpoints behind "image_encoder.".
  *
- * Taps: patch_embed, blockI.norm1, blockI.mlp, blockI, neck0..neck3; blockI.attn of global blocks, and of window blocks
- * with tap_windows alone. */
+ * With adapter_ratio an adapter stands beside every MLP: a channel gate and a convolution pair over half the resolution, as
+ * in SAM-Med2D (arXiv 2308.16184) and SAVE (arXiv 2407.02004). Its keys are blocks.I.Adapter.*.
+ *
+ * Taps (from the top): patch_embed, blockI.norm1, blockI.attn, blockI.mlp, blockI.adapter, blockI, neck0..neck3. */
 #ifndef AVS_MODELS_BACKBONES_SAM_VIT_H
 #define AVS_MODELS_BACKBONES_SAM_VIT_H
 
@@ -16,8 +18,12 @@ typedef struct {
     int out;        /* channels of the neck */
     int table_grid; /* side of the grid for which position parameters are stored; 0: that of the input.
                      * 64 is that of the public checkpoints: tables are interpolated in the graph     */
-    /* Makes the projection of windows with their padding too, as the reference does, only to tap it. */
+    /* Taps blockI.attn as windows with their padding, as the reference has it; else as tokens. */
     bool tap_windows;
+    float mlp_ratio;      /* MLP width over width                                               */
+    double adapter_ratio; /* hidden width of an adapter's channel part = floor(dim * ratio); 0: no adapters */
+    bool adapter_zero;    /* start the adapters' norm gain at 0                                 */
+    const avs_val *inject; /* per block: [B,1,dim], added to all tokens before it; NULL, 0: nothing */
 } avs_sam_vit_cfg;
 
 bool avs_sam_vit_named(const char *name, avs_sam_vit_cfg *cfg); /* sam_vit_b, sam_vit_l, sam_vit_h */

@@ -29,6 +29,7 @@ static runner runner_of(const avs_json *root)
     if (!strcmp(model, "metrics")) return avs_golden_run_metrics;
     if (!strcmp(model, "mel_frontend")) return avs_golden_run_mel;
     if (!strcmp(model, "preprocess")) return avs_golden_run_preprocess;
+    if (!strcmp(model, "sam")) return avs_golden_run_sam;
     if (!strcmp(model, "vggish")) return avs_golden_run_vggish;
     if (!strcmp(model, "mobilenet_v2")) return avs_golden_run_mobilenet;
     if (!strncmp(model, "seaformer_", 10)) return avs_golden_run_seaformer;

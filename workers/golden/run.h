@@ -29,6 +29,7 @@ int avs_golden_run_model(avs_golden_case *c, avs_err *e);     /* whole systems, 
 int avs_golden_run_backbone(avs_golden_case *c, avs_err *e);  /* resnet, pvt_v2                        */
 int avs_golden_run_seaformer(avs_golden_case *c, avs_err *e); /* features in evaluation */
 int avs_golden_run_swin(avs_golden_case *c, avs_err *e);
+int avs_golden_run_sam(avs_golden_case *c, avs_err *e);      /* the whole of SAM, all kinds of prompts */
 int avs_golden_run_position(avs_golden_case *c, avs_err *e); /* SAM's position tables */
 int avs_golden_run_sea_attention(avs_golden_case *c, avs_err *e);
 int avs_golden_run_mobilenet(avs_golden_case *c, avs_err *e);
@@ -80,6 +81,10 @@ void avs_golden_output(avs_golden_case *c, const char *name, const char *key, co
 const float *avs_golden_grad(avs_golden_case *c, avs_golden_net *net, const char *key, int64_t *n);
 /* All "grad.PREFIXKEY" outputs and the `gradients` digests of node. */
 void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_json *node);
+/* The taps loss:NAME against the object {NAME: value}. */
+void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *losses);
+/* Parameter counts by the first word of the key; total, trainable and total_without_PREFIX besides. */
+void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *want);
 void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_json *activations);
 /* Attention statistics: name -> {entropy, ..} from the taps NAME:attn and NAME:out. */
 void avs_golden_dissipation(avs_golden_case *c, avs_golden_net *net, const avs_json *want);

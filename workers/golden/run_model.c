@@ -106,12 +106,11 @@ static int set_targets(avs_golden_case *c, run *r, avs_err *e)
     return AVS_OK;
 }
 
-static void check_losses(avs_golden_case *c, run *r)
+void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *losses)
 {
-    const avs_json *losses = avs_json_get(r->node, "losses");
     for (const avs_json *l = losses ? losses->first : NULL; l; l = l->next) {
         avs_type t;
-        const float *got = avs_plan_output(r->net.plan, avs_arena_fmt(c->arena, "act:loss:%s", l->key), &t);
+        const float *got = avs_plan_output(net->plan, avs_arena_fmt(c->arena, "act:loss:%s", l->key), &t);
         if (got)
             avs_golden_number(c->report, "loss", l->key, (double)got[0], l->d, 1e-3, c->report->forward);
         else
@@ -151,16 +150,14 @@ static void check_buffers(avs_golden_case *c, run *r)
     }
 }
 
-/* Counts by the first word of the key; total, trainable and total_without_PREFIX besides. */
-static void check_counts(avs_golden_case *c, run *r)
+void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *want)
 {
-    const avs_json *want = avs_json_get(r->node, "parameters");
     for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
         int64_t got = 0;
         if (w->kind != AVS_J_INT) continue;
         const char *without = !strncmp(w->key, "total_without_", 14) ? w->key + 14 : NULL;
-        for (uint32_t i = 1; i < r->net.graph->n_v; i++) {
-            const avs_value *v = &r->net.graph->v[i];
+        for (uint32_t i = 1; i < net->graph->n_v; i++) {
+            const avs_value *v = &net->graph->v[i];
             if (v->kind != AVS_V_PARAM || v->view_of) continue;
             const size_t n = strlen(without ? without : w->key);
             const bool under =
@@ -258,12 +255,12 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
     if (rc == AVS_OK) {
         avs_golden_activations(c, &r->net, avs_json_get(r->node, "activations"));
         check_outputs(c, r);
-        check_losses(c, r);
+        avs_golden_losses(c, &r->net, avs_json_get(r->node, "losses"));
         avs_golden_gradients(c, &r->net, r->node);
         check_projections(c, r);
         check_buffers(c, r);
         avs_golden_dissipation(c, &r->net, avs_json_get(r->node, "dissipation"));
-        check_counts(c, r);
+        avs_golden_counts(c, &r->net, avs_json_get(r->node, "parameters"));
         rc = check_step(c, r, e);
     }
     avs_golden_net_free(&r->net);

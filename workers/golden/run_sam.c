@@ -1,8 +1,12 @@
-/* Golden cases of SAM: the interpolation of its position tables. */
+/* Golden cases of SAM: the interpolation of its position tables; the whole model under four sets of prompts in one
+ * graph, with losses and all gradients. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "models/backbones/sam_vit.h"
+#include "models/layers.h"
+#include "models/losses.h"
+#include "models/sam.h"
 #include "workers/golden/run.h"
 
 /* ---------------------------------------------------------------- position tables */
@@ -88,6 +92,159 @@ int avs_golden_run_position(avs_golden_case *c, avs_err *e)
                              avs_reshape(g, y, AVS_F32T(2, 12, 12)));
         }
         rc = run_tables(c, &net, &in, e);
+    }
+    avs_golden_net_free(&net);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- the whole model */
+
+static void read_config(const avs_json *j, avs_sam_vit_cfg *vit, avs_sam_cfg *sam)
+{
+    const avs_json *blocks = avs_json_get(j, "backbone_global_blocks");
+    if (!avs_sam_vit_named(avs_json_str(j, "backbone", ""), vit)) (void)avs_sam_vit_named("sam_vit_b", vit);
+    vit->patch = (int)avs_json_int(j, "backbone_patch_size", vit->patch);
+    vit->dim = (int)avs_json_int(j, "backbone_embed_dim", vit->dim);
+    vit->depth = (int)avs_json_int(j, "backbone_depths", vit->depth);
+    vit->heads = (int)avs_json_int(j, "backbone_num_heads", vit->heads);
+    vit->window = (int)avs_json_int(j, "backbone_window_size", vit->window);
+    if (blocks) vit->n_global = 0;
+    for (const avs_json *b = blocks ? blocks->first : NULL; b && vit->n_global < AVS_SAM_GLOBALS; b = b->next)
+        vit->global_block[vit->n_global++] = (int)b->i;
+    *sam = avs_sam_default();
+    sam->dim = vit->out = (int)avs_json_int(j, "embed_dim", sam->dim);
+    sam->heads = (int)avs_json_int(j, "num_heads", sam->heads);
+    sam->mlp_dim = (int)avs_json_int(j, "ffn_dim", sam->mlp_dim);
+    sam->iou_hidden = (int)avs_json_int(j, "iou_hidden_dim", sam->iou_hidden);
+    sam->mask_channels = (int)avs_json_int(j, "mask_channels", sam->mask_channels);
+    vit->tap_windows = true;
+}
+
+typedef struct {
+    avs_golden_case *c;
+    avs_graph *g;
+    const avs_golden_inputs *in;
+    const avs_sam_cfg *cfg;
+    avs_val image, gaussian, position, loss;
+    int side;
+} prompted;
+
+static avs_val plain_input(const prompted *p, const char *role)
+{
+    const avs_golden_tensor *t = avs_golden_find(p->in, role);
+    return t ? avs_input(p->g, role, avs_type_of(AVS_F32, t->rank, t->d)) : 0;
+}
+
+/* One loss term "SET.NAME" into the total. */
+static void add_loss(prompted *p, const char *set, const char *name, avs_val term)
+{
+    avs_nn_tap(p->g, term, "loss:%s.%s", set, name);
+    p->loss = p->loss && term ? avs_add(p->g, p->loss, term) : term;
+}
+
+static void losses(prompted *p, const char *set, const avs_sam_masks *multi, const avs_sam_masks *one)
+{
+    avs_graph *g = p->g;
+    const avs_golden_tensor *target = avs_golden_find(p->in, avs_arena_fmt(g->arena, "target.%s", set)),
+                            *weight = avs_golden_find(p->in, avs_arena_fmt(g->arena, "weight.%s", set));
+    if (!target || !weight) return;
+    avs_val t = avs_input(g, target->role, AVS_F32T(target->d[0], p->side, p->side));
+    avs_val z = avs_resize(g, one->masks, p->side, p->side, AVS_RESIZE_BILINEAR, false);
+    add_loss(p, set, "bce", avs_loss_bce(g, z, t, 0));
+    avs_val w = avs_golden_input(g, weight->role, weight),
+            v = plain_input(p, avs_arena_fmt(g->arena, "iou_weight.%s", set));
+    avs_val dot = avs_reduce(g, avs_mul(g, multi->masks, w), 0, 4, true),
+            iou = avs_reduce(g, avs_mul(g, multi->iou, v), 0, 2, true);
+    add_loss(p, set, "dot", avs_add(g, avs_reshape(g, dot, AVS_F32T(1)), avs_reshape(g, iou, AVS_F32T(1))));
+}
+
+/* nth set of prompts on image nth mod batch. */
+static void run_prompts(prompted *p, int nth, const char *set, const avs_sam_prompts *prompts, int T)
+{
+    avs_graph *g = p->g;
+    const int B = avs_dim(g, p->image, 0), G = avs_dim(g, p->image, 1), E = p->cfg->dim;
+    avs_scope_push(g, "prompt_encoder");
+    const avs_sam_prompted in = avs_sam_prompt_encoder(g, p->cfg, prompts, p->gaussian, p->side);
+    avs_scope_pop(g);
+    avs_nn_tap(g, in.sparse, "%s.sparse", set);
+    avs_nn_tap(g, avs_expand(g, in.dense, AVS_F32T(T, G, G, E)), "%s.dense", set);
+    avs_val image = avs_expand(g, avs_slice(g, p->image, 0, nth % B, 1), AVS_F32T(T, G, G, E));
+    avs_scope_push(g, "mask_decoder");
+    const avs_sam_masks all = avs_sam_mask_decoder(g, p->cfg, image, p->position, &in, (const int[]){0, 4},
+                                                   avs_arena_fmt(g->arena, "%s.", set));
+    avs_scope_pop(g);
+    const avs_sam_masks multi = {avs_slice(g, all.masks, 3, 1, 3), avs_slice(g, all.iou, 1, 1, 3)},
+                        one = {avs_slice(g, all.masks, 3, 0, 1), avs_slice(g, all.iou, 1, 0, 1)};
+    avs_nn_tap(g, multi.masks, "%s.multi_low", set);
+    avs_nn_tap(g, multi.iou, "%s.multi_iou", set);
+    avs_nn_tap(g, one.masks, "%s.low", set);
+    avs_nn_tap(g, one.iou, "%s.iou", set);
+    if (avs_st_find(&p->c->files, avs_arena_fmt(g->arena, "%s.upscaled_160x224", set))) {
+        const int h = 5 * p->side / 8, w = 7 * p->side / 8; /* the part that held the resized image */
+        avs_val z = avs_slice(g, one.masks, 0, 0, 1);
+        z = avs_resize(g, z, p->side, p->side, AVS_RESIZE_BILINEAR, false);
+        z = avs_slice(g, avs_slice(g, z, 1, 0, h), 2, 0, w);
+        avs_nn_tap(g, avs_resize(g, z, 160, 224, AVS_RESIZE_BILINEAR, false), "%s.upscaled_160x224", set);
+    }
+    losses(p, set, &multi, &one);
+}
+
+static void build_sam(prompted *p, const avs_sam_vit_cfg *vit, const avs_golden_tensor *frames)
+{
+    static const char *const sets[4] = {"none", "points", "boxes", "mask"};
+    avs_graph *g = p->g;
+    p->side = (int)frames->d[2];
+    avs_scope_push(g, "image_encoder");
+    p->image = avs_sam_vit(g, vit, avs_golden_input(g, "frames", frames));
+    avs_scope_pop(g);
+    avs_tap(g, "image_embedding", p->image);
+    avs_scope_push(g, "prompt_encoder");
+    p->gaussian = avs_sam_gaussian(g, p->cfg->dim);
+    avs_scope_pop(g);
+    if (!p->image) return;
+    const int G = avs_dim(g, p->image, 1);
+    p->position = avs_sam_dense_position(g, p->gaussian, G);
+    avs_tap(g, "dense_pe", avs_nn_map(g, p->position, G, G));
+    const avs_val points = plain_input(p, "points"), labels = plain_input(p, "point_labels"),
+                  boxes = plain_input(p, "boxes"),
+                  mask = avs_golden_input(g, "mask_input", avs_golden_find(p->in, "mask_input"));
+    const avs_sam_prompts prompts[4] = {{0},
+                                        {.points = points, .labels = labels},
+                                        {.boxes = boxes},
+                                        {.points = avs_slice(g, points, 0, 0, 1),
+                                         .labels = avs_slice(g, labels, 0, 0, 1),
+                                         .boxes = avs_slice(g, boxes, 0, 0, 1),
+                                         .mask = mask}};
+    for (int i = 0; i < 4; i++)
+        run_prompts(p, i, sets[i], &prompts[i], i == 1 || i == 2 ? avs_dim(g, points, 0) : 1);
+    avs_tap(g, "loss:total", p->loss);
+}
+
+int avs_golden_run_sam(avs_golden_case *c, avs_err *e)
+{
+    avs_golden_inputs in;
+    const avs_golden_tensor *frames, *t;
+    avs_golden_net net = {0};
+    avs_sam_vit_cfg vit;
+    avs_sam_cfg sam;
+    int rc = avs_golden_inputs_of(c, &in, e);
+    if (rc == AVS_OK) rc = avs_golden_need(&in, "frames", &frames, e);
+    static const char *const roles[] = {"points", "point_labels", "boxes", "mask_input"};
+    for (int i = 0; rc == AVS_OK && i < 4; i++) rc = avs_golden_need(&in, roles[i], &t, e);
+    if (rc != AVS_OK) return rc;
+    read_config(avs_json_get(c->root, "config"), &vit, &sam);
+    if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
+    prompted p = {.c = c, .g = net.graph, .in = &in, .cfg = &sam};
+    build_sam(&p, &vit, frames);
+    rc = avs_golden_run_net(c, &net, &in, p.loss, e);
+    if (rc == AVS_OK) {
+        avs_golden_activations(c, &net, avs_json_get(c->root, "activations"));
+        for (int i = 0; i < c->files.n; i++)
+            avs_golden_stored(c, &net, c->files.t[i].name,
+                              avs_arena_fmt(c->arena, "act:%s", c->files.t[i].name));
+        avs_golden_losses(c, &net, avs_json_get(c->root, "losses"));
+        avs_golden_gradients(c, &net, c->root);
+        avs_golden_counts(c, &net, avs_json_get(c->root, "parameters"));
     }
     avs_golden_net_free(&net);
     return rc;
