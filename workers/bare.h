@@ -8,6 +8,7 @@ typedef struct {
     const char *name;  /* resnet18, pvt_v2_b2, seaformer_l, mobilenet_v2, vggish, .. */
     int rows;          /* frames, or patches of sound                                */
     int height, width; /* of frames; audio backbones take [rows,96,64,1]             */
+    avs_prec prec;     /* AVS_PREC_F32 or AVS_PREC_BF16 */
     bool training;     /* forward and backward of the mean square of all outputs     */
 } avs_bare_cfg;
 

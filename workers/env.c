@@ -41,7 +41,7 @@ static void cpu_name(char *out, size_t n)
     if (f) (void)fclose(f);
 }
 
-void avs_env_json(avs_buf *out, int threads)
+void avs_env_json(avs_buf *out, int threads, const char *precision)
 {
     struct utsname u;
     char cpu[256], host[256] = "", version[64];
@@ -61,7 +61,7 @@ void avs_env_json(avs_buf *out, int threads)
     pair(out, "compiler", AVS_COMPILER);
     pair(out, "flags", AVS_BUILD_TYPE);
     pair(out, "onednn", version);
-    pair(out, "precision", "fp32");
+    pair(out, "precision", precision);
     pair(out, "determinism", "on");
     number(out, "commit_dirty", AVS_COMMIT_DIRTY);
     number(out, "cores", (double)sysconf(_SC_NPROCESSORS_ONLN));

@@ -5,6 +5,6 @@
 #include "base/buf.h"
 
 /* host, kernel, cpu, cores, threads, memory, load, versions (tool, commit, compiler, oneDNN), precision, determinism. */
-void avs_env_json(avs_buf *out, int threads);
+void avs_env_json(avs_buf *out, int threads, const char *precision);
 
 #endif

@@ -160,7 +160,7 @@ int avs_models_command(int argc, char **argv)
 
 /* ------------------------------------------------------------------ a backbone alone */
 
-/* --backbone-only NAME [--resolution N or HxW] [--batch N]; NULL: not asked for. */
+/* --backbone-only NAME [--resolution N or HxW] [--batch N] [--precision P]; NULL: not asked for. */
 static const char *bare_name(const options *o)
 {
     return avs_json_str(o->given, "backbone_only", NULL);
@@ -179,7 +179,10 @@ static int open_bare(const options *o, avs_bare *b, avs_err *e)
         else if (is_size && p->kind == AVS_J_STR &&
                  sscanf(p->s, "%dx%d%c", &cfg.height, &cfg.width, &rest) == 2)
             continue;
-        else if (!strcmp(p->key, "batch") && p->kind == AVS_J_INT && p->i > 0 && p->i <= 4096)
+        else if (!strcmp(p->key, "precision") && p->kind == AVS_J_STR) {
+            int rc = avs_net_precision(p->s, &cfg.prec, e);
+            if (rc != AVS_OK) return rc;
+        } else if (!strcmp(p->key, "batch") && p->kind == AVS_J_INT && p->i > 0 && p->i <= 4096)
             cfg.rows = (int)p->i;
         else
             return avs_fail(e, AVS_EPARSE, "a backbone alone has no parameter '%s' of that kind", p->key);

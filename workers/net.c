@@ -18,9 +18,6 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
         return avs_fail(e, AVS_EMISSING,
                         "model '%s' is not built in yet (built in: avesformer, avesformer_mini)",
                         avs_cfg_str(cfg, "model"));
-    if (!avs_cfg_is(cfg, "precision", "fp32"))
-        return avs_fail(e, AVS_ERANGE, "precision '%s' is not available on this CPU backend, which runs fp32",
-                        avs_cfg_str(cfg, "precision"));
     n->build = (avs_build){.rows = nc->rows,
                            .height = nc->height,
                            .width = nc->width,
@@ -37,13 +34,29 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     return rc;
 }
 
+int avs_net_precision(const char *name, avs_prec *prec, avs_err *e)
+{
+    if (!strcmp(name, "fp32"))
+        *prec = AVS_PREC_F32;
+    else if (!strcmp(name, "bf16"))
+        *prec = AVS_PREC_BF16;
+    else
+        return avs_fail(e, AVS_ERANGE,
+                        "precision '%s' is not available on the CPU backend, which runs fp32 and bf16", name);
+    return AVS_OK;
+}
+
 int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e)
 {
     *n = (avs_net){0};
     n->arena = avs_arena_new();
     n->graph = n->arena ? avs_graph_new(n->arena, nc->training) : NULL;
-    int rc = n->graph ? build(n, cfg, nc, e) : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
+    avs_prec prec = AVS_PREC_F32;
+    int rc = n->graph ? avs_net_precision(avs_cfg_str(cfg, "precision"), &prec, e)
+                      : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
+    if (rc == AVS_OK) rc = build(n, cfg, nc, e);
     const avs_plan_cfg pc = {.backend = "cpu",
+                             .prec = prec,
                              .training = nc->training,
                              .taps = nc->taps,
                              .no_winograd = getenv("AVSWEEP_NO_WINOGRAD") != NULL,

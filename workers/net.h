@@ -24,7 +24,9 @@ typedef struct {
     uint64_t seed; /* of the trial: initial values and dropout */
 } avs_net_cfg;
 
-/* Builds graph and plan and gives every parameter its initial value. Only fp32 runs on this backend (AVS_ERANGE). */
+/* The precision that the option's value names; AVS_ERANGE for one that the CPU backend lacks. */
+int avs_net_precision(const char *name, avs_prec *prec, avs_err *e);
+/* Builds graph and plan and gives every parameter its initial value. AVS_EMISSING: the processor has no bf16. */
 int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e);
 void avs_net_close(avs_net *n);
 /* Every parameter and buffer of `to` from the one of the same key in `from`. */

@@ -63,7 +63,8 @@ int avs_trial_main(const char *job_path)
     if (rc == AVS_OK) {
         t.control.is_quiet = job.rank != 0;
         omp_set_num_threads(job.threads);
-        avs_env_json(&env, job.threads);
+        avs_env_json(&env, job.threads,
+                     avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision") : "fp32");
         avs_control_hello(&t.control);
         avs_control_env(&t.control, avs_buf_cstr(&env));
         rc = run_kind(&t, &e);

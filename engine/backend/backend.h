@@ -43,7 +43,9 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    int (*open)(avs_backend **out, avs_err *e);
+    /* bf16: convolutions and products may round their operands to bf16. AVS_EMISSING, naming what was found, where the
+     * processor has no arithmetic for that. */
+    int (*open)(avs_backend **out, bool bf16, avs_err *e);
     void (*close)(avs_backend *be); /* accepts NULL */
     /* The layout in which `node` (CONV2D, or MATMUL with a constant B) reads operand 1 fastest; equal layouts are one
      * pointer. *out = NULL:
@@ -59,6 +61,6 @@ typedef struct {
 } avs_backend_ops;
 
 extern const avs_backend_ops avs_backend_ref; /* naive kernels, F32 or F64 storage */
-extern const avs_backend_ops avs_backend_cpu; /* oneDNN and OpenMP kernels, F32    */
+extern const avs_backend_ops avs_backend_cpu; /* oneDNN and OpenMP kernels, F32 storage */
 
 #endif

@@ -61,7 +61,7 @@ static int build(avs_plan *p, const avs_graph *g, avs_err *e)
     if (!p->g) return avs_fail(e, AVS_ENOMEM, "no memory for a copy of the graph");
     if (p->cfg.taps) AVS_TRY(taps_to_outputs(p->g, e));
     if (!p->cfg.no_passes) AVS_TRY(avs_pass_all(p->g, e));
-    AVS_TRY(p->ops->open(&p->be, e));
+    AVS_TRY(p->ops->open(&p->be, p->cfg.prec == AVS_PREC_BF16, e));
     AVS_TRY(resolve_views(p, e));
     AVS_TRY(avs_plan_params(p, e));
     AVS_TRY(avs_plan_place(p, e));
@@ -81,6 +81,8 @@ int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, 
     if (cfg->prec == AVS_PREC_F64 && ops != &avs_backend_ref)
         return avs_fail(e, AVS_ERANGE, "float64 plans exist on the backend 'ref' only, not on '%s'",
                         ops->name);
+    if (cfg->prec == AVS_PREC_BF16 && ops == &avs_backend_ref)
+        return avs_fail(e, AVS_ERANGE, "bf16 plans exist on the backend 'cpu' only, not on '%s'", ops->name);
     avs_arena *arena = avs_arena_new();
     avs_plan *p = arena ? AVS_NEW(arena, avs_plan) : NULL;
     if (!p) {

@@ -21,7 +21,9 @@
 #include <stdio.h>
 #include "engine/graph/graph.h"
 
-typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */ } avs_prec;
+/* BF16 (cpu only): storage, norms, softmax, losses and sums stay f32; dense convolutions and products round their
+ * operands to bf16 and accumulate in f32 (docs/precision.md). */
+typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */, AVS_PREC_BF16 } avs_prec;
 
 typedef struct {
     const char *backend; /* "cpu" or "ref"                                              */

@@ -55,10 +55,10 @@ static int open_files(avs_golden_case *c, const char *path, avs_err *e)
     return avs_st_open(&c->files, st, e);
 }
 
-static int run_case(const char *path, const char *backend, avs_golden_report *r, avs_err *e)
+static int run_case(const char *path, const char *backend, avs_prec prec, avs_golden_report *r, avs_err *e)
 {
     avs_json *root = NULL;
-    avs_golden_case c = {.arena = avs_arena_new(), .backend = backend, .report = r};
+    avs_golden_case c = {.arena = avs_arena_new(), .backend = backend, .prec = prec, .report = r};
     int rc = c.arena ? avs_json_file(c.arena, path, &root, e) : avs_fail(e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) {
         c.root = root;
@@ -90,17 +90,19 @@ static bool number_of(const char *s, double *v)
 
 static int usage(const char *what)
 {
-    fprintf(stderr,
-            "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|ref] [--tol X] [--grad-tol "
-            "Y] [--verbose] CASE.json..\n",
-            what);
+    fprintf(
+        stderr,
+        "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|ref] [--precision fp32|bf16] "
+        "[--tol X] [--grad-tol Y] [--verbose] CASE.json..\n",
+        what);
     return 2;
 }
 
 int avs_golden_main(int argc, char **argv)
 {
     const char *backend = "cpu";
-    double tol = 1e-4, grad_tol = 2e-2;
+    double tol = 0, grad_tol = 0;
+    avs_prec prec = AVS_PREC_F32;
     bool verbose = false;
     int i = 0, failed = 0, cases = 0;
     for (; i < argc && argv[i][0] == '-'; i++) {
@@ -110,13 +112,18 @@ int avs_golden_main(int argc, char **argv)
             return usage("an option needs its value");
         else if (!strcmp(argv[i], "--backend"))
             backend = argv[++i];
+        else if (!strcmp(argv[i], "--precision") &&
+                 (!strcmp(argv[i + 1], "fp32") || !strcmp(argv[i + 1], "bf16")))
+            prec = argv[++i][0] == 'b' ? AVS_PREC_BF16 : AVS_PREC_F32;
         else if ((!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol)) ||
                  (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol)))
             i++;
         else
-            return usage("unknown option or a tolerance that is no positive number");
+            return usage("unknown option, an unknown precision or a tolerance that is no positive number");
     }
     if (i == argc) return usage("no case was named");
+    if (tol == 0) tol = prec == AVS_PREC_BF16 ? 5e-2 : 1e-4;
+    if (grad_tol == 0) grad_tol = prec == AVS_PREC_BF16 ? 2e-1 : 2e-2;
     for (; i < argc; i++, cases++) {
         const char *slash = strrchr(argv[i], '/');
         char name[128];
@@ -127,7 +134,7 @@ int avs_golden_main(int argc, char **argv)
             .forward = tol, .gradient = grad_tol, .verbose = verbose, .out = stdout, .case_name = name};
         avs_err e = AVS_ERR_INIT;
         const int64_t t0 = avs_now_ns();
-        const int rc = run_case(argv[i], backend, &r, &e);
+        const int rc = run_case(argv[i], backend, prec, &r, &e);
         const double s = (double)(avs_now_ns() - t0) * 1e-9;
         if (rc != AVS_OK)
             printf("FAIL %-32s %s: %s\n", name, argv[i], e.msg);

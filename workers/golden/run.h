@@ -9,8 +9,9 @@
 #include "workers/golden/report.h"
 
 typedef struct {
-    avs_arena *arena;     /* of this case */
-    const char *backend;  /* "cpu" or "ref" */
+    avs_arena *arena;    /* of this case */
+    const char *backend; /* "cpu" or "ref" */
+    avs_prec prec;
     const avs_json *root; /* the case       */
     avs_st_file files;    /* its safetensors; t == NULL if there is none */
     const char *prefix;   /* param_prefix   */
@@ -21,7 +22,7 @@ typedef struct {
     struct avs_golden_net *net; /* asked for float64 values when a check fails */
 } avs_golden_case;
 
-/* `avsweep-trial golden [--backend B] [--tol X] [--grad-tol Y] [--verbose] CASE.json..`: returns the exit status. */
+/* `avsweep-trial golden [--backend B] [--precision fp32|bf16] [--tol X] [--grad-tol Y] [--verbose] CASE.json..`: returns the exit status. */
 int avs_golden_main(int argc, char **argv);
 
 /* Kinds of cases; each compares everything it knows of and misses what it cannot find. */

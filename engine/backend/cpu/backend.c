@@ -79,9 +79,10 @@ static void cpu_close(avs_backend *be)
     avs_arena_free(be->arena);
 }
 
-static int cpu_open(avs_backend **out, avs_err *e)
+static int cpu_open(avs_backend **out, bool bf16, avs_err *e)
 {
-    int rc = AVS_OK;
+    int rc = bf16 ? avs_cpu_bf16_probe(e) : AVS_OK;
+    if (rc != AVS_OK) return rc;
     avs_arena *arena = avs_arena_new();
     avs_backend *be = arena ? AVS_NEW(arena, avs_backend) : NULL;
     if (!be) {
@@ -89,6 +90,7 @@ static int cpu_open(avs_backend **out, avs_err *e)
         return avs_fail(e, AVS_ENOMEM, "no memory for the cpu backend");
     }
     be->arena = arena;
+    be->is_bf16 = bf16;
     AVS_DNNL(dnnl_engine_create(&be->engine, dnnl_cpu, 0));
     AVS_DNNL(dnnl_stream_create(&be->stream, be->engine, dnnl_stream_default_flags));
     *out = be;

@@ -119,6 +119,30 @@ int avs_dnnl_arg(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *md, const v
     return rc;
 }
 
+int avs_dnnl_arg_operand(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *md, const void *data, avs_err *e)
+{
+    int rc = AVS_OK;
+    dnnl_memory_desc_t flat, flat_bf16;
+    dnnl_memory_t from = NULL, to = NULL, as_read = NULL;
+    dnnl_dims_t n = {(int64_t)avs_dnnl_elements(md)};
+    void *src;
+    if (md->data_type != dnnl_bf16) return avs_dnnl_arg(c, arg, md, data, e);
+    memcpy(&src, &data, sizeof src);
+    AVS_DNNL(dnnl_memory_desc_init_by_tag(&flat, 1, n, dnnl_f32, dnnl_a));
+    flat_bf16 = avs_bf16_desc(&flat);
+    const size_t at = c->workspace_bytes;
+    AVS_TRY(new_memory(c->be, &flat, src, &from, e));
+    AVS_TRY(new_bound(c, &flat_bf16, &to, e));
+    const size_t end = c->workspace_bytes;
+    c->workspace_bytes = at; /* the same bytes under two descriptors */
+    AVS_TRY(new_bound(c, md, &as_read, e));
+    c->workspace_bytes = end;
+    AVS_TRY(new_reorder(c->be, &flat, from, &flat_bf16, to, &c->before[c->n_before++], e));
+    c->arg[c->n_arg++] = (dnnl_exec_arg_t){arg, as_read};
+out:
+    return rc;
+}
+
 int avs_dnnl_arg_weight(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *have,
                         const dnnl_memory_desc_t *want, const void *data, bool is_const, avs_err *e)
 {
@@ -135,7 +159,7 @@ int avs_dnnl_arg_weight(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *have
     } else {
         AVS_TRY(new_bound(c, want, &to, e));
     }
-    AVS_TRY(new_reorder(c->be, have, from, want, to, is_const ? &c->prepare : &c->before, e));
+    AVS_TRY(new_reorder(c->be, have, from, want, to, is_const ? &c->prepare : &c->before[c->n_before++], e));
     c->arg[c->n_arg++] = (dnnl_exec_arg_t){arg, to};
 out:
     return rc;
@@ -181,7 +205,8 @@ static int run_step(void *ctx, void *workspace)
     avs_dnnl_ctx *c = ctx;
     int rc = AVS_OK;
     if (c->n_bound && c->workspace != workspace) rc = bind(c, workspace);
-    if (rc == AVS_OK && c->before.prim) rc = execute(c, c->before.prim, 2, c->before.arg);
+    for (int i = 0; rc == AVS_OK && i < c->n_before; i++)
+        rc = execute(c, c->before[i].prim, 2, c->before[i].arg);
     if (rc == AVS_OK && c->copy_src) memcpy(c->copy_dst, c->copy_src, c->copy_bytes);
     if (rc == AVS_OK) rc = execute(c, c->prim, c->n_arg, c->arg);
     if (rc == AVS_OK && c->after.prim) rc = execute(c, c->after.prim, 2, c->after.arg);
@@ -219,6 +244,11 @@ out:
     if (m_dst) dnnl_memory_destroy(m_dst);
     if (m_src) dnnl_memory_destroy(m_src);
     return rc;
+}
+
+bool avs_dnnl_is_slow(const char *impl)
+{
+    return strstr(impl, "ref") || strstr(impl, "gemm");
 }
 
 int avs_dnnl_post_act(dnnl_post_ops_t post, int act, avs_err *e)

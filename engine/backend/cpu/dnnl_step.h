@@ -1,7 +1,8 @@
 /* Inside the cpu backend: the instance, and steps made of oneDNN primitives.
  *
- * A step is one primitive with its memory objects, at most one reorder before (a weight that is not kept packed) and
- * one after (a gradient that is wanted plain), and at most one copy (a residual that the primitive accumulates onto).
+ * A step is one primitive with its memory objects, at most two reorders before (a weight that is not kept packed,
+ * operands rounded to bf16) and one after (a gradient that is wanted plain), and at most one copy (a residual that the
+ * primitive accumulates onto).
  * Scratchpads and reorder targets lie in the plan's workspace at fixed offsets and are bound at the first run. */
 #ifndef AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
 #define AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
@@ -29,6 +30,7 @@ struct avs_backend {
     dnnl_stream_t stream;
     avs_dnnl_owned *owned;
     avs_dnnl_layout *layouts;
+    bool is_bf16; /* products may round their operands */
 };
 
 typedef struct {
@@ -36,13 +38,14 @@ typedef struct {
     dnnl_exec_arg_t arg[2];
 } avs_dnnl_reorder;
 
-enum { AVS_DNNL_MAX_ARGS = 8, AVS_DNNL_MAX_BOUND = 3 };
+enum { AVS_DNNL_MAX_ARGS = 8, AVS_DNNL_MAX_BOUND = 6, AVS_DNNL_MAX_BEFORE = 2 };
 typedef struct {
     avs_backend *be;
     dnnl_primitive_t prim;
     dnnl_exec_arg_t arg[AVS_DNNL_MAX_ARGS];
     int n_arg;
-    avs_dnnl_reorder prepare, before, after;
+    avs_dnnl_reorder prepare, before[AVS_DNNL_MAX_BEFORE], after;
+    int n_before;
     const void *copy_src; /* NULL: no copy */
     void *copy_dst;
     size_t copy_bytes;
@@ -75,6 +78,10 @@ int avs_dnnl_impl(avs_backend *be, const_dnnl_primitive_desc_t pd, const char **
 int avs_dnnl_set_primitive(avs_dnnl_ctx *c, const_dnnl_primitive_desc_t pd, avs_err *e);
 /* Adds an argument at a fixed address; the memory object is owned by the backend. */
 int avs_dnnl_arg(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *md, const void *data, avs_err *e);
+/* Adds an f32 operand that the primitive reads as md: where that is bf16, rounded into the workspace before every run.
+ * md is dense, in whatever order of axes. */
+int avs_dnnl_arg_operand(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *md, const void *data,
+                         avs_err *e);
 /* Adds a weight operand at `data` in layout `have` that the primitive reads as `want`: reordered once per parameter
  * change if is_const, else before every run. */
 int avs_dnnl_arg_weight(avs_dnnl_ctx *c, int arg, const dnnl_memory_desc_t *have,
@@ -86,6 +93,15 @@ void avs_dnnl_finish(avs_dnnl_ctx *c, const char *impl, avs_step *out);
 /* One reorder now. */
 int avs_dnnl_reorder_now(avs_backend *be, const dnnl_memory_desc_t *from, const void *src,
                          const dnnl_memory_desc_t *to, void *dst, avs_err *e);
+/* AVS_EMISSING, naming what was found, unless oneDNN can use AVX512-BF16 or AMX here. */
+int avs_cpu_bf16_probe(avs_err *e);
+/* Is rounding so many elements per run worth it for so many multiply-adds, `depth` of them per result? */
+bool avs_bf16_pays(double macs, double rounded, int64_t depth);
+double avs_dnnl_elements(const dnnl_memory_desc_t *md);
+/* The same extents and strides in bf16. */
+dnnl_memory_desc_t avs_bf16_desc(const dnnl_memory_desc_t *md);
+/* oneDNN's slow paths: the naive loops and im2col. */
+bool avs_dnnl_is_slow(const char *impl);
 /* Attributes with scratchpad in user memory, scale, accumulation onto the destination and act. The caller destroys. */
 int avs_dnnl_attr(dnnl_primitive_attr_t *attr, float scale, bool accumulate, int act, avs_err *e);
 /* Appends the avs_act act; NONE appends nothing. */

@@ -1,5 +1,5 @@
 /* MATMUL on oneDNN: every form is one matmul primitive over strided descriptors, so that transposes and head splits
- * cost no copy. oneDNN 2.6's brgemm takes all of them (measured: 8 heads x 17x32 @ 32x17 in 5 us, one thread). */
+ * cost no copy. Precision bf16: products that gain read rounded operands and write f32. oneDNN 2.6's brgemm takes all of them (measured: 8 heads x 17x32 @ 32x17 in 5 us, one thread). */
 #include "engine/backend/cpu/dnnl_step.h"
 
 /* [.., rows, cols] of an operand: extents and strides per axis, in the order batch axes, rows, columns. */
@@ -67,6 +67,8 @@ typedef struct {
     int act;
     bool is_linear, has_bias, has_residual;
     bool has_scaled_bias; /* bias and alpha != 1 */
+    double macs;
+    int64_t depth;
 } product;
 
 static void matrices(const avs_type *ta, const avs_type *tb, const avs_type *tc, const avs_matmul_attr *at,
@@ -100,6 +102,8 @@ static int product_of(const avs_graph *g, uint32_t node, product *p, avs_err *e)
     p->has_bias = n->n_in > 2 && n->in[2];
     p->has_residual = n->n_in > 3 && n->in[3];
     p->has_scaled_bias = p->has_bias && p->alpha != 1.0f;
+    p->depth = a.dim[a.rank - 1];
+    p->macs = (double)avs_type_count(avs_t(g, n->out[0])) * (double)p->depth;
     AVS_TRY(desc(&p->a, &a, e));
     AVS_TRY(desc(&p->b, &b, e));
     AVS_TRY(desc(&p->c, &c, e));
@@ -138,12 +142,38 @@ static int make_pd(avs_backend *be, const product *p, const dnnl_memory_desc_t *
         AVS_TRY(scaled_bias_attr(&attr, p->alpha, &p->bias, p->has_residual, p->act, e));
     else
         AVS_TRY(avs_dnnl_attr(&attr, p->alpha, p->has_residual, p->act, e));
-    AVS_DNNL(dnnl_memory_desc_init_by_tag(&any, p->b.ndims, p->b.dims, dnnl_f32, dnnl_format_tag_any));
+    AVS_DNNL(dnnl_memory_desc_init_by_tag(&any, p->b.ndims, p->b.dims, p->b.data_type, dnnl_format_tag_any));
     AVS_DNNL(dnnl_matmul_desc_init(&d, &p->a, b ? b : &any,
                                    p->has_bias && !p->has_scaled_bias ? &p->bias : NULL, &p->c));
     AVS_DNNL(dnnl_primitive_desc_create(pd, &d, attr, be->engine, NULL));
 out:
     if (attr) dnnl_primitive_attr_destroy(attr);
+    return rc;
+}
+
+/* Does this product gain from rounded operands, B among them unless it is constant? */
+static bool gains(const product *p, bool const_b)
+{
+    return avs_bf16_pays(p->macs, avs_dnnl_elements(&p->a) + (const_b ? 0 : avs_dnnl_elements(&p->b)),
+                         p->depth);
+}
+
+/* The descriptor over rounded operands; *pd stays NULL if the product does not gain or oneDNN has nothing fast. */
+static int rounded_pd(avs_backend *be, product *p, bool const_b, dnnl_primitive_desc_t *pd, const char **impl,
+                      avs_err *e)
+{
+    product r = *p;
+    if (!be->is_bf16 || !gains(p, const_b)) return AVS_OK;
+    r.a = avs_bf16_desc(&p->a);
+    r.b = avs_bf16_desc(&p->b);
+    if (make_pd(be, &r, r.is_linear ? NULL : &r.b, pd, NULL) != AVS_OK) return AVS_OK;
+    int rc = avs_dnnl_impl(be, *pd, impl, e);
+    if (rc == AVS_OK && !avs_dnnl_is_slow(*impl)) {
+        *p = r;
+        return AVS_OK;
+    }
+    dnnl_primitive_desc_destroy(*pd);
+    *pd = NULL;
     return rc;
 }
 
@@ -155,7 +185,8 @@ int avs_dnnl_matmul_layout(avs_backend *be, const avs_graph *g, uint32_t node, c
     product p;
     *out = NULL;
     AVS_TRY(product_of(g, node, &p, e));
-    if (!p.is_linear) goto out;
+    if (!p.is_linear || (be->is_bf16 && gains(&p, true)))
+        goto out; /* rounded copies are made of plain ones */
     AVS_TRY(make_pd(be, &p, NULL, &pd, e));
     AVS_TRY(
         avs_dnnl_layout_for(be, &p.b, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), out, e));
@@ -176,16 +207,22 @@ int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *o
     if (!ctx) return AVS_ENOMEM;
 
     AVS_TRY(product_of(req->g, req->node, &p, e));
-    const dnnl_memory_desc_t *have = layout ? &layout->md : &p.b;
+    const dnnl_memory_desc_t plain_b = p.b, *have = layout ? &layout->md : &plain_b;
+    AVS_TRY(rounded_pd(be, &p, req->in_is_const[1], &pd, &impl, e));
     /* A constant B of a linear layer is packed once (2 to 8 times faster for few rows); others are taken as they
      * lie. */
-    AVS_TRY(make_pd(be, &p, !layout && p.is_linear && req->in_is_const[1] ? NULL : have, &pd, e));
-    AVS_TRY(avs_dnnl_impl(be, pd, &impl, e));
+    if (!pd) {
+        AVS_TRY(make_pd(be, &p, !layout && p.is_linear && req->in_is_const[1] ? NULL : have, &pd, e));
+        AVS_TRY(avs_dnnl_impl(be, pd, &impl, e));
+    }
     AVS_TRY(avs_dnnl_set_primitive(ctx, pd, e));
-    AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_SRC, &p.a, in[0].data, e));
-    AVS_TRY(avs_dnnl_arg_weight(ctx, DNNL_ARG_WEIGHTS, have,
-                                dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), in[1].data,
-                                req->in_is_const[1], e));
+    AVS_TRY(avs_dnnl_arg_operand(ctx, DNNL_ARG_SRC, &p.a, in[0].data, e));
+    if (p.b.data_type == dnnl_bf16 && !p.is_linear && !req->in_is_const[1])
+        AVS_TRY(avs_dnnl_arg_operand(ctx, DNNL_ARG_WEIGHTS, &p.b, in[1].data, e));
+    else
+        AVS_TRY(avs_dnnl_arg_weight(ctx, DNNL_ARG_WEIGHTS, have,
+                                    dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), in[1].data,
+                                    req->in_is_const[1], e));
     AVS_TRY(avs_dnnl_arg(ctx, DNNL_ARG_DST, &p.c, y->data, e));
     if (p.has_bias) {
         int slot = DNNL_ARG_BIAS;

@@ -39,8 +39,9 @@ static double winograd_cost(int m, double panel, double Ci, double Co, const int
  *   56x56 64->64 x5  10061   3626          F4 |  56x56 3->64        102    260   414  direct
  *   56x56 64->16       486    328   538    F4 |  96x64 1->64         81    510   810  direct
  * oneDNN's own Winograd takes channel-blocked maps alone and gains no more (56x56 256->256 11029, 224x224 128->32
- * 15696, 56x56 64->64 1002). */
-int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w)
+ * 15696, 56x56 64->64 1002). Direct over bf16 operands takes half of direct: 56x56 64->64 971, 28x28 128->128 939,
+ * 14x14 256->256 902, 7x7 512->512 815; Winograd stays f32. */
+int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, bool or_bf16)
 {
     const avs_winograd_kernel *k = avs_winograd_best();
     if (!avs_winograd_can(a) || !k->is_fast) return 0;
@@ -48,7 +49,7 @@ int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_typ
     const double Ci = (double)x->d[3], Co = (double)w->d[0];
     const double direct = 9 * (double)(y[0] * y[1] * y[2]) * Ci * ceil(Co / 16) * 16;
     const double f4 = winograd_cost(4, k->panel, Ci, Co, y), f2 = winograd_cost(2, k->panel, Ci, Co, y);
-    if (fmin(f4, f2) * 1.2 > direct) return 0;
+    if (fmin(f4, f2) * 1.2 > (or_bf16 ? direct / 2 : direct)) return 0;
     return f2 < f4 ? 2 : 4;
 }
 

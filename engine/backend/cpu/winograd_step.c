@@ -47,7 +47,7 @@ int avs_winograd_lower(avs_backend *be, const avs_lower_req *req, const dnnl_mem
     const avs_type *tw = &in[1].type;
     *is_taken = false;
     if (n->op != AVS_OP_CONV2D || req->training || req->no_winograd || !req->in_is_const[1]) return AVS_OK;
-    const int m = avs_winograd_choose(n->attr, &in[0].type, tw);
+    const int m = avs_winograd_choose(n->attr, &in[0].type, tw, be->is_bf16);
     if (!m) return AVS_OK;
     winograd_ctx *c = AVS_NEW(be->arena, winograd_ctx);
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");
