@@ -5,6 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages quote bytes of strangers (keys, names): a message is one line, and nothing in it drives a terminal. */
+static void plain(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 int avs_fail_at(avs_err *e, const char *file, int line, avs_code code, const char *fmt, ...)
 {
     if (!e) return (int)code;
@@ -13,6 +20,7 @@ int avs_fail_at(avs_err *e, const char *file, int line, avs_code code, const cha
     va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = '\0';
     va_end(ap);
+    plain(text);
     e->code = code;
     e->line = line;
     e->file = file;
@@ -30,6 +38,7 @@ int avs_ctx(avs_err *e, const char *fmt, ...)
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (n < 0) return (int)e->code;
+    plain(text);
     size_t used = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
     /* Two bytes of separator, then as much of the old message as fits. */
     for (const char *s = ": "; *s && used + 1 < sizeof text; s++) text[used++] = *s;

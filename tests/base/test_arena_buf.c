@@ -144,6 +144,18 @@ static void errors_gain_context_in_front(void **state)
         assert_string_not_equal(avs_code_name((avs_code)c), "unknown");
 }
 
+static void messages_are_one_line_without_control_characters(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(avs_fail(&e, AVS_EPARSE, "key %s is unknown", "a\x1b[2J\nb\x7f\t"), AVS_EPARSE);
+    assert_string_equal(e.msg, "key a?[2J?b?? is unknown");
+    assert_int_equal(avs_ctx(&e, "x\r.pth"), AVS_EPARSE);
+    assert_string_equal(e.msg, "x?.pth: key a?[2J?b?? is unknown");
+    assert_int_equal(avs_fail(&e, AVS_EPARSE, "gr\xc3\xbc\xc3\x9f"), AVS_EPARSE);
+    assert_string_equal(e.msg, "gr\xc3\xbc\xc3\x9f");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +166,7 @@ int main(void)
         cmocka_unit_test(buffers_grow_and_stay_terminated),
         cmocka_unit_test(a_failed_growth_sticks),
         cmocka_unit_test(errors_gain_context_in_front),
+        cmocka_unit_test(messages_are_one_line_without_control_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
