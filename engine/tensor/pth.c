@@ -277,7 +277,10 @@ static int take_mapping(reader *r, const avs_pk_node *map, avs_pth_info *info, a
 
 bool avs_pth_is(const uint8_t *data, size_t n)
 {
-    return n >= 4 && (!memcmp(data, "PK\3\4", 4) || (data[0] == 0x80 && data[1] >= 2 && data[1] <= 5));
+    if (n >= 4 && !memcmp(data, "PK\3\4", 4)) return true;
+    /* The length of a safetensors header (at most 64 MiB, so four zero bytes, then '{') may begin like a pickle. */
+    if (n > 8 && data[8] == '{' && !memcmp(data + 4, "\0\0\0\0", 4)) return false;
+    return n >= 4 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5;
 }
 
 int avs_pth_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t n, const char *key,

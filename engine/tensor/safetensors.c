@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 64 << 20, MAX_DIMS = 8, MAX_DEPTH = 4 };
+enum { MAX_HEADER = 64 << 20, MAX_DIMS = 8, MAX_DEPTH = 4, MAX_VALUES = 1 << 20 };
 
 typedef struct {
     const char *name;
@@ -29,14 +29,37 @@ size_t avs_st_dtype_size(const char *dtype)
     return row ? row->size : 0;
 }
 
-static int depth_of(const avs_json *v)
+/* Depth, lengths of lists and number of values are counted on the raw text, before a node is made of any of them: a node
+ * takes some fifty times the memory of its text. What is no JSON is left to the reader to tell. */
+static int check_counts(const char *what, const char *text, size_t n, avs_err *e)
 {
-    int deepest = 0;
-    for (const avs_json *c = v->first; c; c = c->next) {
-        int d = depth_of(c);
-        if (d > deepest) deepest = d;
+    int depth = 0, values = 0, items[MAX_DEPTH + 1] = {0};
+    bool is_list[MAX_DEPTH + 1] = {false};
+    for (size_t i = 0; i < n; i++) {
+        const char c = text[i];
+        if (c == '"') { /* to the end of the string */
+            for (i++; i < n && text[i] != '"'; i++)
+                if (text[i] == '\\') i++;
+        } else if (c == '{' || c == '[') {
+            if (++depth > MAX_DEPTH)
+                return avs_fail(e, AVS_EPARSE, "%s: byte %zu: the header must be an object of depth <= %d",
+                                what, i + 8, MAX_DEPTH);
+            items[depth] = 1;
+            is_list[depth] = c == '[';
+            values++;
+        } else if (c == '}' || c == ']') {
+            if (--depth < 0) return AVS_OK;
+        } else if (c == ',') {
+            values++;
+            if (++items[depth] > MAX_DIMS && is_list[depth])
+                return avs_fail(e, AVS_EPARSE, "%s: byte %zu: a list in the header holds at most %d numbers",
+                                what, i + 8, MAX_DIMS);
+        }
+        if (values > MAX_VALUES)
+            return avs_fail(e, AVS_EPARSE, "%s: byte %zu: more than %d values in the header", what, i + 8,
+                            MAX_VALUES);
     }
-    return v->kind == AVS_J_ARR || v->kind == AVS_J_OBJ ? deepest + 1 : 0;
+    return AVS_OK;
 }
 
 static int read_shape(const char *what, const avs_json *shape, avs_st_tensor *t, avs_err *e)
@@ -130,8 +153,6 @@ static int read_header(avs_st_file *f, const char *what, const avs_json *root, c
                        size_t size, avs_err *e)
 {
     int rc = AVS_OK;
-    if (root->kind != AVS_J_OBJ || depth_of(root) > MAX_DEPTH)
-        return avs_fail(e, AVS_EPARSE, "%s: the header must be an object of depth <= %d", what, MAX_DEPTH);
     f->t = AVS_NEW_N(f->arena, avs_st_tensor, root->len);
     if (!f->t) return avs_fail(e, AVS_ENOMEM, "%s: no memory for %zu tensors", what, root->len);
     for (const avs_json *v = root->first; v && rc == AVS_OK; v = v->next) {
@@ -161,7 +182,8 @@ int avs_st_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t n
     f->arena = avs_arena_new();
     if (!f->arena) return avs_fail(e, AVS_ENOMEM, "%s: no memory for the header", what);
     avs_json *root;
-    int rc = avs_json_parse(f->arena, what, (const char *)data + 8, (size_t)header, &root, e);
+    int rc = check_counts(what, (const char *)data + 8, (size_t)header, e);
+    if (rc == AVS_OK) rc = avs_json_parse(f->arena, what, (const char *)data + 8, (size_t)header, &root, e);
     if (rc == AVS_OK) rc = read_header(f, what, root, data + 8 + header, n - 8 - (size_t)header, e);
     if (rc != AVS_OK) avs_st_close(f);
     return rc;
@@ -193,6 +215,14 @@ const avs_st_tensor *avs_st_find(const avs_st_file *f, const char *name)
     for (int i = 0; i < f->n; i++)
         if (strcmp(f->t[i].name, name) == 0) return &f->t[i];
     return NULL;
+}
+
+bool avs_st_fits(const avs_st_tensor *t, const avs_type *want)
+{
+    if (t->rank != want->rank) return false;
+    for (int i = 0; i < t->rank; i++)
+        if (t->d[i] != want->d[i]) return false;
+    return true;
 }
 
 static float bits_to_f32(uint32_t bits)

@@ -1,7 +1,7 @@
 /* Safetensors files: 8-byte little-endian header length, JSON header, raw data.
  *
  * Reader limits: header <= 64 MiB, begin <= end <= size, ranges sorted without overlap or gaps, product of extents times
- * dtype size equals the range, no duplicate keys, JSON depth <= 4. Tensors keep the reference layouts (O,I,kh,kw;
+ * dtype size equals the range, no duplicate keys, JSON depth <= 4, at most 8 extents, 2^20 values in the header. Tensors keep the reference layouts (O,I,kh,kw;
  * B,C,H,W); conversion happens where they are loaded or compared.
  * Ownership: an open file owns the map; tensor pointers are valid until avs_st_close. */
 #ifndef AVS_ENGINE_TENSOR_SAFETENSORS_H
@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "engine/tensor/type.h"
 
 typedef struct {
     const char *name;
@@ -35,6 +36,8 @@ int avs_st_open(avs_st_file *f, const char *path, avs_err *e);
 int avs_st_parse(avs_st_file *f, const char *what, const uint8_t *data, size_t n, avs_err *e);
 void avs_st_close(avs_st_file *f); /* accepts a zeroed file */
 const avs_st_tensor *avs_st_find(const avs_st_file *f, const char *name);
+/* Has the tensor the extents of the type? */
+bool avs_st_fits(const avs_st_tensor *t, const avs_type *want);
 /* Converts to float32 (from F32, F64, BF16, F16, I64, I32, U8, BOOL); out holds t->count elements. */
 int avs_st_f32(const avs_st_tensor *t, float *out, avs_err *e);
 

@@ -6,10 +6,10 @@
 #include <string.h>
 #include "base/hash.h"
 
-enum { MAX_DIMS = 8, MAX_HEADER = 64 << 20 };
+enum { MAX_DIMS = 8, MAX_HEADER = 64 << 20, BUCKETS = 4096 };
 
 typedef struct entry {
-    struct entry *next;
+    struct entry *next, *same; /* same: next one in its bucket */
     const char *name, *dtype;
     int rank;
     int64_t d[MAX_DIMS];
@@ -21,7 +21,8 @@ struct avs_st_writer {
     avs_arena *a;
     avs_json *meta;
     entry *first, *last;
-    int failed; /* first avs_code that an add returned: a file with a hole is never written */
+    entry *bucket[BUCKETS]; /* by name */
+    int failed;             /* first avs_code that an add returned: a file with a hole is never written */
 };
 
 avs_st_writer *avs_st_writer_new(avs_arena *a)
@@ -52,7 +53,8 @@ int avs_st_writer_add(avs_st_writer *w, const char *name, const char *dtype, int
     size_t size = avs_st_dtype_size(dtype);
     if (size == 0 || rank < 0 || rank > MAX_DIMS || strcmp(name, "__metadata__") == 0)
         return refuse(w, AVS_ERANGE);
-    for (const entry *t = w->first; t; t = t->next)
+    entry **bucket = &w->bucket[avs_fnv1a64_str(name) % BUCKETS];
+    for (const entry *t = *bucket; t; t = t->same)
         if (strcmp(t->name, name) == 0) return refuse(w, AVS_ERANGE);
     int64_t bytes = (int64_t)size;
     for (int i = 0; i < rank; i++)
@@ -67,6 +69,8 @@ int avs_st_writer_add(avs_st_writer *w, const char *name, const char *dtype, int
     for (int i = 0; i < rank; i++) t->d[i] = d[i];
     t->data = data;
     t->bytes = (size_t)bytes;
+    t->same = *bucket;
+    *bucket = t;
     if (w->last)
         w->last->next = t;
     else
