@@ -43,9 +43,9 @@
     {"augment", AVS_P_CHOICE, 0, 0, "none|flip", "none", "-", "flip: image and mask mirrored together", AVS_G_TRAINING}, \
     {"flip_probability", AVS_P_FLOAT, 0, 1, NULL, "0.5", "-", "chance of a flip, drawn once per clip", AVS_G_TRAINING}, \
     {"shuffle", AVS_P_BOOL, 0, 0, NULL, "true", "-", "random order of the samples in each epoch", AVS_G_TRAINING}, \
-    {"init", AVS_P_STRING, 0, 0, NULL, "", "AVSBench 'with S4 pre-training'; SAVE pre-training", "checkpoint whose matching keys and shapes start the model (${stage.checkpoint.best} in a sweep); empty: none", AVS_G_MODEL}, \
-    {"backbone_weights", AVS_P_STRING, 0, 0, NULL, "pretrained", "-", "start of the visual backbone; pretrained is looked up in the weights folder and its hash enters the identity", AVS_G_MODEL}, \
-    {"audio_weights", AVS_P_STRING, 0, 0, NULL, "pretrained", "-", "start of the audio encoder", AVS_G_MODEL}, \
+    {"init", AVS_P_STRING, 0, 0, NULL, "", "AVSBench 'with S4 pre-training'; SAVE pre-training", "checkpoint that starts the whole model (${stage.checkpoint.best} in a sweep; docs/weights.md tells what may differ); empty: none", AVS_G_MODEL}, \
+    {"backbone_weights", AVS_P_STRING, 0, 0, NULL, "pretrained", "-", "start of the visual backbone; a path, random, or pretrained: looked up in the weights folder (docs/weights.md)", AVS_G_MODEL}, \
+    {"audio_weights", AVS_P_STRING, 0, 0, NULL, "pretrained", "-", "start of the audio encoder, in the same ways", AVS_G_MODEL}, \
     {"freeze_backbone", AVS_P_BOOL, 0, 0, NULL, "false", "-", "original weights of the visual backbone get no gradient and no update (adapters in it still do); BatchNorm mode is untouched", AVS_G_TRAINING}, \
     {"freeze_backbone_epochs", AVS_P_INT, 0, 100000, NULL, "0", "-", "the backbone is frozen in epochs 0 .. n-1 and trained from epoch n", AVS_G_TRAINING}, \
     {"freeze_audio_backbone", AVS_P_BOOL, 0, 0, NULL, "true", "-", "the audio encoder runs in eval mode without gradient", AVS_G_TRAINING}, \

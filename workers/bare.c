@@ -32,16 +32,20 @@ static int append(avs_graph *g, const avs_bare_cfg *cfg, avs_val out[4])
     return 4;
 }
 
+int avs_bare_append(avs_graph *g, const avs_bare_cfg *cfg, avs_val out[4], int *n, avs_err *e)
+{
+    memset(out, 0, 4 * sizeof *out);
+    *n = append(g, cfg, out);
+    return *n ? avs_graph_check(g, e)
+              : avs_fail(e, AVS_EMISSING, "backbone '%s' is not built in (" AVS_BARE_NAMES ")", cfg->name);
+}
+
 static int build(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e)
 {
     avs_graph *g = b->graph;
-    avs_val out[4] = {0}, loss = 0;
-    const int n = append(g, cfg, out);
-    if (!n)
-        return avs_fail(e, AVS_EMISSING,
-                        "backbone '%s' is not built in (resnet18, resnet34, resnet50, pvt_v2_b0..b5, "
-                        "swin_b, sam_vit_b, _l, _h, seaformer_t, _s, _b, _l, mobilenet_v2, vggish)",
-                        cfg->name);
+    avs_val out[4], loss = 0;
+    int n, rc = avs_bare_append(g, cfg, out, &n, e);
+    if (rc != AVS_OK) return rc;
     for (int i = 0; i < n && out[i]; i++) {
         char name[16];
         snprintf(name, sizeof name, "out%d", i);

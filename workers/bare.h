@@ -4,8 +4,12 @@
 
 #include "engine/plan/plan.h"
 
+#define AVS_BARE_NAMES                                                                                       \
+    "resnet18, resnet34, resnet50, pvt_v2_b0..b5, swin_b, sam_vit_b, _l, _h, seaformer_t, _s, _b, _l, "      \
+    "mobilenet_v2, vggish"
+
 typedef struct {
-    const char *name;  /* resnet18, pvt_v2_b2, seaformer_l, mobilenet_v2, vggish, .. */
+    const char *name;  /* of AVS_BARE_NAMES */
     int rows;          /* frames, or patches of sound                                */
     int height, width; /* of frames; audio backbones take [rows,96,64,1]             */
     avs_prec prec;     /* AVS_PREC_F32 or AVS_PREC_BF16 */
@@ -19,6 +23,8 @@ typedef struct {
     int64_t macs; /* of the forward */
 } avs_bare;
 
+/* Appends the backbone; out[0..*n-1] are its outputs. Errors: AVS_EMISSING names what is built in. */
+int avs_bare_append(avs_graph *g, const avs_bare_cfg *cfg, avs_val out[4], int *n, avs_err *e);
 /* Builds the plan with seeded parameters; the input holds N(0,1). Errors: AVS_EMISSING names what is built in. On
  * failure nothing is left to close. */
 int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e);

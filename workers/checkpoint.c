@@ -85,71 +85,61 @@ int avs_ckpt_read_info(avs_arena *a, const char *path, avs_ckpt_info *info, avs_
     return rc;
 }
 
-static bool same_extents(const avs_st_tensor *t, const avs_type *want)
-{
-    if (t->rank != want->rank) return false;
-    for (int i = 0; i < t->rank; i++)
-        if (t->d[i] != want->d[i]) return false;
-    return true;
-}
-
-/* One tensor into dst (canonical floats); *found tells whether it was there. */
-static int fetch(const avs_st_file *f, const char *name, const avs_type *want, float *dst, bool partial,
-                 bool *found, avs_err *e)
+/* One tensor into dst (canonical floats). */
+static int fetch(const avs_st_file *f, const char *name, const avs_type *want, float *dst, avs_err *e)
 {
     const avs_st_tensor *t = avs_st_find(f, name);
-    *found = false;
-    if (!t) return partial ? AVS_OK : avs_fail(e, AVS_EMISSING, "%s is missing", name);
-    if (!same_extents(t, want)) {
-        char text[96];
-        if (partial) return AVS_OK;
+    char text[96];
+    if (!t) return avs_fail(e, AVS_EMISSING, "%s is missing", name);
+    if (!avs_st_fits(t, want))
         return avs_fail(e, AVS_ESHAPE, "%s has %lld values in %d axes, the model wants %s", name,
                         (long long)t->count, t->rank, avs_type_text(want, text, sizeof text));
-    }
-    *found = true;
     return avs_st_f32(t, dst, e);
 }
 
 static int load_one(const avs_st_file *f, avs_plan *p, const avs_plan_param *info, float *state[2],
-                    bool partial, int *loaded, avs_err *e)
+                    avs_err *e)
 {
     static const char *const prefix[2] = {"opt.m.", "opt.v."};
     float *x = avs_xalloc((size_t)avs_type_count(&info->type) * sizeof(float));
-    bool found = false;
-    int rc = x ? fetch(f, info->key, &info->type, x, partial, &found, e)
+    int rc = x ? fetch(f, info->key, &info->type, x, e)
                : avs_fail(e, AVS_ENOMEM, "out of memory for %s", info->key);
-    if (rc == AVS_OK && found) {
-        rc = avs_plan_param_set(p, info->key, x, e);
-        (*loaded)++;
-    }
+    if (rc == AVS_OK) rc = avs_plan_param_set(p, info->key, x, e);
     for (int k = 0; k < 2 && rc == AVS_OK && state[k] && info->is_trainable; k++) {
         char name[512];
         snprintf(name, sizeof name, "%s%s", prefix[k], info->key);
-        rc = fetch(f, name, &info->type, x, false, &found, e);
+        rc = fetch(f, name, &info->type, x, e);
         if (rc == AVS_OK) rc = avs_plan_pack(p, info->key, x, state[k], e);
     }
     avs_xfree(x);
     return rc;
 }
 
+static bool holds_any(const avs_st_file *f, const char *prefix)
+{
+    for (int i = 0; i < f->n; i++)
+        if (!strncmp(f->t[i].name, prefix, strlen(prefix))) return true;
+    return false;
+}
+
 int avs_ckpt_load(avs_plan *p, float *m, float *v, avs_arena *a, avs_ckpt_info *info, const char *path,
-                  bool partial, int *loaded, avs_err *e)
+                  const char *except, avs_err *e)
 {
     avs_st_file f = {0};
     float *state[2] = {m, v};
-    int n = 0;
     int rc = avs_st_open(&f, path, e);
     if (rc != AVS_OK) return rc;
     if (info) rc = read_info(&f, a, info, e);
-    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(p); i++)
-        rc = load_one(&f, p, avs_plan_param_at(p, i), state, partial, &n, e);
-    for (int i = 0; rc == AVS_OK && !partial && i < f.n; i++)
+    if (except && holds_any(&f, except)) except = NULL;
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(p); i++) {
+        const avs_plan_param *param = avs_plan_param_at(p, i);
+        if (!except || strncmp(param->key, except, strlen(except)) != 0)
+            rc = load_one(&f, p, param, state, e);
+    }
+    for (int i = 0; rc == AVS_OK && i < f.n; i++)
         if (strncmp(f.t[i].name, "opt.", 4) != 0 && !avs_plan_param_find(p, f.t[i].name))
             rc = avs_fail(e, AVS_EPARSE, "%s is no parameter of this model", f.t[i].name);
-    if (rc == AVS_OK && partial && n == 0)
-        rc = avs_fail(e, AVS_EMISSING, "holds no parameter that fits this model");
     if (rc != AVS_OK) avs_ctx(e, "%s", path);
-    if (loaded) *loaded = n;
     avs_st_close(&f);
     return rc;
 }

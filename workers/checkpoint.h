@@ -22,11 +22,12 @@ typedef struct {
 /* m and v: optimiser state with the slab's layout, or NULL. Written atomically. */
 int avs_ckpt_save(avs_plan *p, const float *m, const float *v, const avs_ckpt_info *info, const char *path,
                   avs_err *e);
-/* Loads into the plan (and into m, v unless NULL). Every parameter and buffer must be there with its extents, and no
- * other key but opt.*, unless `partial`: then what fits is taken and *loaded counts it. info may be NULL; its strings
- * belong to a. */
+/* Restores what avs_ckpt_save wrote into the plan (and into m, v unless NULL): every parameter and buffer must be there
+ * with its extents, and no other key but opt.*. Parameters below `except` (NULL: none) may all be missing: those of a
+ * frozen encoder whose output was cached. info may be NULL; its strings belong to a. Files of other origin are loaded by
+ * weights.h. */
 int avs_ckpt_load(avs_plan *p, float *m, float *v, avs_arena *a, avs_ckpt_info *info, const char *path,
-                  bool partial, int *loaded, avs_err *e);
+                  const char *except, avs_err *e);
 /* Metadata alone. */
 int avs_ckpt_read_info(avs_arena *a, const char *path, avs_ckpt_info *info, avs_err *e);
 

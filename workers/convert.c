@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "models/model.h"
+#include "workers/bare.h"
 #include "workers/weights.h"
 
 enum { MAX_RULES = 64 };
@@ -19,16 +20,18 @@ static const char help[] =
     "                      state_dict, model, model_state_dict\n"
     "  --rename A=B        keys that begin with A begin with B instead (B may be empty); may be repeated\n"
     "  --ignore PATTERN    leave out keys that match after renaming; * stands for anything; may be repeated\n"
-    "  --model M [--PARAMETER VALUE]..   the keys and shapes must be those of this model; see "
-    "docs/models.md\n"
-    "                      for the differences that are allowed\n"
-    "  --part PART         backbone or audio: the file holds that part of the model alone; default: model\n"
+    "The keys and shapes must be those of (docs/weights.md has the differences that are allowed):\n"
+    "  --model M [--PARAMETER VALUE]..          a whole system\n"
+    "  --model M [..] --part backbone | audio   its visual backbone or its audio encoder\n"
+    "  --backbone-only NAME [--resolution N]    a backbone without a system, of\n"
+    "                      " AVS_BARE_NAMES "\n"
+    "Without either, keys and shapes are taken as they are.\n"
     "Half, bfloat16 and double tensors become F32 (double: rounded to nearest), integers stay what they "
     "are.\n";
 
 typedef struct {
     avs_arena *arena;
-    const char *in, *out, *key, *part;
+    const char *in, *out, *key, *part, *bare;
     avs_json *given; /* of --model and its parameters; NULL without */
     avs_key_rule rules[MAX_RULES];
     int n_rules;
@@ -89,6 +92,8 @@ static int parse(options *o, int argc, char **argv)
             o->key = value;
         else if (!strcmp(word, "--part"))
             o->part = value;
+        else if (!strcmp(word, "--backbone-only"))
+            o->bare = value;
         else if (!strcmp(word, "--rename") || !strcmp(word, "--ignore"))
             status = add_rule(o, word, value);
         else
@@ -96,9 +101,12 @@ static int parse(options *o, int argc, char **argv)
     }
     if (status) return status;
     if (!o->in || !o->out) return usage("IN and OUT.safetensors are wanted", "");
-    if (o->given && !avs_json_get(o->given, "model"))
-        return usage("parameters of a model, but no --model; the first", o->given->first->key);
-    if (o->part && !o->given) return usage("--part is one of a --model", "");
+    const avs_json *stray = o->given ? o->given->first : NULL;
+    if (o->bare && stray && (stray->next || strcmp(stray->key, "resolution") != 0))
+        return usage("--backbone-only takes --resolution alone, not", stray->key);
+    if (!o->bare && stray && !avs_json_get(o->given, "model"))
+        return usage("parameters of a model, but no --model; the first", stray->key);
+    if (o->part && (o->bare || !o->given)) return usage("--part is one of a --model", "");
     if (o->part && strcmp(o->part, "model") != 0 && strcmp(o->part, "backbone") != 0 &&
         strcmp(o->part, "audio") != 0)
         return usage("--part is model, backbone or audio", o->part);
@@ -107,8 +115,8 @@ static int parse(options *o, int argc, char **argv)
 
 /* ------------------------------------------------------------------ the model */
 
-/* Keys and shapes of the model named by the options; wc gets the part and its prefix. */
-static int model_keys(const options *o, avs_weights_cfg *wc, avs_weights_want **want, int *n, avs_err *e)
+/* Appends the system that the options name; wc gets its part and prefix. */
+static int build_model(const options *o, avs_graph *g, avs_weights_cfg *wc, avs_err *e)
 {
     avs_problem *p = NULL;
     avs_cfg *cfg;
@@ -130,20 +138,38 @@ static int model_keys(const options *o, avs_weights_cfg *wc, avs_weights_want **
         wc->prefix = rule->audio_prefix;
     }
     if (!wc->prefix) return avs_fail(e, AVS_EMISSING, "%s has no part '%s'", rule->name, o->part);
+    avs_cfg_size(cfg, "resolution", &h, &w);
+    return rule->build(g, cfg, &(avs_build){.rows = 1, .height = h, .width = w}, &io, e);
+}
+
+/* SAM's position tables follow from the side of the image, that of the public checkpoints being 1024. */
+static int build_bare(const options *o, avs_graph *g, avs_weights_cfg *wc, avs_err *e)
+{
+    const int usual = !strncmp(o->bare, "sam_", 4) ? 1024 : 224;
+    const int side = (int)avs_json_int(o->given, "resolution", usual);
+    const avs_bare_cfg cfg = {.name = o->bare, .rows = 1, .height = side, .width = side};
+    avs_val out[4];
+    int n;
+    wc->part = o->bare;
+    if (side < 1 || side > 16384) return avs_fail(e, AVS_ERANGE, "resolution %d is not usable", side);
+    return avs_bare_append(g, &cfg, out, &n, e);
+}
+
+/* Keys and shapes of what the options name. */
+static int model_keys(const options *o, avs_weights_cfg *wc, avs_weights_want **want, int *n, avs_err *e)
+{
     avs_graph *g = avs_graph_new(o->arena, false);
     if (!g) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
-    avs_cfg_size(cfg, "resolution", &h, &w);
-    rc = rule->build(g, cfg, &(avs_build){.rows = 1, .height = h, .width = w}, &io, e);
+    int rc = o->bare ? build_bare(o, g, wc, e) : build_model(o, g, wc, e);
     if (rc == AVS_OK) rc = avs_graph_check(g, e);
     if (rc != AVS_OK) return rc;
     *want = AVS_NEW_N(o->arena, avs_weights_want, g->n_v);
-    if (!*want) return avs_fail(e, AVS_ENOMEM, "out of memory for the keys of %s", rule->name);
+    if (!*want) return avs_fail(e, AVS_ENOMEM, "out of memory for the keys of %s", wc->part);
     for (uint32_t i = 1; i < g->n_v; i++)
         if ((g->v[i].kind == AVS_V_PARAM || g->v[i].kind == AVS_V_BUFFER) &&
             !strncmp(g->v[i].name, wc->prefix, strlen(wc->prefix)))
             (*want)[(*n)++] = (avs_weights_want){.key = g->v[i].name, .type = g->v[i].type};
-    return *n ? AVS_OK
-              : avs_fail(e, AVS_EMISSING, "this %s has no parameters under %s", rule->name, wc->prefix);
+    return *n ? AVS_OK : avs_fail(e, AVS_EMISSING, "this %s has no parameters", wc->part);
 }
 
 /* ------------------------------------------------------------------ writing */
@@ -153,24 +179,30 @@ typedef struct {
     bool has_double;
 } counts;
 
-static int write_one(avs_st_writer *w, avs_arena *a, const avs_st_tensor *t, const char *name, counts *c,
-                     avs_err *e)
+/* want: what the model takes of t, NULL: t as it is. */
+static int write_one(avs_st_writer *w, avs_arena *a, const avs_st_tensor *t, const avs_weights_want *want,
+                     const char *name, counts *c, avs_err *e)
 {
-    const char *dtype = t->dtype;
+    const bool is_wide = !strcmp(t->dtype, "F64"), is_f32 = !strcmp(t->dtype, "F32");
+    const bool widens = is_wide || !strcmp(t->dtype, "F16") || !strcmp(t->dtype, "BF16");
+    const int64_t n = want ? avs_type_count(&want->type) : t->count;
+    int64_t d[8] = {0};
+    for (int i = 0; i < t->rank; i++) d[i] = want ? want->type.d[i] : t->d[i];
     const void *data = t->data;
-    if (!strcmp(dtype, "F16") || !strcmp(dtype, "BF16") || !strcmp(dtype, "F64")) {
-        c->widened++;
-        c->has_double |= dtype[1] == '6';
-        float *x = avs_arena_alloc(a, (size_t)t->count * sizeof *x);
-        int rc = x ? avs_st_f32(t, x, e) : avs_fail(e, AVS_ENOMEM, "out of memory for %s", name);
+    const bool converts = widens || (want && (!is_f32 || !avs_st_fits(t, &want->type)));
+    if (converts) {
+        float *x = avs_arena_alloc(a, (size_t)n * sizeof *x);
+        int rc = !x     ? avs_fail(e, AVS_ENOMEM, "out of memory for %s", name)
+                 : want ? avs_weights_value(t, want, x, e)
+                        : avs_st_f32(t, x, e);
         if (rc != AVS_OK) return rc;
         data = x;
-        dtype = "F32";
-    } else if (strcmp(dtype, "F32") != 0) {
-        c->integers++;
     }
+    c->widened += widens;
+    c->has_double |= is_wide;
+    c->integers += !converts && !is_f32;
     c->written++;
-    int rc = avs_st_writer_add(w, name, dtype, t->rank, t->d, data);
+    int rc = avs_st_writer_add(w, name, converts ? "F32" : t->dtype, t->rank, d, data);
     return rc == AVS_OK ? AVS_OK : avs_fail(e, rc, "%s cannot be written under that name", name);
 }
 
@@ -187,9 +219,10 @@ static int write_all(const options *o, const avs_st_file *f, const avs_weights_m
         avs_st_writer_meta(w, "source_sha256", hex) != AVS_OK)
         return avs_fail(e, AVS_ENOMEM, "out of memory");
     for (int i = 0; i < n_want && rc == AVS_OK; i++)
-        if (m->source[i]) rc = write_one(w, o->arena, m->source[i], want[i].key + strlen(wc->prefix), c, e);
+        if (m->source[i])
+            rc = write_one(w, o->arena, m->source[i], &want[i], want[i].key + strlen(wc->prefix), c, e);
     for (int i = 0; i < f->n && !want && rc == AVS_OK; i++)
-        if (m->name[i]) rc = write_one(w, o->arena, &f->t[i], m->name[i], c, e);
+        if (m->name[i]) rc = write_one(w, o->arena, &f->t[i], NULL, m->name[i], c, e);
     if (rc == AVS_OK && !c->written) rc = avs_fail(e, AVS_EMISSING, "%s: nothing is left to write", o->in);
     return rc == AVS_OK ? avs_st_writer_write(w, o->out, NULL, e) : rc;
 }
@@ -217,7 +250,7 @@ static int convert(const options *o, avs_st_file *f, avs_err *e)
     avs_pth_info info;
     counts c = {0};
     int n = 0, rc = AVS_OK;
-    if (o->given) rc = model_keys(o, &wc, &want, &n, e);
+    if (o->given || o->bare) rc = model_keys(o, &wc, &want, &n, e);
     if (rc == AVS_OK) rc = avs_weights_open(f, o->in, o->key, &info, e);
     if (rc == AVS_OK)
         rc = want ? avs_weights_compare(o->arena, f, &wc, want, n, &m, e)

@@ -15,6 +15,7 @@
 #include "workers/data.h"
 #include "workers/net.h"
 #include "workers/sheet.h"
+#include "workers/start.h"
 
 static const char help[] =
     "usage: avsweep predict CHECKPOINT --data ROOT [--split train|val|test] [--clips N] --out DIR\n"
@@ -104,10 +105,14 @@ static int open_predictor(predictor *p, const options *o, int rows, avs_err *e)
     avs_cfg_size(p->cfg, "resolution", &p->h, &p->w);
     avs_model_normalisation(p->cfg, p->mean, p->std);
     p->rows = rows;
-    const avs_net_cfg nc = {.rows = rows, .height = p->h, .width = p->w};
+    const avs_net_cfg nc = {.rows = rows, .height = p->h, .width = p->w, .seed = info.seed};
     rc = avs_net_open(&p->net, p->cfg, &nc, e);
-    if (rc == AVS_OK)
-        rc = avs_ckpt_load(p->net.plan, NULL, NULL, p->arena, NULL, o->checkpoint, false, NULL, e);
+    /* a frozen encoder is not in the checkpoint: training ran on its cached output */
+    const char *frozen = NULL;
+    int width;
+    if (rc == AVS_OK && avs_model_frozen_audio(p->cfg, &frozen, &width))
+        rc = avs_weights_start_audio(&p->net, p->cfg, e);
+    if (rc == AVS_OK) rc = avs_ckpt_load(p->net.plan, NULL, NULL, p->arena, NULL, o->checkpoint, frozen, e);
     const size_t n = (size_t)rows * (size_t)p->h * (size_t)p->w;
     p->rgb = avs_xalloc(3 * n);
     p->label = avs_xalloc(n);

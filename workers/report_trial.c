@@ -1,64 +1,13 @@
-/* Scores, protocol and prediction sheet of one checkpoint; the start of weights. */
+/* Scores, protocol and prediction sheet of one checkpoint. */
 #include "workers/report_trial.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
-#include "base/rng.h"
 #include "workers/checkpoint.h"
 #include "workers/data.h"
-#include "workers/init.h"
 #include "workers/sheet.h"
-#include "workers/weights.h"
-
-int avs_init_again(avs_net *n, uint64_t seed, avs_err *e)
-{
-    return avs_init_plan(n->plan, n->graph, avs_stream_seed(seed, "init"), e);
-}
-
-/* A path; "random": nothing; "pretrained": NAME.safetensors, .pth or .pt of the weights folder. */
-static int start_part(avs_net *n, const char *value, const char *name, const char *prefix, avs_err *e)
-{
-    static const char *const endings[] = {"safetensors", "pth", "pt"};
-    char path[4096];
-    if (!strcmp(value, "random") || !prefix) return AVS_OK;
-    avs_weights_cfg wc = {.path = value, .part = name, .prefix = prefix};
-    if (!strcmp(value, "pretrained")) {
-        const char *dir = getenv("AVSWEEP_WEIGHTS");
-        bool found = false;
-        for (int i = 0; i < 3 && !found; i++) {
-            snprintf(path, sizeof path, "%s/%s.%s", dir ? dir : "weights", name, endings[i]);
-            found = avs_fs_exists(path);
-        }
-        if (!found)
-            return avs_fail(
-                e, AVS_EMISSING,
-                "pretrained weights of %s are wanted but %s/%s.safetensors (or .pth, .pt) is missing; put "
-                "them there (AVSWEEP_WEIGHTS names the folder) or set the option to random",
-                name, dir ? dir : "weights", name);
-        wc.path = path;
-    }
-    return avs_weights_load(n->plan, &wc, stderr, e);
-}
-
-int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
-{
-    const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
-    int rc = AVS_OK;
-    if (avs_cfg_has(cfg, "backbone_weights"))
-        rc = start_part(n, avs_cfg_str(cfg, "backbone_weights"), avs_cfg_str(cfg, "backbone"),
-                        rule->backbone_prefix, e);
-    if (rc == AVS_OK && avs_cfg_has(cfg, "audio_weights") && avs_cfg_is(cfg, "audio_backbone", "vggish") &&
-        !n->build.audio_input)
-        rc = start_part(n, avs_cfg_str(cfg, "audio_weights"), "vggish", rule->audio_prefix, e);
-    if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0]) {
-        const avs_weights_cfg wc = {.path = avs_cfg_str(cfg, "init"), .part = rule->name, .prefix = ""};
-        rc = avs_weights_load(n->plan, &wc, stderr, e);
-    }
-    return rc;
-}
+#include "workers/start.h"
 
 static void send_scores(avs_control *c, const char *suffix, const char *split, const avs_scores *s,
                         bool binary)
@@ -126,7 +75,7 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
     int rc = open_features(t, cfg, ds, &features, &has_features, e);
     if (rc == AVS_OK) rc = avs_evaluator_open(&ev, cfg, ds, has_features, t->job->seed, &t->control, e);
     if (rc == AVS_OK && checkpoint)
-        rc = avs_ckpt_load(ev.net.plan, NULL, NULL, ev.net.arena, NULL, checkpoint, false, NULL, e);
+        rc = avs_ckpt_load(ev.net.plan, NULL, NULL, ev.net.arena, NULL, checkpoint, NULL, e);
     else if (rc == AVS_OK)
         rc = avs_weights_start(&ev.net, cfg, e);
     if (rc == AVS_OK) rc = avs_sheet_open(&sheet, ds, ev.net.classes, e);

@@ -18,6 +18,7 @@
 #include "workers/report_trial.h"
 #include "workers/sampler.h"
 #include "workers/schedule.h"
+#include "workers/start.h"
 
 enum { LOADER_SLOTS = 4, POINT_EVERY = 10 };
 
@@ -166,7 +167,7 @@ static int resume(trainer *r, avs_err *e)
     if (!avs_fs_exists(r->last)) return AVS_OK;
     avs_ckpt_info found = {0};
     avs_err why = AVS_ERR_INIT;
-    int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->last, false, NULL, &why);
+    int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->last, NULL, &why);
     if (rc != AVS_OK) { /* a damaged checkpoint costs the work since, never the trial */
         fprintf(stderr, "warning: starting anew: %s\n", why.msg);
         memset(r->m, 0, (size_t)r->n * sizeof(float));
