@@ -66,7 +66,11 @@ int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e)
     *b = (avs_bare){.arena = avs_arena_new()};
     b->graph = b->arena ? avs_graph_new(b->arena, cfg->training) : NULL;
     int rc = b->graph ? build(b, cfg, e) : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
-    const avs_plan_cfg pc = {.backend = "cpu", .prec = cfg->prec, .training = cfg->training};
+    const avs_plan_cfg pc = {.backend = "cpu",
+                             .prec = cfg->prec,
+                             .training = cfg->training,
+                             .passes_off = cfg->passes_off,
+                             .mem_budget = cfg->mem_budget};
     if (rc == AVS_OK) rc = avs_plan_build(&b->plan, b->graph, &pc, e);
     if (rc == AVS_OK) rc = avs_init_plan(b->plan, b->graph, 0, e);
     if (rc == AVS_OK) {

@@ -9,11 +9,13 @@
     "mobilenet_v2, vggish"
 
 typedef struct {
-    const char *name;  /* of AVS_BARE_NAMES */
-    int rows;          /* frames, or patches of sound                                */
-    int height, width; /* of frames; audio backbones take [rows,96,64,1]             */
-    avs_prec prec;     /* AVS_PREC_F32 or AVS_PREC_BF16 */
-    bool training;     /* forward and backward of the mean square of all outputs     */
+    const char *name;    /* of AVS_BARE_NAMES */
+    int rows;            /* frames, or patches of sound                                */
+    int height, width;   /* of frames; audio backbones take [rows,96,64,1]             */
+    avs_prec prec;       /* AVS_PREC_F32 or AVS_PREC_BF16 */
+    bool training;       /* forward and backward of the mean square of all outputs     */
+    unsigned passes_off; /* as in avs_plan_cfg */
+    size_t mem_budget;
 } avs_bare_cfg;
 
 typedef struct {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/pass/pass.h"
 #include "metrics/latency.h"
 #include "workers/bare.h"
 #include "workers/latency.h"
@@ -19,12 +20,42 @@ typedef struct {
     avs_json *given;
     int threads, runs;
     bool json, graph, training, profile;
+    unsigned passes_off;
+    size_t mem_budget;
 } options;
 
 static int fail(const avs_err *e)
 {
     fprintf(stderr, "error: %s\n", e->msg);
     return 1;
+}
+
+/* A whole number of at least 1; 0 after saying what is wrong. */
+static int whole(const char *option, const char *text)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    if (end != text && !*end && n >= 1 && n <= INT_MAX) return (int)n;
+    fprintf(stderr, "error: %s wants a whole number of at least 1, found '%s'\n", option, text);
+    return 0;
+}
+
+/* The options of the planner and of the run, which are no parameters of a model. *is_known: this was one of them;
+ * returns the exit status. */
+static int parse_own(options *o, const char *option, const char *value, bool *is_known)
+{
+    avs_err e = AVS_ERR_INIT;
+    *is_known = true;
+    if (!strcmp(option, "--threads")) return (o->threads = whole(option, value)) ? 0 : 2;
+    if (!strcmp(option, "--runs")) return (o->runs = whole(option, value)) ? 0 : 2;
+    if (!strcmp(option, "--mem-budget")) {
+        o->mem_budget = (size_t)whole(option, value) << 20;
+        return o->mem_budget ? 0 : 2;
+    }
+    *is_known = !strcmp(option, "--no-pass");
+    if (!*is_known || avs_pass_parse(value, &o->passes_off, &e) == AVS_OK) return 0;
+    fprintf(stderr, "error: --no-pass: %s\n", e.msg);
+    return 2;
 }
 
 /* The text of an option's value as the JSON it looks like. */
@@ -63,15 +94,10 @@ static int parse(int argc, char **argv, options *o)
         } else if (argv[i][0] != '-' && !avs_json_get(o->given, "model")) {
             avs_json_add_str(o->arena, o->given, "model", argv[i]);
         } else if (!strncmp(argv[i], "--", 2) && a) {
-            if (!strcmp(argv[i], "--threads") || !strcmp(argv[i], "--runs")) {
-                char *end;
-                const long n = strtol(a, &end, 10);
-                if (end == a || *end || n < 1 || n > INT_MAX) {
-                    fprintf(stderr, "error: %s wants a whole number of at least 1, found '%s'\n", argv[i], a);
-                    return 2;
-                }
-                *(argv[i][2] == 't' ? &o->threads : &o->runs) = (int)n;
-            } else {
+            bool is_own;
+            const int status = parse_own(o, argv[i], a, &is_own);
+            if (status) return status;
+            if (!is_own) {
                 char *key = avs_arena_str(o->arena, argv[i] + 2);
                 for (char *p = key; p && *p; p++)
                     if (*p == '-') *p = '_';
@@ -102,7 +128,12 @@ static int open_net(const options *o, const avs_cfg *cfg, avs_net *n, avs_err *e
     avs_cfg_size(cfg, "resolution", &h, &w);
     const int rows = o->training && avs_cfg_has(cfg, "batch") ? (int)avs_cfg_int(cfg, "batch")
                                                               : (int)avs_cfg_int(cfg, "frames");
-    const avs_net_cfg nc = {.rows = rows, .height = h, .width = w, .training = o->training};
+    const avs_net_cfg nc = {.rows = rows,
+                            .height = h,
+                            .width = w,
+                            .training = o->training,
+                            .passes_off = o->passes_off,
+                            .mem_budget = o->mem_budget};
     return avs_net_open(n, cfg, &nc, e);
 }
 
@@ -168,8 +199,13 @@ static const char *bare_name(const options *o)
 
 static int open_bare(const options *o, avs_bare *b, avs_err *e)
 {
-    avs_bare_cfg cfg = {
-        .name = bare_name(o), .rows = 1, .height = 224, .width = 224, .training = o->training};
+    avs_bare_cfg cfg = {.name = bare_name(o),
+                        .rows = 1,
+                        .height = 224,
+                        .width = 224,
+                        .training = o->training,
+                        .passes_off = o->passes_off,
+                        .mem_budget = o->mem_budget};
     for (const avs_json *p = o->given->first; p; p = p->next) {
         const bool is_size = !strcmp(p->key, "resolution");
         char rest;

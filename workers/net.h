@@ -21,7 +21,9 @@ typedef struct {
     bool training; /* with loss and backward; else inference */
     bool features; /* audio enters as cached encoder output   */
     bool taps;
-    uint64_t seed; /* of the trial: initial values and dropout */
+    uint64_t seed;       /* of the trial: initial values and dropout */
+    unsigned passes_off; /* as in avs_plan_cfg */
+    size_t mem_budget;
 } avs_net_cfg;
 
 /* The precision that the option's value names; AVS_ERANGE for one that the CPU backend lacks. */

@@ -127,6 +127,7 @@ int avs_backward(avs_graph *g, avs_val loss)
         return (int)g->err.code;
     }
     mark_needed(&d);
+    if (!g->first_grad) g->first_grad = g->n_v;
     if (d.need[loss]) d.grad[loss] = avs_const(g, *avs_t(g, loss), &one);
     for (uint32_t i = d.n_node; i-- > 1 && g->err.code == AVS_OK;) through_node(&d, i);
     g->scope = scope;

@@ -87,9 +87,10 @@ typedef struct avs_graph {
     uint32_t n_outer, cap_outer;
     const char **frozen; /* prefixes given to avs_graph_freeze, for parameters made later */
     uint32_t n_frozen, cap_frozen;
-    bool training;     /* what builders of dropout and batch normalisation go by */
-    uint32_t n_stream; /* ordinal for dropout streams */
-    avs_err err;       /* first error */
+    avs_val first_grad; /* values from here on were made by avs_backward or after it; 0: no backward */
+    bool training;      /* what builders of dropout and batch normalisation go by */
+    uint32_t n_stream;  /* ordinal for dropout streams */
+    avs_err err;        /* first error */
 } avs_graph;
 
 avs_graph *avs_graph_new(avs_arena *a, bool training);

@@ -100,13 +100,20 @@ static void place(sorter *s, uint32_t i)
 int avs_sort_nodes(avs_graph *g, avs_err *e)
 {
     avs_compact(g);
+    avs_arena *a = avs_arena_new();
+    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory to sort nodes");
+    int rc = AVS_OK;
     sorter s = {.g = g, .n = 1};
-    s.old = avs_arena_dup(g->arena, g->node, sizeof *g->node * g->n_node);
-    s.moved = AVS_NEW_N(g->arena, uint32_t, g->n_node);
-    if (!s.old || !s.moved) return avs_fail(e, AVS_ENOMEM, "no memory to sort nodes");
-    for (uint32_t i = 1; i < g->n_node; i++) place(&s, i);
-    avs_compact(g);
-    return AVS_OK;
+    s.old = avs_arena_dup(a, g->node, sizeof *g->node * g->n_node);
+    s.moved = AVS_NEW_N(a, uint32_t, g->n_node);
+    if (s.old && s.moved) {
+        for (uint32_t i = 1; i < g->n_node; i++) place(&s, i);
+        avs_compact(g);
+    } else {
+        rc = avs_fail(e, AVS_ENOMEM, "no memory to sort nodes");
+    }
+    avs_arena_free(a);
+    return rc;
 }
 
 void *avs_new_attr(avs_graph *g, const void *attr, size_t n, avs_err *e)

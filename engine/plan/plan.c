@@ -60,7 +60,8 @@ static int build(avs_plan *p, const avs_graph *g, avs_err *e)
     p->g = avs_graph_clone(g, p->arena);
     if (!p->g) return avs_fail(e, AVS_ENOMEM, "no memory for a copy of the graph");
     if (p->cfg.taps) AVS_TRY(taps_to_outputs(p->g, e));
-    if (!p->cfg.no_passes) AVS_TRY(avs_pass_all(p->g, e));
+    const avs_pass_cfg passes = {.off = p->cfg.passes_off, .mem_budget = p->cfg.mem_budget};
+    AVS_TRY(avs_pass_all(p->g, &passes, e));
     AVS_TRY(p->ops->open(&p->be, p->cfg.prec == AVS_PREC_BF16, e));
     AVS_TRY(resolve_views(p, e));
     AVS_TRY(avs_plan_params(p, e));

@@ -28,9 +28,12 @@ typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */, AVS_PREC_BF16 } avs_pr
 typedef struct {
     const char *backend; /* "cpu" or "ref"                                              */
     avs_prec prec;
-    bool training;    /* the graph holds a backward: keep parameters packed, no constant folding of them */
-    bool taps;        /* named activations become outputs "act:NAME" (no fusion across them) */
-    bool no_passes;   /* lower the graph as it was built                             */
+    bool training;       /* the graph holds a backward: keep parameters packed, no constant folding of them */
+    bool taps;           /* named activations become outputs "act:NAME" (no fusion across them) */
+    unsigned passes_off; /* AVS_PASS_* bits of engine/pass/pass.h: these do not run  */
+    size_t
+        mem_budget; /* bytes that the activations of a training plan should stay within, at the price of computing
+                          * some twice; 0: no limit */
     bool keep_all;    /* no memory sharing between activations (debugging)           */
     bool no_winograd; /* cpu: no Winograd convolutions; inference then agrees with training to rounding */
     uint64_t dropout_seed;

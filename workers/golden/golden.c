@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "engine/pass/pass.h"
 #include "models/backbones/backbones.h"
 #include "models/model.h"
 #include "workers/golden/run.h"
@@ -55,10 +56,13 @@ static int open_files(avs_golden_case *c, const char *path, avs_err *e)
     return avs_st_open(&c->files, st, e);
 }
 
-static int run_case(const char *path, const char *backend, avs_prec prec, avs_golden_report *r, avs_err *e)
+/* `with`: backend and passes of the case to be. */
+static int run_case(const char *path, const avs_golden_case *with, avs_golden_report *r, avs_err *e)
 {
     avs_json *root = NULL;
-    avs_golden_case c = {.arena = avs_arena_new(), .backend = backend, .prec = prec, .report = r};
+    avs_golden_case c = *with;
+    c.arena = avs_arena_new();
+    c.report = r;
     int rc = c.arena ? avs_json_file(c.arena, path, &root, e) : avs_fail(e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) {
         c.root = root;
@@ -93,16 +97,16 @@ static int usage(const char *what)
     fprintf(
         stderr,
         "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|ref] [--precision fp32|bf16] "
-        "[--tol X] [--grad-tol Y] [--verbose] CASE.json..\n",
+        "[--tol X] [--grad-tol Y] [--no-pass NAME,..|all] [--mem-budget MB] [--verbose] CASE.json..\n",
         what);
     return 2;
 }
 
 int avs_golden_main(int argc, char **argv)
 {
-    const char *backend = "cpu";
-    double tol = 0, grad_tol = 0;
-    avs_prec prec = AVS_PREC_F32;
+    avs_golden_case with = {.backend = "cpu", .prec = AVS_PREC_F32};
+    avs_err wrong = AVS_ERR_INIT;
+    double tol = 0, grad_tol = 0, budget = 0;
     bool verbose = false;
     int i = 0, failed = 0, cases = 0;
     for (; i < argc && argv[i][0] == '-'; i++) {
@@ -111,19 +115,24 @@ int avs_golden_main(int argc, char **argv)
         else if (i + 1 >= argc)
             return usage("an option needs its value");
         else if (!strcmp(argv[i], "--backend"))
-            backend = argv[++i];
+            with.backend = argv[++i];
         else if (!strcmp(argv[i], "--precision") &&
                  (!strcmp(argv[i + 1], "fp32") || !strcmp(argv[i + 1], "bf16")))
-            prec = argv[++i][0] == 'b' ? AVS_PREC_BF16 : AVS_PREC_F32;
-        else if ((!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol)) ||
-                 (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol)))
+            with.prec = argv[++i][0] == 'b' ? AVS_PREC_BF16 : AVS_PREC_F32;
+        else if (!strcmp(argv[i], "--no-pass")) {
+            if (avs_pass_parse(argv[++i], &with.passes_off, &wrong) != AVS_OK) return usage(wrong.msg);
+        } else if ((!strcmp(argv[i], "--mem-budget") && number_of(argv[i + 1], &budget)) ||
+                   (!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol)) ||
+                   (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol)))
             i++;
         else
-            return usage("unknown option, an unknown precision or a tolerance that is no positive number");
+            return usage(
+                "unknown option, an unknown precision, or a tolerance or budget that is no positive number");
     }
+    with.mem_budget = budget > 0 ? (size_t)(fmin(budget, 1e9) * 1048576.0) + 1 : 0;
     if (i == argc) return usage("no case was named");
-    if (tol == 0) tol = prec == AVS_PREC_BF16 ? 5e-2 : 1e-4;
-    if (grad_tol == 0) grad_tol = prec == AVS_PREC_BF16 ? 2e-1 : 2e-2;
+    if (tol == 0) tol = with.prec == AVS_PREC_BF16 ? 5e-2 : 1e-4;
+    if (grad_tol == 0) grad_tol = with.prec == AVS_PREC_BF16 ? 2e-1 : 2e-2;
     for (; i < argc; i++, cases++) {
         const char *slash = strrchr(argv[i], '/');
         char name[128];
@@ -134,7 +143,7 @@ int avs_golden_main(int argc, char **argv)
             .forward = tol, .gradient = grad_tol, .verbose = verbose, .out = stdout, .case_name = name};
         avs_err e = AVS_ERR_INIT;
         const int64_t t0 = avs_now_ns();
-        const int rc = run_case(argv[i], backend, prec, &r, &e);
+        const int rc = run_case(argv[i], &with, &r, &e);
         const double s = (double)(avs_now_ns() - t0) * 1e-9;
         if (rc != AVS_OK)
             printf("FAIL %-32s %s: %s\n", name, argv[i], e.msg);

@@ -69,7 +69,12 @@ static const float *exact_value(void *ctx, const char *key, int64_t n)
 
 int avs_golden_plan(avs_golden_case *c, avs_golden_net *net, bool training, avs_err *e)
 {
-    const avs_plan_cfg cfg = {.backend = c->backend, .prec = c->prec, .training = training, .taps = true};
+    const avs_plan_cfg cfg = {.backend = c->backend,
+                              .prec = c->prec,
+                              .training = training,
+                              .taps = true,
+                              .passes_off = c->passes_off,
+                              .mem_budget = c->mem_budget};
     net->training = training;
     c->net = net;
     c->report->exact = exact_value;

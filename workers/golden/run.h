@@ -12,6 +12,8 @@ typedef struct {
     avs_arena *arena;    /* of this case */
     const char *backend; /* "cpu" or "ref" */
     avs_prec prec;
+    unsigned passes_off; /* as in avs_plan_cfg */
+    size_t mem_budget;
     const avs_json *root; /* the case       */
     avs_st_file files;    /* its safetensors; t == NULL if there is none */
     const char *prefix;   /* param_prefix   */
@@ -22,7 +24,8 @@ typedef struct {
     struct avs_golden_net *net; /* asked for float64 values when a check fails */
 } avs_golden_case;
 
-/* `avsweep-trial golden [--backend B] [--precision fp32|bf16] [--tol X] [--grad-tol Y] [--verbose] CASE.json..`: returns the exit status. */
+/* `avsweep-trial golden [--backend B] [--precision fp32|bf16] [--tol X] [--grad-tol Y] [--no-pass NAMES]
+ * [--mem-budget MB] [--verbose] CASE.json..`: returns the exit status. */
 int avs_golden_main(int argc, char **argv);
 
 /* Kinds of cases; each compares everything it knows of and misses what it cannot find. */

@@ -15,6 +15,7 @@
 #include "base/probe.h"
 #include "engine/backend/ref/eval.h"
 #include "engine/graph/ops.h"
+#include "engine/pass/pass.h"
 #include "engine/plan/plan.h"
 
 typedef avs_graph *(*net_fn)(avs_arena *);
@@ -153,6 +154,37 @@ static inline avs_graph *net_attention_eval(avs_arena *a)
 static inline avs_graph *net_attention_train(avs_arena *a)
 {
     return net_attention(a, true);
+}
+
+/* Four pre-norm layers on one residual stream: attention to itself, then an MLP with GELU and dropout. */
+static inline avs_graph *net_tower_train(avs_arena *a)
+{
+    enum { B = 2, N = 24, C = 16, H = 2, LAYERS = 4 };
+    avs_graph *g = avs_graph_new(a, true);
+    avs_init one = {AVS_INIT_ONE, 0, 0, 0}, zero = {AVS_INIT_ZERO, 0, 0, 0};
+    avs_val x = avs_input(g, "x", AVS_F32T(B, N, C));
+    x = avs_add(g, x, avs_param(g, "pos", AVS_F32T(N, C), one));
+    for (int i = 0; i < LAYERS; i++) {
+        avs_scope_push(g, "layer%d", i);
+        avs_val n = avs_layernorm(g, x, avs_param(g, "n1.weight", AVS_F32T(C), one),
+                                  avs_param(g, "n1.bias", AVS_F32T(C), zero), 1e-5f);
+        avs_val q = net_linear(g, "q", n, C), k = net_linear(g, "k", n, C), v = net_linear(g, "v", n, C);
+        avs_val p = avs_softmax(
+            g,
+            avs_matmul(g, q, k,
+                       (avs_matmul_attr){.tb = 1, .a_split = 1, .b_split = 1, .heads = H, .alpha = 0.35f}));
+        avs_val o = avs_matmul(g, p, v, (avs_matmul_attr){.b_split = 1, .c_split = 1, .heads = H});
+        x = avs_add(g, x, net_linear(g, "o", o, C));
+        n = avs_layernorm(g, x, avs_param(g, "n2.weight", AVS_F32T(C), one),
+                          avs_param(g, "n2.bias", AVS_F32T(C), zero), 1e-5f);
+        avs_val h = avs_dropout(g, avs_gelu(g, net_linear(g, "f1", n, 4 * C)), 0.25f, false);
+        x = avs_add(g, x, net_linear(g, "f2", h, C));
+        avs_scope_pop(g);
+    }
+    avs_val loss = net_loss(g, x);
+    avs_graph_output(g, "loss", loss);
+    avs_backward(g, loss);
+    return g;
 }
 
 /* ------------------------------------------------------------------ values */

@@ -43,7 +43,7 @@ static void check(net_fn net, const char *what, bool training)
 {
     avs_plan_cfg cfg = {.backend = "cpu", .training = training};
     for (int passes = 0; passes < 2; passes++) {
-        cfg.no_passes = !passes;
+        cfg.passes_off = passes ? 0 : AVS_PASS_EVERY;
         double worst = net_worst(net, &cfg, false);
         if (!(worst < 1e-5)) fail_msg("%s %d: relative L2 %g", what, which, worst);
     }

@@ -121,11 +121,57 @@ static void sharing_memory_needs_less_than_keeping_all(void **state)
     drop(&b);
 }
 
+static void a_budget_lowers_the_memory_of_training(void **state)
+{
+    (void)state;
+    avs_plan_cfg tight = train_cfg;
+    built a = build(net_tower_train, train_cfg);
+    const size_t all = avs_plan_get_stats(a.p).arena_bytes;
+    tight.mem_budget = 1;
+    built b = build(net_tower_train, tight);
+    tight.mem_budget = all;
+    built c = build(net_tower_train, tight);
+    assert_true(2 * avs_plan_get_stats(b.p).arena_bytes < all); /* four layers, one of them at a time */
+    assert_true(avs_plan_get_stats(c.p).arena_bytes <= all);
+    assert_true(avs_plan_get_stats(c.p).n_steps < avs_plan_get_stats(b.p).n_steps);
+    drop(&a);
+    drop(&b);
+    drop(&c);
+}
+
+static void the_schedule_keeps_every_bit(void **state)
+{
+    (void)state;
+    const net_fn nets[] = {net_conv_train, net_mixed_train, net_attention_train, net_tower_train};
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        avs_plan_cfg given = train_cfg;
+        given.passes_off = AVS_PASS_SCHEDULE;
+        built a = build(nets[i], train_cfg), b = build(nets[i], given);
+        must_run(a.p);
+        must_run(b.p);
+        assert_true(avs_plan_get_stats(a.p).arena_bytes <= avs_plan_get_stats(b.p).arena_bytes);
+        assert_memory_equal(avs_plan_output(a.p, "loss", NULL), avs_plan_output(b.p, "loss", NULL),
+                            sizeof(float));
+        for (int k = 0; k < avs_plan_n_params(a.p); k++) {
+            const avs_plan_param *q = avs_plan_param_at(a.p, k);
+            const size_t bytes = (size_t)avs_type_count(&q->type) * sizeof(float);
+            float *x = malloc(bytes), *y = malloc(bytes);
+            assert_int_equal(avs_plan_grad_get(a.p, q->key, x, NULL), AVS_OK);
+            assert_int_equal(avs_plan_grad_get(b.p, q->key, y, NULL), AVS_OK);
+            assert_memory_equal(x, y, bytes);
+            free(x);
+            free(y);
+        }
+        drop(&a);
+        drop(&b);
+    }
+}
+
 static void passes_shorten_the_plan(void **state)
 {
     (void)state;
     avs_plan_cfg plain = eval_cfg;
-    plain.no_passes = true;
+    plain.passes_off = AVS_PASS_EVERY;
     built a = build(net_conv_eval, eval_cfg), b = build(net_conv_eval, plain);
     /* 7 convolutions with their epilogues, pooling, resizing */
     assert_int_equal(avs_plan_get_stats(a.p).n_steps, 9);
@@ -460,6 +506,8 @@ int main(void)
         cmocka_unit_test(a_run_allocates_nothing),
         cmocka_unit_test(activations_stay_within_a_tenth_of_the_lower_bound),
         cmocka_unit_test(sharing_memory_needs_less_than_keeping_all),
+        cmocka_unit_test(a_budget_lowers_the_memory_of_training),
+        cmocka_unit_test(the_schedule_keeps_every_bit),
         cmocka_unit_test(passes_shorten_the_plan),
         cmocka_unit_test(the_slab_holds_every_gradient_apart_and_aligned),
         cmocka_unit_test(the_slab_is_in_order_of_completion),
