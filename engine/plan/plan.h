@@ -35,7 +35,7 @@ typedef struct {
         mem_budget; /* bytes that the activations of a training plan should stay within, at the price of computing
                           * some twice; 0: no limit */
     bool keep_all;    /* no memory sharing between activations (debugging)           */
-    bool no_winograd; /* cpu: no Winograd convolutions; inference then agrees with training to rounding */
+    bool no_winograd; /* cpu: no Winograd convolutions, forward or backward */
     uint64_t dropout_seed;
 } avs_plan_cfg;
 

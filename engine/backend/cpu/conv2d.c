@@ -2,8 +2,8 @@
  *
  * The layout is asked for with format "any" and then handed to both backward primitives, so that a parameter and its
  * gradient keep one layout and no step reorders weights. Only where that layout would send a backward primitive to
- * oneDNN's reference code, or where the weight is not a parameter of its own, does the step reorder. In inference,
- * convolutions that are faster by Winograd leave oneDNN (winograd_step.c).
+ * oneDNN's reference code, or where the weight is not a parameter of its own, does the step reorder. What is faster by
+ * Winograd leaves oneDNN (winograd_step.c) and keeps its weight plain.
  *
  * Precision bf16: dense convolutions read rounded operands where that pays, and write f32. A trained weight then lies
  * in f32 in the layout of its gradient, and each step rounds it into the layouts of the forward and backward
@@ -207,7 +207,9 @@ int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, b
     conv_shape s = shape_of(g, node);
     const avs_node *n = &g->node[node];
     *out = NULL;
-    if (!training && avs_winograd_choose(n->attr, avs_t(g, n->in[0]), avs_t(g, n->in[1]), be->is_bf16))
+    const avs_type *tx = avs_t(g, n->in[0]), *tw = avs_t(g, n->in[1]);
+    if (training ? avs_winograd_choose_training(n->op, n->attr, tx, tw, be->is_bf16)
+                 : avs_winograd_choose(n->attr, tx, tw, be->is_bf16))
         return AVS_OK;
     bool is_decided = false;
     if (be->is_bf16) AVS_TRY(rounded_layout(be, &s, training, out, &is_decided, e));

@@ -1,4 +1,5 @@
-/* Winograd convolutions F(4x4,3x3) and F(2x2,3x3): 3x3 kernels, stride 1, no dilation, no groups, constant weights.
+/* Winograd convolutions F(4x4,3x3) and F(2x2,3x3): 3x3 kernels, stride 1, no dilation, no groups; and their gradients:
+ * that of the input is a convolution too (weights turned round, padding 2 - p), that of the weights is the adjoint.
  *
  * A tile of m x m outputs reads n x n inputs, n = m + 2, and costs n*n multiplications per pair of channels instead of
  * 9*m*m: 36 for 144, or 16 for 36. Y = A^T [ (G g G^T) * (B^T d B) ] A, where the products over channels are n*n
@@ -49,21 +50,44 @@ typedef struct {
     void (*run)(const avs_winograd_call *c);
 } avs_winograd_kernel;
 
+typedef struct {
+    avs_winograd s; /* from avs_winograd_plan_grad; the convolution's own x and y */
+    const float *x, *gy;
+    float *gw;  /* [Co,Ci,3,3] */
+    void *work; /* avs_winograd_grad_work bytes, 64-byte aligned */
+} avs_winograd_grad_call;
+
+typedef struct {
+    const char *grad4, *grad2;
+    /* Transforms w[Co,Ci,3,3] into [n*n][panels][groups*LANES][panel]; padding becomes 0. is_turned: w[Ci,Co,3,3] with
+     * its taps in reverse, as the gradient of the input wants it. */
+    void (*pack)(const avs_winograd *s, const float *w, bool is_turned, float *u);
+    void (*grad)(const avs_winograd_grad_call *c);
+} avs_winograd_weight_kernel;
+
 /* The best for this processor; all that it can run, i = 0 the baseline, NULL after the last. */
 const avs_winograd_kernel *avs_winograd_best(void);
 const avs_winograd_kernel *avs_winograd_variant(int i);
+const avs_winograd_weight_kernel *avs_winograd_weight_best(void);
+const avs_winograd_weight_kernel *avs_winograd_weight_variant(int i);
 
 /* Can a convolution with these attributes and operands be done this way at all? */
 bool avs_winograd_can(const avs_conv_attr *a);
 /* Is it expected to be faster than a direct convolution (over bf16 operands, if those are the alternative)? m, or 0
  * for no. A function of the shapes alone; the rule and its measurements stand above the definition. */
 int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, bool or_bf16);
+/* The same where the weight changes before every run, so that its transform counts, for one of the three ops of a
+ * convolution with input x and weight w: AVS_OP_CONV2D, _BWD_X or _BWD_W. */
+int avs_winograd_choose_training(int op, const avs_conv_attr *a, const avs_type *x, const avs_type *w,
+                                 bool or_bf16);
 /* threads: how many will run it at most; decides the workspace, not the result. */
 avs_winograd avs_winograd_plan(const avs_winograd_kernel *k, int m, const avs_conv_attr *a, const avs_type *x,
                                const avs_type *y, int threads);
 size_t avs_winograd_work(const avs_winograd *s);    /* bytes of workspace      */
 size_t avs_winograd_weights(const avs_winograd *s); /* bytes of packed weights */
-/* Transforms w[Co,Ci,3,3] (computed in double) into [n*n][panels][groups*LANES][panel]; padding becomes 0. */
-void avs_winograd_pack(const avs_winograd *s, const float *w, float *u);
+/* The gradient of weights: geometry with blocks of its own, whatever the number of threads, and its workspace. */
+avs_winograd avs_winograd_plan_grad(const avs_winograd_kernel *k, int m, const avs_conv_attr *a,
+                                    const avs_type *x, const avs_type *y);
+size_t avs_winograd_grad_work(const avs_winograd *s);
 
 #endif

@@ -105,6 +105,14 @@ static void *aligned(size_t bytes)
     return p;
 }
 
+/* The weight kernels of the same instruction set. */
+static const avs_winograd_weight_kernel *weights_of(const avs_winograd_kernel *k)
+{
+    for (int v = 0; avs_winograd_variant(v); v++)
+        if (avs_winograd_variant(v) == k) return avs_winograd_weight_variant(v);
+    return NULL;
+}
+
 /* Runs into y, which has the output's extents; in_place: the residual lies there. */
 static void run(const problem *p, const avs_winograd_kernel *k, int m, int threads, bool in_place, float *y)
 {
@@ -115,7 +123,7 @@ static void run(const problem *p, const avs_winograd_kernel *k, int m, int threa
     if (p->c->residual) call.residual = in_place ? y : p->residual;
     if (p->c->residual && in_place) memcpy(y, p->residual, (size_t)avs_type_count(&p->ty) * sizeof *y);
     float *u = aligned(avs_winograd_weights(&call.s));
-    avs_winograd_pack(&call.s, p->w, u);
+    weights_of(k)->pack(&call.s, p->w, false, u);
     call.u = u;
     call.work = aligned(avs_winograd_work(&call.s));
     k->run(&call);
@@ -154,6 +162,119 @@ static void every_variant_equals_the_definition(void **state)
         discard(&p);
     }
     assert_true(n_run >= 4 * N_CASE);
+}
+
+/* ------------------------------------------------------------------ gradients */
+
+/* The exact gradients of sum(y * gy) for gy = p->residual. */
+static void exact_gradients(const problem *p, double *gx, double *gw)
+{
+    const conv_case *c = p->c;
+    memset(gx, 0, (size_t)avs_type_count(&p->tx) * sizeof *gx);
+    memset(gw, 0, (size_t)c->Co * (size_t)c->Ci * 9 * sizeof *gw);
+    for (int64_t i = 0; i < avs_type_count(&p->ty) * 9; i++) {
+        const int tap = (int)(i % 9), co = (int)(i / 9 % c->Co), w = (int)(i / 9 / c->Co % p->ty.d[2]);
+        const int h = (int)(i / 9 / c->Co / p->ty.d[2] % p->ty.d[1]);
+        const int b = (int)(i / 9 / c->Co / p->ty.d[2] / p->ty.d[1]);
+        const int hi = h + tap / 3 - c->ph, wi = w + tap % 3 - c->pw;
+        if (hi < 0 || hi >= c->H || wi < 0 || wi >= c->W) continue;
+        const int64_t at_x = (((int64_t)b * c->H + hi) * c->W + wi) * c->Ci;
+        const double gy = (double)p->residual[i / 9];
+        for (int k = 0; k < c->Ci; k++) {
+            const int64_t at_w = ((int64_t)co * c->Ci + k) * 9 + tap;
+            gx[at_x + k] += gy * (double)p->w[at_w];
+            gw[at_w] += gy * (double)p->x[at_x + k];
+        }
+    }
+}
+
+static void input_gradient(const problem *p, const avs_winograd_kernel *k, int m, float *gx)
+{
+    avs_conv_attr turned = p->attr;
+    turned.act = AVS_ACT_NONE;
+    turned.ph = 2 - turned.ph;
+    turned.pw = 2 - turned.pw;
+    avs_winograd_call call = {
+        .s = avs_winograd_plan(k, m, &turned, &p->ty, &p->tx, 1), .x = p->residual, .y = gx};
+    float *u = aligned(avs_winograd_weights(&call.s));
+    weights_of(k)->pack(&call.s, p->w, true, u);
+    call.u = u;
+    call.work = aligned(avs_winograd_work(&call.s));
+    k->run(&call);
+    free(call.work);
+    free(u);
+}
+
+static void weight_gradient(const problem *p, const avs_winograd_kernel *k, int m, float *gw)
+{
+    avs_winograd_grad_call call = {
+        .s = avs_winograd_plan_grad(k, m, &p->attr, &p->tx, &p->ty), .x = p->x, .gy = p->residual, .gw = gw};
+    call.work = aligned(avs_winograd_grad_work(&call.s));
+    weights_of(k)->grad(&call);
+    free(call.work);
+}
+
+/* Relative L2: the transforms mix large and small sums, so one element says little. F4 has about 2e-6. */
+static void close_by(const float *got, const double *want, int64_t n, int index, const char *what)
+{
+    double d = 0, s = 0;
+    for (int64_t i = 0; i < n; i++) {
+        d += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        s += want[i] * want[i];
+    }
+    if (!(sqrt(d) <= 5e-6 * sqrt(s))) fail_msg("case %d, %s: relative L2 %g", index, what, sqrt(d / s));
+}
+
+static void both_gradients_equal_the_definition_in_every_variant(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_CASE; i++) {
+        problem p = make(&cases[i]);
+        const int64_t nx = avs_type_count(&p.tx), nw = (int64_t)cases[i].Co * cases[i].Ci * 9;
+        float *gx = aligned((size_t)nx * sizeof *gx), *gw = aligned((size_t)nw * sizeof *gw);
+        double *ex = aligned((size_t)nx * sizeof *ex), *ew = aligned((size_t)nw * sizeof *ew);
+        exact_gradients(&p, ex, ew);
+        const avs_winograd_kernel *k;
+        for (int v = 0; (k = avs_winograd_variant(v)); v++) {
+            for (int m = 2; m <= 4; m += 2) {
+                input_gradient(&p, k, m, gx);
+                close_by(gx, ex, nx, i, "gradient of the input");
+                weight_gradient(&p, k, m, gw);
+                close_by(gw, ew, nw, i, m == 4 ? weights_of(k)->grad4 : weights_of(k)->grad2);
+            }
+        }
+        free(gx), free(gw), free(ex), free(ew);
+        discard(&p);
+    }
+}
+
+/* Several blocks of tiles, in whose order the sums are made. */
+static void gradients_of_weights_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    static const conv_case wide = {2, 61, 59, 24, 40, 1, 1, false, false, AVS_ACT_NONE};
+    const int before = omp_get_max_threads();
+    const size_t bytes = sizeof(float) * 40 * 24 * 9;
+    avs_rng r = avs_rng_seed(5);
+    problem p = {
+        .c = &wide,
+        .attr = {.sh = 1, .sw = 1, .dh = 1, .dw = 1, .kh = 3, .kw = 3, .groups = 1, .ph = 1, .pw = 1},
+        .tx = AVS_F32T(2, 61, 59, 24),
+        .ty = AVS_F32T(2, 61, 59, 40)};
+    p.x = draw(&r, avs_type_count(&p.tx));
+    p.residual = draw(&r, avs_type_count(&p.ty));
+    float *one = aligned(bytes), *more = aligned(bytes);
+    const avs_winograd s = avs_winograd_plan_grad(avs_winograd_best(), 4, &p.attr, &p.tx, &p.ty);
+    assert_true(s.block * 2 <= s.B * s.th * s.tw);
+    omp_set_num_threads(1);
+    weight_gradient(&p, avs_winograd_best(), 4, one);
+    for (int threads = 2; threads <= 4; threads++) {
+        omp_set_num_threads(threads);
+        weight_gradient(&p, avs_winograd_best(), 4, more);
+        assert_memory_equal(one, more, bytes);
+    }
+    omp_set_num_threads(before);
+    free(one), free(more), free(p.x), free(p.residual);
 }
 
 static void bits_depend_neither_on_threads_nor_on_blocks(void **state)
@@ -223,17 +344,25 @@ static void the_rule_takes_only_what_it_can_do(void **state)
     /* where the direct way takes half the time, only what gains more than twice is left */
     assert_int_equal(avs_winograd_choose(&good, &x, &w, true), expected);
     assert_int_equal(avs_winograd_choose(&good, &small, &big, true), 0);
+    for (int op = AVS_OP_CONV2D; op <= AVS_OP_CONV2D_BWD_W; op++) {
+        const avs_type many = AVS_F32T(8, 6, 6, 64);
+        assert_int_equal(avs_winograd_choose_training(op, &good, &x, &w, false), expected);
+        assert_int_equal(avs_winograd_choose_training(op, &good, &many, &w, false), expected / 2);
+        assert_int_equal(avs_winograd_choose_training(op, &good, &small, &big, false),
+                         0); /* weights outweigh it */
+        assert_int_equal(avs_winograd_choose_training(op, &bad[0], &x, &w, false), 0);
+    }
 }
 
 /* ------------------------------------------------------------------ in plans */
 
 static const avs_init zero = {AVS_INIT_ZERO, 0, 0, 0};
 
-/* A block with a shortcut; bias, residual and ReLU become epilogues; 13x13 is no multiple of a tile. */
+/* A block with a shortcut; bias, residual and ReLU become epilogues; 29x29 is no multiple of a tile. */
 static avs_graph *block(avs_arena *a, bool train)
 {
     avs_graph *g = avs_graph_new(a, train);
-    avs_val x = avs_input(g, "x", AVS_F32T(2, 13, 13, 32));
+    avs_val x = avs_input(g, "x", AVS_F32T(2, 29, 29, 32));
     avs_val w = avs_param(g, "w", AVS_F32T(48, 32, 3, 3), zero), b = avs_param(g, "b", AVS_F32T(48), zero);
     avs_val y = avs_relu(g, avs_conv2d(g, x, w, b, 1, 1, 1, 1));
     avs_val v = avs_param(g, "v", AVS_F32T(48, 48, 3, 3), zero);
@@ -245,6 +374,11 @@ static avs_graph *block(avs_arena *a, bool train)
 static avs_graph *block_eval(avs_arena *a)
 {
     return block(a, false);
+}
+
+static avs_graph *block_train(avs_arena *a)
+{
+    return block(a, true);
 }
 
 static int count_winograd(bool train, bool no_winograd)
@@ -261,29 +395,32 @@ static int count_winograd(bool train, bool no_winograd)
     assert_non_null(f);
     avs_plan_report(p, f);
     fclose(f);
-    for (const char *s = text; (s = strstr(s, "winograd4x3:")); s++) n++;
+    for (const char *s = text; (s = strstr(s, "winograd")); s++) n++;
     free(text);
     avs_plan_free(p);
     avs_arena_free(a);
     return n;
 }
 
-static void inference_plans_take_it_unless_told_not_to(void **state)
+static void plans_take_it_unless_told_not_to(void **state)
 {
     (void)state;
-    assert_int_equal(count_winograd(false, false), avs_winograd_best()->is_fast ? 2 : 0);
+    const bool is_fast = avs_winograd_best()->is_fast;
+    assert_int_equal(count_winograd(false, false), is_fast ? 2 : 0);
     assert_int_equal(count_winograd(false, true), 0);
-    assert_int_equal(count_winograd(true, false), 0);
+    assert_int_equal(count_winograd(true, false), is_fast ? 5 : 0); /* x needs no gradient */
+    assert_int_equal(count_winograd(true, true), 0);
 }
 
 static void plans_with_and_without_it_equal_the_oracle(void **state)
 {
     (void)state;
     avs_plan_cfg cfg = {.backend = "cpu"};
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 8; i++) {
         cfg.passes_off = i & 1 ? AVS_PASS_EVERY : 0;
         cfg.no_winograd = i & 2;
-        const double worst = net_worst(block_eval, &cfg, false);
+        cfg.training = i & 4;
+        const double worst = net_worst(cfg.training ? block_train : block_eval, &cfg, false);
         if (!(worst < 1e-5)) fail_msg("way %d: relative L2 %g", i, worst);
     }
 }
@@ -325,9 +462,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_equals_the_definition),
+        cmocka_unit_test(both_gradients_equal_the_definition_in_every_variant),
+        cmocka_unit_test(gradients_of_weights_do_not_depend_on_threads),
         cmocka_unit_test(bits_depend_neither_on_threads_nor_on_blocks),
         cmocka_unit_test(the_rule_takes_only_what_it_can_do),
-        cmocka_unit_test(inference_plans_take_it_unless_told_not_to),
+        cmocka_unit_test(plans_take_it_unless_told_not_to),
         cmocka_unit_test(plans_with_and_without_it_equal_the_oracle),
         cmocka_unit_test(a_new_weight_is_transformed_again),
     };

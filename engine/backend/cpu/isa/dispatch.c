@@ -4,10 +4,12 @@
 
 extern const avs_cpu_kernel avs_cpu_table_v1[AVS_OP_COUNT];
 extern const avs_winograd_kernel avs_winograd_v1;
+extern const avs_winograd_weight_kernel avs_winograd_weight_v1;
 #ifdef AVS_HAVE_ISA_V3
 extern const avs_cpu_kernel avs_cpu_table_v3[AVS_OP_COUNT];
 extern const avs_cpu_kernel avs_cpu_table_v4[AVS_OP_COUNT];
 extern const avs_winograd_kernel avs_winograd_v3, avs_winograd_v4;
+extern const avs_winograd_weight_kernel avs_winograd_weight_v3, avs_winograd_weight_v4;
 
 /* By features, not by level names, which clang 14 does not know. Every processor with the last feature of a list has
  * the rest of its level too. */
@@ -62,4 +64,21 @@ const avs_winograd_kernel *avs_winograd_best(void)
     int i = 0;
     while (avs_winograd_variant(i + 1)) i++;
     return avs_winograd_variant(i);
+}
+
+const avs_winograd_weight_kernel *avs_winograd_weight_variant(int i)
+{
+    if (i == 0) return &avs_winograd_weight_v1;
+#ifdef AVS_HAVE_ISA_V3
+    if (i == 1 && has_v3()) return &avs_winograd_weight_v3;
+    if (i == 2 && has_v4()) return &avs_winograd_weight_v4;
+#endif
+    return NULL;
+}
+
+const avs_winograd_weight_kernel *avs_winograd_weight_best(void)
+{
+    int i = 0;
+    while (avs_winograd_weight_variant(i + 1)) i++;
+    return avs_winograd_weight_variant(i);
 }
