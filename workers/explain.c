@@ -14,6 +14,7 @@
 #include "workers/latency.h"
 #include "workers/net.h"
 #include "workers/report_trial.h"
+#include "workers/step.h"
 
 typedef struct {
     avs_arena *arena;
@@ -322,6 +323,55 @@ int avs_bench_forward_command(int argc, char **argv)
                    st.min * 1e-6, st.p90 * 1e-6, (long long)s.n, o.threads);
     }
     avs_latency_samples_free(&s);
+    avs_net_close(&n);
+    avs_arena_free(o.arena);
+    return status;
+}
+
+/* ------------------------------------------------------------------ bench-step */
+
+/* {"ms":[..],..}: every sample, so that whoever asked can join them with others'. */
+static void print_steps(const options *o, const avs_plan *p, const double *ms, int64_t before_kib)
+{
+    const avs_plan_stats st = avs_plan_get_stats(p);
+    printf("{\"ms\":[");
+    for (int i = 0; i < o->runs; i++) printf("%s%.3f", i ? "," : "", ms[i]);
+    printf("],\"threads\":%d,\"before_kib\":%lld,\"peak_kib\":%lld,\"build_ms\":%.1f,\"arena_kib\":%zu,"
+           "\"workspace_kib\":%zu}\n",
+           o->threads, (long long)before_kib, (long long)avs_peak_kib(), st.build_ms, st.arena_bytes >> 10,
+           st.workspace_bytes >> 10);
+}
+
+int avs_bench_step_command(int argc, char **argv)
+{
+    options o;
+    avs_cfg *cfg;
+    avs_net n = {0};
+    avs_bare b = {0};
+    avs_err e = AVS_ERR_INIT;
+    const int64_t before_kib = avs_peak_kib();
+    int status = parse(argc, argv, &o);
+    if (!status) {
+        int rc = AVS_OK;
+        double *ms = AVS_NEW_N(o.arena, double, o.runs);
+        o.training = true;
+        omp_set_num_threads(o.threads);
+        if (!ms) rc = avs_fail(&e, AVS_ENOMEM, "out of memory for %d samples", o.runs);
+        if (rc == AVS_OK && bare_name(&o)) {
+            rc = open_bare(&o, &b, &e);
+        } else if (rc == AVS_OK) {
+            rc = resolve(&o, "train", &cfg, &e);
+            if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);
+        }
+        avs_plan *p = b.plan ? b.plan : n.plan;
+        if (rc == AVS_OK) avs_step_fill(p);
+        if (rc == AVS_OK) rc = avs_step_time(p, 2, o.runs, ms, &e);
+        if (rc == AVS_OK)
+            print_steps(&o, p, ms, before_kib);
+        else
+            status = fail(&e);
+    }
+    avs_bare_close(&b);
     avs_net_close(&n);
     avs_arena_free(o.arena);
     return status;

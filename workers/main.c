@@ -48,6 +48,9 @@ int main(int argc, char **argv)
          "one timing: --model M [--PARAMETER VALUE].. [--threads N] [--runs K] [--json] [--training] "
          "[--no-pass NAME,..|all] [--mem-budget MB]; or of a backbone alone: --backbone-only NAME "
          "[--resolution N] [--batch N] .."},
+        {"bench-step", avs_bench_step_command,
+         "training steps (forward, backward, AdamW) as JSON, with the peak of memory: options as "
+         "bench-forward's"},
         {"version", version, "version, commit and compiler"},
     };
     const size_t n = sizeof commands / sizeof *commands;

@@ -78,7 +78,8 @@ avs_plan_stats avs_plan_get_stats(const avs_plan *p)
                             .param_bytes = p->slab_bytes,
                             .workspace_bytes = p->work_bytes,
                             .n_steps = p->n_main,
-                            .n_prologue = p->n_prologue};
+                            .n_prologue = p->n_prologue,
+                            .build_ms = p->build_ms};
 }
 
 /* ------------------------------------------------------------------ report */
@@ -139,8 +140,10 @@ void avs_plan_report(const avs_plan *p, FILE *f)
 {
     report_steps(p, "prologue", p->prologue, p->n_prologue, f);
     report_steps(p, "main", p->main, p->n_main, f);
-    fprintf(f, "activations %zu B (lower bound %zu B), parameters %zu B, fixed %zu B, workspace %zu B\n",
-            p->act_bytes, p->lower_bound, p->slab_bytes, p->fixed_bytes, p->work_bytes);
+    fprintf(f,
+            "activations %zu B (lower bound %zu B), parameters %zu B, fixed %zu B, workspace %zu B; built in "
+            "%.0f ms\n",
+            p->act_bytes, p->lower_bound, p->slab_bytes, p->fixed_bytes, p->work_bytes, p->build_ms);
 }
 
 /* ------------------------------------------------------------------ profile */

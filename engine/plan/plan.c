@@ -2,6 +2,7 @@
 #include "engine/plan/plan_impl.h"
 
 #include <string.h>
+#include "base/log.h"
 #include "engine/pass/pass.h"
 
 static const avs_backend_ops *find_backend(const char *name)
@@ -75,6 +76,7 @@ out:
 int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, avs_err *e)
 {
     *out = NULL;
+    const int64_t start = avs_now_ns();
     const avs_backend_ops *ops = find_backend(cfg->backend ? cfg->backend : "cpu");
     if (!ops)
         return avs_fail(e, AVS_EMISSING, "this build has no backend '%s'",
@@ -100,6 +102,7 @@ int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, 
         avs_plan_free(p);
         return rc;
     }
+    p->build_ms = (double)(avs_now_ns() - start) * 1e-6;
     *out = p;
     return AVS_OK;
 }

@@ -82,6 +82,7 @@ void avs_plan_params_changed(avs_plan *p);
 typedef struct {
     size_t arena_bytes, lower_bound_bytes, param_bytes, workspace_bytes;
     int n_steps, n_prologue;
+    double build_ms; /* that avs_plan_build took */
 } avs_plan_stats;
 avs_plan_stats avs_plan_get_stats(const avs_plan *p);
 /* Per step: op, scope, MACs, bytes, offset; peak and lower bound. */

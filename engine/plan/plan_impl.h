@@ -70,6 +70,7 @@ struct avs_plan {
     char *act, *fixed, *param_slab, *grad_slab, *work;
     size_t act_bytes, fixed_bytes, slab_bytes, work_bytes, lower_bound;
     int64_t slab_elems;
+    double build_ms;
     bool is_dirty; /* constants changed: the prologue runs before the next run */
 };
 
