@@ -1,7 +1,11 @@
 /* Micro-benchmark of the CPU kernels on shapes that models use: lower quartile of the times of one call, in us, for
  * each instruction set, and what that is in GB/s counting every operand and result once.
  *
- *   bench_kernels [-t threads] [-r repetitions] [op name] */
+ *   bench_kernels [-t threads] [-r repetitions] [op name]
+ *   bench_kernels --msdeform SIDE BATCH [-t threads] [-r repetitions]
+ *
+ * The second form times the deformable attention, forward and backward, with every token of three levels (SIDE, half and
+ * a quarter of it) as a query, and prints every sample as JSON: bench/pytorch/train_step.py reads it. */
 #include "tests/engine/kernel/op_case.h"
 
 #include <omp.h>
@@ -220,14 +224,62 @@ static void bench(const op_case *k, int reps)
     op_call_fini(&c);
 }
 
+/* Milliseconds of `reps` calls after one other, as a JSON list. */
+static void print_samples(const char *name, const op_case *k, int reps)
+{
+    op_call c;
+    op_call_init(&c, k, 1, false);
+    const avs_cpu_kernel *kernel = &avs_cpu_kernel_table()[k->op];
+    avs_cpu_call call = {.k = c.f32};
+    const size_t work = kernel->work ? kernel->work(&c.f32) : 0;
+    if (work) call.work = op_call_alloc(&c, work);
+    kernel->fn(&call);
+    printf("\"%s\":[", name);
+    for (int i = 0; i < reps; i++) {
+        const double t0 = now_us();
+        kernel->fn(&call);
+        printf("%s%.4f", i ? "," : "", (now_us() - t0) * 1e-3);
+    }
+    printf("]");
+    op_call_fini(&c);
+}
+
+static void msdeform_json(int side, int batch, int reps)
+{
+    const avs_msdeform_attr at = {.heads = 8,
+                                  .levels = 3,
+                                  .points = 4,
+                                  .h = {side, side / 2, side / 4},
+                                  .w = {side, side / 2, side / 4}};
+    int n = 0;
+    for (int l = 0; l < 3; l++) n += at.h[l] * at.w[l];
+    const avs_type v = AVS_F32T(batch, n, 256), l = AVS_F32T(batch, n, 192), w = AVS_F32T(batch, n, 96);
+    op_case *f = add(AVS_OP_MSDEFORM, "", &at), *b = add(AVS_OP_MSDEFORM_BWD, "", &at);
+    in(f, v, FILL_NORMAL);
+    in(b, v, FILL_NORMAL);
+    in(b, v, FILL_NORMAL);
+    for (int k = 0; k < 2; k++) {
+        in(k ? b : f, l, FILL_LOC);
+        in(k ? b : f, w, FILL_UNIT);
+    }
+    printf("{");
+    print_samples("forward_ms", f, reps);
+    printf(",");
+    print_samples("backward_ms", b, reps);
+    printf("}\n");
+}
+
 int main(int argc, char **argv)
 {
-    int threads = 1, reps = 201;
+    int threads = 1, reps = 201, side = 0, batch = 0;
     const char *only = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-t") == 0 && i + 1 < argc)
             threads = (int)strtol(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "-r") == 0 && i + 1 < argc)
+        else if (strcmp(argv[i], "--msdeform") == 0 && i + 2 < argc) {
+            side = (int)strtol(argv[++i], NULL, 10);
+            batch = (int)strtol(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "-r") == 0 && i + 1 < argc)
             reps = (int)strtol(argv[++i], NULL, 10);
         else
             only = argv[i];
@@ -238,6 +290,15 @@ int main(int argc, char **argv)
         return 2;
     }
     omp_set_num_threads(threads);
+    if (side) {
+        if (side < 4 || side > 1024 || batch < 1 || batch > 64) {
+            fprintf(stderr,
+                    "bench_kernels: --msdeform wants a side from 4 to 1024 and a batch from 1 to 64\n");
+            return 2;
+        }
+        msdeform_json(side, batch, reps);
+        return 0;
+    }
     add_softmax("8232x12 points", 8232, 12);
     add_softmax("2400x16 keys", 2400, 16);
     add_softmax("2400x300", 2400, 300);
