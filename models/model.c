@@ -5,6 +5,7 @@
 
 #include "models/avesformer.h"
 #include "models/avesformer_mini.h"
+#include "models/backbones/backbones.h"
 
 static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule};
 
@@ -13,6 +14,27 @@ const avs_model_rule *avs_model_find(const char *name)
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!strcmp(rules[i]->name, name)) return rules[i];
     return NULL;
+}
+
+avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io)
+{
+    avs_val feature;
+    if (b->audio_input == AVS_AUDIO_FEATURE) {
+        feature = io->audio = avs_input(g, "audio_feature", AVS_F32T(b->rows, 128));
+    } else {
+        io->audio = avs_input(g, "audio", AVS_F32T(b->rows, 96, 64, 1));
+        avs_scope_push(g, "vggish");
+        feature = avs_vggish(g, io->audio);
+        avs_scope_pop(g);
+    }
+    return avs_tap(g, "vggish", feature);
+}
+
+void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io)
+{
+    const avs_dtype dtype = avs_cfg_int(cfg, "num_classes") > 1 ? AVS_I32 : AVS_F32;
+    io->target = avs_input(g, "target", AVS_TYPE(dtype, b->rows, b->height, b->width));
+    io->row_weight = avs_input(g, "row_weight", AVS_F32T(b->rows));
 }
 
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3])

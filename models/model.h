@@ -9,6 +9,7 @@
  *   audio    [R,96,64,1] log-mel patches           (audio_input MEL)
  *   audio_feature [R,F]  output of a frozen encoder (audio_input FEATURE: features cached once per data set)
  *   target   [R,H,W]     0/1 mask f32, or classes i32 with num_classes >= 2   (with_loss)
+ *   frame_mask [R]       1 where the frame exists, else 0      (with_frame_mask; models that know padded frames)
  *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight
  * (with_loss) Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the
  * total. Taps carry the activation names of the model's golden files. */
@@ -25,6 +26,7 @@ typedef struct {
     int height, width; /* of frames and target                           */
     bool training;     /* dropout and batch statistics                   */
     bool with_loss;
+    bool with_frame_mask; /* logits and auxiliary maps of frames that do not exist become 0 */
     avs_audio_input audio_input;
 } avs_build;
 
@@ -40,6 +42,11 @@ typedef struct {
      */
     const char *backbone_prefix, *audio_prefix;
 } avs_model_rule;
+
+/* For builders whose audio encoder is VGGish: declares the audio input of b and returns the feature [R,128]. */
+avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io);
+/* For builders: the inputs target and row_weight. */
+void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io);
 
 const avs_model_rule *avs_model_find(const char *name); /* NULL: no such model */
 /* Image normalisation of the model: mean and std per RGB channel of x/255. */
