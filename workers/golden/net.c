@@ -113,6 +113,12 @@ int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tens
     return AVS_OK;
 }
 
+static bool is_attention(const char *output)
+{
+    const size_t n = strlen(output);
+    return n > 5 && !strcmp(output + n - 5, ":attn");
+}
+
 const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char *output, avs_type *t,
                             int64_t *n)
 {
@@ -122,7 +128,7 @@ const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char 
     float *dst = AVS_NEW_N(c->arena, float, *n);
     if (!dst) return NULL;
     /* maps come back as B,C,H,W; attention maps [B,h,N,K] are tapped as NAME:attn and stay as they are */
-    if (t->rank != 4 || strstr(output, ":attn")) {
+    if (t->rank != 4 || is_attention(output)) {
         memcpy(dst, src, (size_t)*n * sizeof(float));
         return dst;
     }
@@ -259,12 +265,18 @@ void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_jso
     listed_zero(c, net, avs_json_get(node, "no_gradient"));
 }
 
+const char *avs_golden_own(const avs_golden_case *c, const char *name)
+{
+    const size_t n = c->sub ? strlen(c->sub) : 0;
+    return n && !strncmp(name, c->sub, n) ? name + n : name;
+}
+
 void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_json *activations)
 {
     for (const avs_json *a = activations ? activations->first : NULL; a; a = a->next) {
         avs_type t;
         int64_t n = 0;
-        const char *key = avs_arena_fmt(c->arena, "act:%s", a->key);
+        const char *key = avs_arena_fmt(c->arena, "act:%s", avs_golden_own(c, a->key));
         const float *got = avs_golden_get(c, net, key, &t, &n);
         c->report->exact_key = key;
         if (got)
