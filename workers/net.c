@@ -16,7 +16,7 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     int width;
     if (!rule)
         return avs_fail(e, AVS_EMISSING,
-                        "model '%s' is not built in yet (built in: avesformer, avesformer_mini)",
+                        "model '%s' is not built in yet (avsweep models lists those that are)",
                         avs_cfg_str(cfg, "model"));
     n->build = (avs_build){.rows = nc->rows,
                            .height = nc->height,
