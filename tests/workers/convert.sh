@@ -97,6 +97,19 @@ sed -i 's/"kind":"train"/"kind":"eval"/' "$W/eval.json"
 run eval && die "an evaluation with queries of another shape"
 grep -q 'error: init: .*2 of another shape (generator.query, mask_head.mlp.0.weight)' "$W/eval.log" || { cat "$W/eval.log"; die "eval"; }
 
+# ---- a frozen encoder is not in the checkpoint of a training on its cached output: prediction finds it by audio_weights
+case $("$TRIAL" version) in
+*Release*)
+  job deaf "$small,\"audio_backbone\":\"vggish\",\"audio_weights\":\"random\""; run deaf || { cat "$W/deaf.log"; die vggish; }
+  ! grep -q '"vggish[.]' "$W/deaf/best.safetensors" || die "the frozen encoder is in the checkpoint"
+  "$TRIAL" predict "$W/deaf/best.safetensors" --data "$W/data" --clips 1 --out "$W/p" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die predict; }
+  job none "$small,\"audio_backbone\":\"vggish\",\"audio_weights\":\"pretrained\""
+  run none && die "pretrained vggish without a file"
+  grep -q 'error: audio_weights: pretrained weights of vggish are wanted but .*weights/vggish.safetensors (or .pth, .pt) is missing' \
+    "$W/none.log" || { cat "$W/none.log"; die "no pretrained vggish"; } ;;
+*) echo "convert: VGGish is tried in optimised builds" ;;
+esac
+
 # ---- files that PyTorch writes now
 python=
 for p in "${AVS_PYTHON:-}" /usr/bin/python3 python3; do
