@@ -218,7 +218,7 @@ static int write_all(const options *o, const avs_st_file *f, const avs_weights_m
     if (!w || avs_st_writer_meta(w, "format", "pt") != AVS_OK ||
         avs_st_writer_meta(w, "source_sha256", hex) != AVS_OK)
         return avs_fail(e, AVS_ENOMEM, "out of memory");
-    for (int i = 0; i < n_want && rc == AVS_OK; i++)
+    for (int i = 0; want && i < n_want && rc == AVS_OK; i++)
         if (m->source[i])
             rc = write_one(w, o->arena, m->source[i], &want[i], want[i].key + strlen(wc->prefix), c, e);
     for (int i = 0; i < f->n && !want && rc == AVS_OK; i++)

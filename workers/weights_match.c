@@ -14,6 +14,11 @@ typedef struct {
     bool is_used;
 } place;
 
+typedef struct {
+    place *at; /* sorted by name */
+    int n;
+} names;
+
 static bool begins(const char *key, const char *prefix)
 {
     return !strncmp(key, prefix, strlen(prefix));
@@ -129,7 +134,10 @@ typedef struct {
 static void add_key(avs_buf *b, const char *key, size_t most)
 {
     for (size_t i = 0; key[i] && i < most; i++)
-        avs_buf_char(b, (unsigned char)key[i] < 0x20 || key[i] == 0x7f ? '?' : key[i]);
+        if ((unsigned char)key[i] < 0x20 || key[i] == 0x7f)
+            avs_buf_char(b, '?');
+        else
+            avs_buf_char(b, key[i]);
 }
 
 static void add(difference *d, const char *key, const char *detail)
@@ -185,30 +193,35 @@ static void compare_one(const avs_st_tensor *t, const avs_weights_cfg *cfg, cons
     avs_buf_free(&text);
 }
 
+static place *find_place(const names *in, const char *name)
+{
+    const place key = {.name = name};
+    return in->n ? bsearch(&key, in->at, (size_t)in->n, sizeof *in->at, by_name) : NULL;
+}
+
 static void compare_wants(const avs_st_file *f, const avs_weights_cfg *cfg, const avs_weights_want *want,
-                          int n, place *sorted, int n_sorted, bool *is_partly, avs_weights_match *m,
-                          differences *d)
+                          int n, const names *in, bool *is_partly, avs_weights_match *m, differences *d)
 {
     const size_t cut = strlen(cfg->prefix);
     for (int i = 0; i < n; i++) {
-        const place key = {.name = want[i].key + cut};
-        place *p = n_sorted ? bsearch(&key, sorted, (size_t)n_sorted, sizeof *sorted, by_name) : NULL;
+        const char *key = want[i].key + cut;
+        place *p = find_place(in, key);
         if (!p) continue;
         p->is_used = true;
-        note_present(cfg, key.name, is_partly);
-        compare_one(&f->t[p->i], cfg, &want[i].type, key.name, &m->source[i], d);
+        note_present(cfg, key, is_partly);
+        compare_one(&f->t[p->i], cfg, &want[i].type, key, &m->source[i], d);
         m->n_taken += m->source[i] != NULL;
     }
     for (int i = 0; i < n; i++) {
-        const place key = {.name = want[i].key + cut};
-        if (n_sorted && bsearch(&key, sorted, (size_t)n_sorted, sizeof *sorted, by_name)) continue;
-        const int r = find_rule(cfg, AVS_KEY_MISSING, key.name);
-        add(r >= 0 && !is_partly[r] ? &d->kept : &d->missing, key.name, "");
+        const char *key = want[i].key + cut;
+        if (find_place(in, key)) continue;
+        const int r = find_rule(cfg, AVS_KEY_MISSING, key);
+        add(r >= 0 && !is_partly[r] ? &d->kept : &d->missing, key, "");
     }
-    for (int i = 0; i < n_sorted; i++)
-        if (!sorted[i].is_used)
-            add(find_rule(cfg, AVS_KEY_UNEXPECTED, sorted[i].name) >= 0 ? &d->aside : &d->unexpected,
-                sorted[i].name, "");
+    for (int i = 0; i < in->n; i++)
+        if (!in->at[i].is_used)
+            add(find_rule(cfg, AVS_KEY_UNEXPECTED, in->at[i].name) >= 0 ? &d->aside : &d->unexpected,
+                in->at[i].name, "");
 }
 
 static void mention(avs_buf *out, const char *what, const difference *d)
@@ -259,7 +272,8 @@ int avs_weights_compare(avs_arena *a, const avs_st_file *f, const avs_weights_cf
                         const avs_weights_want *want, int n, avs_weights_match *m, avs_err *e)
 {
     differences d = {0};
-    int n_sorted = 0, n_table;
+    names in = {0};
+    int n_table;
     (void)avs_key_rules(&n_table);
     int rc = avs_weights_rename(a, f, cfg, true, m, e);
     if (rc != AVS_OK) return rc;
@@ -268,10 +282,10 @@ int avs_weights_compare(avs_arena *a, const avs_st_file *f, const avs_weights_cf
         if (m->name[i]) m->name[i] = begins(m->name[i], outer) ? m->name[i] + strlen(outer) : NULL;
     m->source = AVS_NEW_N(a, const avs_st_tensor *, n + 1);
     bool *is_partly = AVS_NEW_N(a, bool, cfg->n_extra + n_table);
-    place *sorted = sort_names(a, m->name, f->n, &n_sorted);
-    if (!m->source || !is_partly || !sorted)
+    in.at = sort_names(a, m->name, f->n, &in.n);
+    if (!m->source || !is_partly || !in.at)
         return avs_fail(e, AVS_ENOMEM, "%s: no memory for its keys", cfg->path);
-    compare_wants(f, cfg, want, n, sorted, n_sorted, is_partly, m, &d);
+    compare_wants(f, cfg, want, n, &in, is_partly, m, &d);
     rc = judge(a, cfg, n, outer, &d, m, e);
     for (difference *k = &d.missing; k <= &d.resized; k++) {
         avs_buf_free(&k->lines);

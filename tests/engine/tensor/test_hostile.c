@@ -16,6 +16,7 @@
 
 /* ------------------------------------------------------------------ counted allocation */
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker gives these names
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t n, size_t bytes);
 void *__real_realloc(void *p, size_t bytes);
@@ -54,8 +55,9 @@ void *__wrap_aligned_alloc(size_t align, size_t bytes)
 {
     return __real_aligned_alloc(align, count(bytes));
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
-#define PUT(b, text) avs_buf_put(b, text, sizeof text - 1)
+#define PUT(b, text) avs_buf_put(b, text, sizeof(text) - 1)
 
 /* ------------------------------------------------------------------ hostile files */
 
