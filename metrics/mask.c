@@ -83,18 +83,32 @@ static void frame_from_counts(const counts *c, avs_mask_frame *out, float *curve
     out->f_at_half = curve[HALF];
 }
 
-int avs_mask_frame_logits(const float *logits, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
-                          float *curve, avs_err *e)
+/* is_raw: the curve is that of the logits themselves. */
+static int frame_of_logits(const float *logits, const float *target, const int64_t HW[2], bool is_raw,
+                           avs_mask_frame *out, float *curve, avs_err *e)
 {
-    int rc = check_extent(H, W, e);
+    int rc = check_extent(HW[0], HW[1], e);
     if (rc != AVS_OK) return rc;
-    counts c = {.pixels = H * W};
-    for (int64_t i = 0; i < H * W; i++) {
-        float s = avs_sigmoid_f32(logits[i]);
-        count_pixel(&c, target[i] > 0.5f, s > 0.5f, s);
+    const int64_t n = HW[0] * HW[1];
+    counts c = {.pixels = n};
+    for (int64_t i = 0; i < n; i++) {
+        const float s = avs_sigmoid_f32(logits[i]), raw = logits[i] > 1.0f ? 1.0f : logits[i];
+        count_pixel(&c, target[i] > 0.5f, s > 0.5f, is_raw ? raw : s);
     }
     frame_from_counts(&c, out, curve);
     return AVS_OK;
+}
+
+int avs_mask_frame_logits(const float *logits, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
+                          float *curve, avs_err *e)
+{
+    return frame_of_logits(logits, target, (const int64_t[]){H, W}, false, out, curve, e);
+}
+
+int avs_mask_frame_raw(const float *logits, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
+                       float *curve, avs_err *e)
+{
+    return frame_of_logits(logits, target, (const int64_t[]){H, W}, true, out, curve, e);
 }
 
 int avs_mask_frame_binary(const uint8_t *pred, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
@@ -160,7 +174,7 @@ int avs_mask_score_add(avs_mask_score *s, const float *logits, const float *targ
 {
     avs_mask_frame f;
     float curve[AVS_F_THRESHOLDS];
-    int rc = avs_mask_frame_logits(logits, target, H, W, &f, curve, e);
+    int rc = frame_of_logits(logits, target, (const int64_t[]){H, W}, s->on_logits, &f, curve, e);
     return rc != AVS_OK ? rc : keep_frame(s, &f, curve, e);
 }
 

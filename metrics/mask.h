@@ -48,6 +48,9 @@ typedef struct {
  * threshold, zeros when the target is empty). Errors: AVS_ERANGE if H or W < 1 or H*W >= 2^24. */
 int avs_mask_frame_logits(const float *logits, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
                           float *curve, avs_err *e);
+/* The same with the thresholds on the logits themselves; the iou stays that of the sigmoid. A quirk of the SAMA-AVS code. */
+int avs_mask_frame_raw(const float *logits, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
+                       float *curve, avs_err *e);
 /* The same for a prediction that is already binary: pred H,W u8 (0 or not 0) stands for s = 0 or 1. A
  * constant mask is scored this way too. */
 int avs_mask_frame_binary(const uint8_t *pred, const float *target, int64_t H, int64_t W, avs_mask_frame *out,
@@ -59,6 +62,7 @@ int avs_mask_frame_two_channel(const float *logits, const float *target, int64_t
 
 typedef struct {
     int fscore_batch;   /* clips per F maximum, >= 1                                 */
+    bool on_logits;     /* avs_mask_score_add thresholds the logits themselves; set after init */
     int clips_in_batch; /* private from here on                                      */
     int64_t n_frames, n_clips;
     avs_mask_frame *frames; /* n_frames, in the order added; owner: this object, until fini */

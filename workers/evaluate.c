@@ -48,6 +48,7 @@ static int scorer_open(scorer *s, const avs_evaluator *ev, avs_err *e)
     *s = (scorer){.by_class = ev->net.classes > 1};
     avs_mask_score_init(&s->mask,
                         avs_cfg_has(ev->cfg, "fscore_batch") ? (int)avs_cfg_int(ev->cfg, "fscore_batch") : 1);
+    s->mask.on_logits = avs_cfg_has(ev->cfg, "fscore_on_logits") && avs_cfg_bool(ev->cfg, "fscore_on_logits");
     s->target = avs_xalloc(n * sizeof(float));
     s->classes = avs_xalloc(n * sizeof(int32_t));
     s->pred = avs_xalloc(n * sizeof(int32_t));

@@ -91,6 +91,34 @@ static void zero_and_nan_logits_are_background(void **state)
     assert_true(m.iou == 0.25f / (1.0f + 0.25e-7f));
 }
 
+static void raw_logits_are_thresholded_as_they_are(void **state)
+{
+    (void)state;
+    const float raw[8] = {-3, -0.01F, 0, 0.25F, 0.75F, 1, 7, NAN}, t[8] = {1, 0, 1, 0, 1, 1, 0, 1};
+    float curve[AVS_F_THRESHOLDS];
+    avs_mask_frame m, whole;
+    assert_int_equal(avs_mask_frame_raw(raw, t, 2, 4, &m, curve, NULL), AVS_OK);
+    for (int k = 0; k < AVS_F_THRESHOLDS; k++) {
+        float tp = 0, chosen = 0;
+        for (int i = 0; i < 8; i++) {
+            chosen += raw[i] >= avs_f_thresholds[k];
+            tp += raw[i] >= avs_f_thresholds[k] && t[i] > 0;
+        }
+        const float P = tp / (chosen + 1e-20f), R = tp / (5 + 1e-20f);
+        assert_true(curve[k] == 1.3f * P * R / (0.3f * P + R));
+    }
+    assert_int_equal(avs_mask_frame_logits(raw, t, 2, 4, &whole, NULL, NULL), AVS_OK);
+    assert_true(m.iou == whole.iou && m.f_max != whole.f_max);
+    avs_mask_score s;
+    avs_mask_result r;
+    avs_mask_score_init(&s, 1);
+    s.on_logits = true;
+    assert_int_equal(avs_mask_score_add(&s, raw, t, 2, 4, NULL), AVS_OK);
+    assert_int_equal(avs_mask_score_finish(&s, &r, NULL), AVS_OK);
+    assert_true(r.fscore == (double)m.f_max);
+    avs_mask_score_fini(&s);
+}
+
 static void an_open_clip_and_a_ragged_batch_enter_the_means(void **state)
 {
     (void)state;
@@ -168,6 +196,7 @@ int main(void)
         cmocka_unit_test(an_empty_target_scores_the_share_of_empty_pixels),
         cmocka_unit_test(a_binary_prediction_scores_as_saturated_logits),
         cmocka_unit_test(zero_and_nan_logits_are_background),
+        cmocka_unit_test(raw_logits_are_thresholded_as_they_are),
         cmocka_unit_test(an_open_clip_and_a_ragged_batch_enter_the_means),
         cmocka_unit_test(means_without_empty_frames_leave_them_out),
         cmocka_unit_test(nothing_scored_and_bad_extents_are_refused),
