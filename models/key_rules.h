@@ -18,8 +18,9 @@ typedef enum {
 } avs_key_rule_kind;
 
 typedef struct {
-    const char
-        *part; /* pattern of what is loaded: a backbone ("resnet50", "vggish") or a model ("avesformer") */
+    const char *
+        part; /* pattern of what is loaded: a backbone ("resnet50", "vggish"), a model ("avesformer"), or the network
+                * that a model extends ("save/sam_vit_b") */
     avs_key_rule_kind kind;
     const char *key, *to; /* to: of RENAME, else "" */
     const char *why;

@@ -5,11 +5,11 @@
 
 #include "models/avesformer.h"
 #include "models/avesformer_mini.h"
-#include "models/avsegformer.h"
 #include "models/backbones/backbones.h"
+#include "models/save.h"
 
-static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule,
-                                              &avs_avsegformer_rule};
+static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule, &avs_save_rule,
+                                              &avs_sama_rule};
 
 const avs_model_rule *avs_model_find(const char *name)
 {
@@ -37,6 +37,23 @@ void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs
     const avs_dtype dtype = avs_cfg_int(cfg, "num_classes") > 1 ? AVS_I32 : AVS_F32;
     io->target = avs_input(g, "target", AVS_TYPE(dtype, b->rows, b->height, b->width));
     io->row_weight = avs_input(g, "row_weight", AVS_F32T(b->rows));
+}
+
+bool avs_model_is_backbone(const avs_model_rule *rule, const char *key)
+{
+    const char *prefix = rule->backbone_prefix;
+    return prefix && !strncmp(key, prefix, strlen(prefix)) &&
+           !(rule->adapters && avs_key_matches(rule->adapters, key));
+}
+
+void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg)
+{
+    const char *frozen;
+    int width;
+    if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(g, frozen);
+    if (!avs_cfg_bool(cfg, "freeze_backbone")) return;
+    for (uint32_t i = 1; i < g->n_v; i++)
+        if (g->v[i].kind == AVS_V_PARAM && avs_model_is_backbone(rule, g->v[i].name)) g->v[i].is_frozen = 1;
 }
 
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3])

@@ -9,7 +9,6 @@
  *   audio    [R,96,64,1] log-mel patches           (audio_input MEL)
  *   audio_feature [R,F]  output of a frozen encoder (audio_input FEATURE: features cached once per data set)
  *   target   [R,H,W]     0/1 mask f32, or classes i32 with num_classes >= 2   (with_loss)
- *   frame_mask [R]       1 where the frame exists, else 0      (with_frame_mask; models that know padded frames)
  *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight
  * (with_loss) Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the
  * total. Taps carry the activation names of the model's golden files. */
@@ -17,6 +16,7 @@
 #define AVS_MODELS_MODEL_H
 
 #include "engine/graph/graph.h"
+#include "models/key_rules.h"
 #include "models/schema.h"
 
 typedef enum { AVS_AUDIO_MEL, AVS_AUDIO_FEATURE } avs_audio_input;
@@ -26,7 +26,6 @@ typedef struct {
     int height, width; /* of frames and target                           */
     bool training;     /* dropout and batch statistics                   */
     bool with_loss;
-    bool with_frame_mask; /* logits and auxiliary maps of frames that do not exist become 0 */
     avs_audio_input audio_input;
 } avs_build;
 
@@ -41,6 +40,14 @@ typedef struct {
     /* state_dict prefixes: visual backbone ("backbone.") and frozen audio encoder ("vggish."), NULL if none.
      */
     const char *backbone_prefix, *audio_prefix;
+    const char
+        *adapters; /* pattern (key_rules.h) of keys behind backbone_prefix that are not the backbone's own:
+                           * they train while it is frozen; NULL: none */
+    bool
+        takes_whole_checkpoint; /* backbone_weights is a file of the network that the system extends, of which the
+                                  * backbone is a part: rules for it carry the part "MODEL/BACKBONE" */
+    const avs_key_rule *(*weight_rules)(const avs_cfg *cfg,
+                                        int *n); /* more of them for this cfg; NULL: none */
 } avs_model_rule;
 
 /* For builders whose audio encoder is VGGish: declares the audio input of b and returns the feature [R,128]. */
@@ -49,6 +56,10 @@ avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io);
 void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io);
 
 const avs_model_rule *avs_model_find(const char *name); /* NULL: no such model */
+/* Is this parameter the visual backbone's own (not an adapter's)? */
+bool avs_model_is_backbone(const avs_model_rule *rule, const char *key);
+/* Freezes what the configuration says after the model was built: a frozen audio encoder, the backbone. */
+void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg);
 /* Image normalisation of the model: mean and std per RGB channel of x/255. */
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3]);
 /* Does the configuration allow the audio encoder's output to be computed once (frozen encoder)? *prefix names

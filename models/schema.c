@@ -215,7 +215,7 @@ static void decide_activity(avs_cfg *c)
         s->active = kind_uses(c, spec->group);
         if (spec->group == AVS_G_SIZES) {
             s->active = is_custom(c);
-            if (s->active && !s->given)
+            if (s->active && !s->given && !spec->fallback)
                 avs_cfg_problem(c, AVS_P_MISSING, spec, "backbone",
                                 avs_arena_fmt(c->a, "%s must be given with backbone '%s'", spec->name,
                                               resolve(c, avs_cfg_find(c, "backbone", 8))->s),

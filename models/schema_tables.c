@@ -81,7 +81,7 @@
     {"backbone_depths", AVS_P_INT_OR_LIST, 1, 128, NULL, NULL, "-", "blocks per stage", AVS_G_SIZES}, \
     {"backbone_num_heads", AVS_P_INT_OR_LIST, 1, 64, NULL, NULL, "-", "heads per stage", AVS_G_SIZES}, \
     {"backbone_window_size", AVS_P_INT, 1, 64, NULL, NULL, "-", "side of an attention window", AVS_G_SIZES}, \
-    {"backbone_mlp_ratio", AVS_P_FLOAT, 0.25, 16, NULL, NULL, "-", "MLP width over width", AVS_G_SIZES}
+    {"backbone_mlp_ratio", AVS_P_FLOAT, 0.25, 16, NULL, "4", "-", "MLP width over width", AVS_G_SIZES}
 
 #define SAM_SIZES \
     {"backbone_patch_size", AVS_P_INT, 1, 64, NULL, NULL, "-", "side of a patch", AVS_G_SIZES}, \
@@ -89,7 +89,7 @@
     {"backbone_depths", AVS_P_INT_OR_LIST, 1, 128, NULL, NULL, "-", "blocks per stage", AVS_G_SIZES}, \
     {"backbone_num_heads", AVS_P_INT_OR_LIST, 1, 64, NULL, NULL, "-", "heads per stage", AVS_G_SIZES}, \
     {"backbone_window_size", AVS_P_INT, 1, 64, NULL, NULL, "-", "side of an attention window", AVS_G_SIZES}, \
-    {"backbone_mlp_ratio", AVS_P_FLOAT, 0.25, 16, NULL, NULL, "-", "MLP width over width", AVS_G_SIZES}, \
+    {"backbone_mlp_ratio", AVS_P_FLOAT, 0.25, 16, NULL, "4", "-", "MLP width over width", AVS_G_SIZES}, \
     {"backbone_global_blocks", AVS_P_INT_LIST, 0, 127, NULL, NULL, "-", "SAM blocks with global attention", AVS_G_SIZES}
 
 static const avs_param_spec avesformer[] = {

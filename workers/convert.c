@@ -115,6 +115,22 @@ static int parse(options *o, int argc, char **argv)
 
 /* ------------------------------------------------------------------ the model */
 
+/* The rules of the model behind those of the user. */
+static int add_model_rules(const options *o, const avs_model_rule *rule, const avs_cfg *cfg,
+                           avs_weights_cfg *wc, avs_err *e)
+{
+    int n = 0;
+    const avs_key_rule *more = rule->weight_rules ? rule->weight_rules(cfg, &n) : NULL;
+    avs_key_rule *all = n ? AVS_NEW_N(o->arena, avs_key_rule, o->n_rules + n) : NULL;
+    if (!n) return AVS_OK;
+    if (!all) return avs_fail(e, AVS_ENOMEM, "out of memory for the rules of %s", rule->name);
+    memcpy(all, o->rules, sizeof *all * (size_t)o->n_rules);
+    memcpy(all + o->n_rules, more, sizeof *all * (size_t)n);
+    wc->extra = all;
+    wc->n_extra = o->n_rules + n;
+    return AVS_OK;
+}
+
 /* Appends the system that the options name; wc gets its part and prefix. */
 static int build_model(const options *o, avs_graph *g, avs_weights_cfg *wc, avs_err *e)
 {
@@ -133,6 +149,12 @@ static int build_model(const options *o, avs_graph *g, avs_weights_cfg *wc, avs_
     if (o->part && o->part[0] == 'b') {
         wc->part = avs_cfg_str(cfg, "backbone");
         wc->prefix = rule->backbone_prefix;
+        if (rule->takes_whole_checkpoint) {
+            wc->part = avs_arena_fmt(o->arena, "%s/%s", rule->name, wc->part);
+            wc->prefix = "";
+            rc = add_model_rules(o, rule, cfg, wc, e);
+            if (rc != AVS_OK) return rc;
+        }
     } else if (o->part && o->part[0] == 'a') {
         wc->part = avs_cfg_str(cfg, "audio_backbone");
         wc->prefix = rule->audio_prefix;

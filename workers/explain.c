@@ -147,8 +147,8 @@ static int one_model(avs_arena *a, const char *model, const char *backbone)
     avs_cfg *cfg;
     avs_graph *g;
     avs_model_io io = {0};
-    int h, w, width;
-    const char *frozen;
+    int h, w;
+    const avs_model_rule *rule = avs_model_find(model);
     if (!o.given) return 1;
     avs_json_add_str(a, o.given, "model", model);
     avs_json_add_str(a, o.given, "backbone", backbone);
@@ -157,8 +157,8 @@ static int one_model(avs_arena *a, const char *model, const char *backbone)
     if (rc == AVS_OK && !(g = avs_graph_new(a, false))) rc = avs_fail(&e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) {
         avs_cfg_size(cfg, "resolution", &h, &w);
-        if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(g, frozen);
-        rc = avs_model_find(model)->build(g, cfg, &(avs_build){.rows = 1, .height = h, .width = w}, &io, &e);
+        rc = rule->build(g, cfg, &(avs_build){.rows = 1, .height = h, .width = w}, &io, &e);
+        avs_model_freeze(g, rule, cfg);
     }
     if (rc != AVS_OK) return fail(&e);
     printf("%-16s %-10s %4dx%-4d %12lld %12lld %9.2f\n", model, backbone, h, w,
@@ -169,11 +169,10 @@ static int one_model(avs_arena *a, const char *model, const char *backbone)
 
 int avs_models_command(int argc, char **argv)
 {
-    static const char *const rows[][2] = {{"avesformer", "resnet18"},
-                                          {"avesformer", "resnet34"},
-                                          {"avesformer", "resnet50"},
-                                          {"avesformer", "pvt_v2_b5"},
-                                          {"avesformer_mini", "mini"}};
+    static const char *const rows[][2] = {
+        {"avesformer", "resnet18"},  {"avesformer", "resnet34"},  {"avesformer", "resnet50"},
+        {"avesformer", "pvt_v2_b5"}, {"avesformer_mini", "mini"}, {"save", "sam_vit_b"},
+        {"save", "sam_vit_l"},       {"save", "sam_vit_h"},       {"sama", "sam_vit_h"}};
     int status = 0;
     (void)argv;
     if (argc) {

@@ -12,8 +12,6 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
 {
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
     avs_model_io io = {0};
-    const char *frozen;
-    int width;
     if (!rule)
         return avs_fail(e, AVS_EMISSING,
                         "model '%s' is not built in yet (avsweep models lists those that are)",
@@ -24,10 +22,8 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                            .training = nc->training,
                            .with_loss = nc->training,
                            .audio_input = nc->features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
-    if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(n->graph, frozen);
-    if (nc->training && avs_cfg_bool(cfg, "freeze_backbone") && rule->backbone_prefix)
-        avs_graph_freeze(n->graph, rule->backbone_prefix);
     int rc = rule->build(n->graph, cfg, &n->build, &io, e);
+    avs_model_freeze(n->graph, rule, cfg);
     if (rc == AVS_OK && nc->training) rc = avs_backward(n->graph, io.loss);
     if (rc == AVS_OK) rc = avs_graph_check(n->graph, e);
     if (rc == AVS_OK) n->classes = avs_dim(n->graph, io.logits, 3);

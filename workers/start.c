@@ -46,12 +46,17 @@ static int start_part(avs_net *n, const avs_cfg *cfg, const char *option, const 
     char path[PATH];
     if (!avs_cfg_has(cfg, option) || !prefix || avs_cfg_is(cfg, option, "random")) return AVS_OK;
     const char *value = avs_cfg_str(cfg, option);
+    const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
+    const bool is_whole = !prefix[0]; /* of the network that the system extends */
     avs_weights_cfg wc = {.path = value, .part = name, .prefix = prefix, .exact = is_exact(cfg)};
     int rc = AVS_OK;
+    if (is_whole && rule->weight_rules) wc.extra = rule->weight_rules(cfg, &wc.n_extra);
     if (!strcmp(value, "pretrained")) {
         rc = find_pretrained(name, path, e);
         wc.path = path;
     }
+    if (rc == AVS_OK && is_whole) wc.part = avs_arena_fmt(n->arena, "%s/%s", rule->name, name);
+    if (rc == AVS_OK && !wc.part) rc = avs_fail(e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) rc = avs_weights_load(n->plan, &wc, stderr, e);
     if (rc != AVS_OK) avs_ctx(e, "%s", option);
     return rc;
@@ -67,7 +72,8 @@ int avs_weights_start_audio(avs_net *n, const avs_cfg *cfg, avs_err *e)
 int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
 {
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
-    int rc = start_part(n, cfg, "backbone_weights", avs_cfg_str(cfg, "backbone"), rule->backbone_prefix, e);
+    int rc = start_part(n, cfg, "backbone_weights", avs_cfg_str(cfg, "backbone"),
+                        rule->takes_whole_checkpoint ? "" : rule->backbone_prefix, e);
     if (rc == AVS_OK) rc = avs_weights_start_audio(n, cfg, e);
     if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0]) {
         const avs_weights_cfg wc = {

@@ -266,8 +266,7 @@ static void freeze_backbone(trainer *r, int64_t step)
     for (int i = 0; i < avs_plan_n_params(r->net.plan); i++) {
         const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
         if (!p->is_trainable) continue;
-        if (!strncmp(p->key, rule->backbone_prefix, strlen(rule->backbone_prefix)))
-            r->seg[s].lr_mult = frozen ? 0.F : 1.F;
+        if (avs_model_is_backbone(rule, p->key)) r->seg[s].lr_mult = frozen ? 0.F : 1.F;
         s++;
     }
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "models/layers.h"
+#include "models/model.h"
 #include "workers/init.h"
 #include "workers/weights.h"
 
@@ -148,9 +149,9 @@ static void a_star_stands_for_anything(void **state)
 static void every_rule_is_for_a_part_that_exists(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"resnet18",  "pvt_v2_b2",   "swin_b",
-                                        "sam_vit_b", "seaformer_l", "mobilenet_v2",
-                                        "vggish",    "avesformer",  "avesformer_mini"};
+    static const char *const parts[] = {
+        "resnet18",   "pvt_v2_b2",       "swin_b", "sam_vit_b", "seaformer_l",    "mobilenet_v2",  "vggish",
+        "avesformer", "avesformer_mini", "save",   "sama",      "save/sam_vit_b", "sama/sam_vit_h"};
     int n;
     const avs_key_rule *rule = avs_key_rules(&n);
     assert_true(n > 0);
@@ -192,6 +193,46 @@ static void a_file_that_fits_gives_one_line(void **state)
     assert_string_equal(t.m.source[0]->name, "a");
     assert_string_equal(t.m.source[1]->name, "b");
     done(&t);
+}
+
+/* All of a checkpoint of SAM enters; what the systems add keeps its values; tables follow the resolution. */
+static void checkpoints_of_sam_start_the_systems_on_it(void **state)
+{
+    (void)state;
+    avs_weights_cfg cfg = {.part = "save/sam_vit_b"};
+    trial t =
+        compare(&cfg, LIST("image_encoder.blocks.2.attn.rel_pos_h:7x2", "mask_decoder.iou_token.weight:1x2"),
+                LIST("image_encoder.blocks.2.attn.rel_pos_h:3x2", "mask_decoder.iou_token.weight:1x2",
+                     "image_encoder.blocks.2.Adapter.norm.weight:2", "audio_adapter.inject.bias:2",
+                     "vggish.features.0.bias:4"));
+    expect("save", &t, AVS_OK, 2, "2 of 5 keys");
+    assert_int_equal(t.m.n_resized, 1);
+    done(&t);
+    t = compare(&cfg, LIST("mask_decoder.iou_token.weight:1x2"),
+                LIST("mask_decoder.iou_token.weight:1x2", "prompt_encoder.no_mask_embed.weight:1x2"));
+    expect("half a SAM", &t, AVS_ESHAPE, 1, "prompt_encoder.no_mask_embed.weight");
+    done(&t);
+
+    /* SAMA keeps two tensors of the prompt encoder under other names, and starts them anew unless told */
+    const avs_model_rule *rule = avs_model_find("sama");
+    for (int loads = 0; loads < 2; loads++) {
+        avs_arena *a = avs_arena_new();
+        avs_json *given = avs_json_new(a, AVS_J_OBJ);
+        avs_cfg *options;
+        avs_problem *problems;
+        avs_err e = AVS_ERR_INIT;
+        avs_json_add_str(a, given, "model", "sama");
+        avs_json_add_bool(a, given, "load_prompt_embedding", loads);
+        assert_int_equal(avs_cfg_resolve(a, "train", given, &options, &problems, &e), AVS_OK);
+        cfg = (avs_weights_cfg){.part = "sama/sam_vit_h"};
+        cfg.extra = rule->weight_rules(options, &cfg.n_extra);
+        t = compare(&cfg,
+                    LIST("prompt_encoder.no_mask_embed.weight:1x2", "mask_decoder.iou_token.weight:1x2"),
+                    LIST("no_mask_embed.weight:1x2", "mask_decoder.iou_token.weight:1x2"));
+        expect("sama", &t, AVS_OK, 1 + loads, "");
+        done(&t);
+        avs_arena_free(a);
+    }
 }
 
 static void every_kind_of_difference_is_refused_by_name(void **state)
@@ -654,6 +695,7 @@ int main(void)
         cmocka_unit_test(every_rule_is_for_a_part_that_exists),
         cmocka_unit_test(docs_show_every_rule),
         cmocka_unit_test(a_file_that_fits_gives_one_line),
+        cmocka_unit_test(checkpoints_of_sam_start_the_systems_on_it),
         cmocka_unit_test(every_kind_of_difference_is_refused_by_name),
         cmocka_unit_test(rules_allow_what_they_name_for_their_part_alone),
         cmocka_unit_test(extents_may_not_differ_where_no_training_follows),

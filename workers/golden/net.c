@@ -1,5 +1,6 @@
 /* Golden cases: graphs with probe weights, layouts, and the comparisons that all kinds share. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/probe.h"
@@ -113,12 +114,6 @@ int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tens
     return AVS_OK;
 }
 
-static bool is_attention(const char *output)
-{
-    const size_t n = strlen(output);
-    return n > 5 && !strcmp(output + n - 5, ":attn");
-}
-
 const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char *output, avs_type *t,
                             int64_t *n)
 {
@@ -128,7 +123,7 @@ const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char 
     float *dst = AVS_NEW_N(c->arena, float, *n);
     if (!dst) return NULL;
     /* maps come back as B,C,H,W; attention maps [B,h,N,K] are tapped as NAME:attn and stay as they are */
-    if (t->rank != 4 || is_attention(output)) {
+    if (t->rank != 4 || strstr(output, ":attn")) {
         memcpy(dst, src, (size_t)*n * sizeof(float));
         return dst;
     }
@@ -265,10 +260,24 @@ void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_jso
     listed_zero(c, net, avs_json_get(node, "no_gradient"));
 }
 
-const char *avs_golden_own(const avs_golden_case *c, const char *name)
+/* What the case calls "frameN.NAME" is row N of the tap NAME; a batch of 1 that the reference spreads over the rows is any
+ * row of ours. NULL: no such tap. *key is NULL for a part of a tap. */
+static const float *activation(avs_golden_case *c, avs_golden_net *net, const avs_json *want, avs_type *t,
+                               int64_t *n, const char **key)
 {
-    const size_t n = c->sub ? strlen(c->sub) : 0;
-    return n && !strncmp(name, c->sub, n) ? name + n : name;
+    const char *name = want->key;
+    int64_t row = 0;
+    char *dot = NULL;
+    if (!strncmp(name, "frame", 5) && name[5] >= '0' && name[5] <= '9') row = strtol(name + 5, &dot, 10);
+    const bool is_row = dot && *dot == '.';
+    if (is_row) name = dot + 1;
+    *key = avs_arena_fmt(c->arena, "act:%s", name);
+    const float *got = avs_golden_get(c, net, *key, t, n);
+    const avs_json *rows = avs_json_at(avs_json_get(want, "shape"), 0);
+    if (!got || !rows || rows->i != 1 || t->d[0] <= row || (t->d[0] == 1 && !is_row)) return got;
+    *key = NULL;
+    *n /= t->d[0];
+    return got + row * *n;
 }
 
 void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_json *activations)
@@ -276,8 +285,8 @@ void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_j
     for (const avs_json *a = activations ? activations->first : NULL; a; a = a->next) {
         avs_type t;
         int64_t n = 0;
-        const char *key = avs_arena_fmt(c->arena, "act:%s", avs_golden_own(c, a->key));
-        const float *got = avs_golden_get(c, net, key, &t, &n);
+        const char *key;
+        const float *got = activation(c, net, a, &t, &n, &key);
         c->report->exact_key = key;
         if (got)
             avs_golden_summary(c->report, "activation", a->key, got, n, a, c->report->forward);

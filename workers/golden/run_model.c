@@ -16,11 +16,13 @@ typedef struct {
     avs_golden_inputs in;
     avs_golden_net net;
     bool training, backward;
+    bool thawed; /* nothing but the audio encoder is frozen, whatever the config says */
     int rows;
 } run;
 
 static int resolve(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
 {
+    static const char *const freezes[] = {"freeze_backbone", "freeze_prompt_encoder", "freeze_mask_decoder"};
     avs_problem *problems = NULL;
     avs_json *given = avs_json_new(c->arena, AVS_J_OBJ);
     if (!given) return avs_fail(e, AVS_ENOMEM, "out of memory for a configuration");
@@ -34,6 +36,8 @@ static int resolve(avs_golden_case *c, run *r, const avs_json *config, avs_err *
         copy->next = NULL;
         avs_json_add(c->arena, given, o->key, copy);
     }
+    for (size_t i = 0; r->thawed && i < sizeof freezes / sizeof *freezes; i++)
+        if (avs_schema_find(model, freezes[i])) avs_json_add_bool(c->arena, given, freezes[i], false);
     if (r->training) { /* goldens in training run without dropout and stochastic depth */
         avs_json_add_num(c->arena, given, "dropout", 0);
         avs_json_add_num(c->arena, given, "drop_path", 0);
@@ -59,14 +63,11 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
                          .width = (int)frames->d[3],
                          .training = r->training,
                          .with_loss = avs_golden_find(&r->in, "target") != NULL,
-                         .with_frame_mask = avs_golden_find(&r->in, "frame_mask") != NULL,
                          .audio_input = features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
     r->net.graph = avs_graph_new(c->arena, r->training);
     if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
-    const char *frozen;
-    int width;
-    if (avs_model_frozen_audio(r->cfg, &frozen, &width)) avs_graph_freeze(r->net.graph, frozen);
     rc = r->rule->build(r->net.graph, r->cfg, &b, &io, e);
+    avs_model_freeze(r->net.graph, r->rule, r->cfg);
     const avs_json *g = avs_json_get(r->node, "gradients");
     r->backward = (r->training || (g && g->len)) && io.loss;
     if (rc == AVS_OK && r->backward) rc = avs_backward(r->net.graph, io.loss);
@@ -119,32 +120,6 @@ void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *
     }
 }
 
-/* "argmax": the stored class of each pixel must have the largest logit, up to the bound of outputs relative to it. */
-static void check_classes(avs_golden_case *c, run *r, const char *name)
-{
-    avs_type t;
-    avs_err err = AVS_ERR_INIT;
-    const float *x = avs_plan_output(r->net.plan, "logits", &t);
-    const avs_st_tensor *want = avs_st_find(&c->files, name);
-    const int64_t K = x && t.rank == 4 ? t.d[3] : 0, n = K ? avs_type_count(&t) / K : 0;
-    float *class = want && n ? AVS_NEW_N(c->arena, float, n) : NULL;
-    int64_t wrong = 0;
-    if (!class || want->count != n || avs_st_f32(want, class, &err) != AVS_OK) {
-        avs_golden_miss(c->report, "output", name, "is no class map of the logits' extents");
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        const float *row = x + i * K;
-        const int64_t stored = (int64_t) class[i];
-        float most = row[0];
-        for (int64_t k = 1; k < K; k++) most = row[k] > most ? row[k] : most;
-        wrong += stored < 0 || stored >= K ||
-                 (double)(most - row[stored]) > c->report->forward * fabs((double)most);
-    }
-    avs_golden_number(c->report, "output", name, (double)wrong, 0, 0, 0);
-}
-
-/* An output is stored under the name of a plan output or of a tap, and "_strideN" where only a part is stored. */
 static void check_outputs(avs_golden_case *c, run *r)
 {
     const avs_json *outputs = avs_json_get(r->node, "outputs");
@@ -152,16 +127,10 @@ static void check_outputs(avs_golden_case *c, run *r)
         avs_type t;
         int64_t n = 0;
         if (!strncmp(o->key, "grad", 4) || !strncmp(o->key, "after.", 6)) continue;
-        const char *name = avs_golden_own(c, o->key), *cut = strstr(name, "_stride"), *key = name;
+        const char *key = o->key;
         const float *got = avs_golden_get(c, &r->net, key, &t, &n);
-        if (!got) got = avs_golden_get(c, &r->net, key = avs_arena_fmt(c->arena, "act:%s", name), &t, &n);
-        if (!got && cut) {
-            key = avs_arena_fmt(c->arena, "act:%.*s", (int)(cut - name), name);
-            got = avs_golden_get(c, &r->net, key, &t, &n);
-        }
-        if (!strcmp(name, "argmax"))
-            check_classes(c, r, o->key);
-        else if (got)
+        if (!got) got = avs_golden_get(c, &r->net, key = avs_arena_fmt(c->arena, "act:%s", o->key), &t, &n);
+        if (got)
             avs_golden_output(c, o->key, key, got, &t);
         else
             avs_golden_miss(c->report, "output", o->key, "the model has no output of that name");
@@ -195,7 +164,8 @@ void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *
             const size_t n = strlen(without ? without : w->key);
             const bool under =
                 !strncmp(v->name, without ? without : w->key, n) && (v->name[n] == '.' || !v->name[n]);
-            const bool counts = !strcmp(w->key, "total") || (!strcmp(w->key, "trainable") && !v->is_frozen) ||
+            const bool counts = (!strcmp(w->key, "image_adapters") && strstr(v->name, ".Adapter.")) ||
+                                !strcmp(w->key, "total") || (!strcmp(w->key, "trainable") && !v->is_frozen) ||
                                 (without ? !under : under);
             if (counts) got += avs_type_count(&v->type);
         }
@@ -268,7 +238,8 @@ static int check_step(avs_golden_case *c, run *r, avs_err *e)
     return AVS_OK;
 }
 
-static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
+/* Builds, fills and runs. */
+static int run_net(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
 {
     const avs_json *inputs = avs_json_get(r->node, "inputs");
     r->training = !strcmp(avs_json_str(r->node, "phase", avs_json_str(c->root, "phase", "eval")), "train");
@@ -284,7 +255,28 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
         if (strcmp(r->in.t[i].role, "target") != 0 && strcmp(r->in.t[i].role, "label_mask") != 0)
             rc = avs_golden_set(&r->net, r->in.t[i].role, &r->in.t[i], e);
     if (rc == AVS_OK) rc = set_targets(c, r, e);
-    if (rc == AVS_OK) rc = avs_plan_run(r->net.plan, e);
+    return rc == AVS_OK ? avs_plan_run(r->net.plan, e) : rc;
+}
+
+/* `frozen_gradients`: what frozen parameters would get of the same loss. */
+static int check_frozen(avs_golden_case *c, const run *of, const avs_json *config, avs_err *e)
+{
+    const avs_json *frozen = avs_json_get(of->node, "frozen_gradients");
+    run r = {.node = of->node, .name = of->name, .rule = of->rule, .thawed = true};
+    if (!frozen || !frozen->len) return AVS_OK;
+    avs_json list = *frozen;
+    list.key = "gradients";
+    list.next = NULL;
+    const avs_json node = {.kind = AVS_J_OBJ, .first = &list, .len = 1};
+    int rc = run_net(c, &r, config, e);
+    if (rc == AVS_OK) avs_golden_gradients(c, &r.net, &node);
+    avs_golden_net_free(&r.net);
+    return rc;
+}
+
+static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
+{
+    int rc = run_net(c, r, config, e);
     if (rc == AVS_OK) {
         avs_golden_activations(c, &r->net, avs_json_get(r->node, "activations"));
         check_outputs(c, r);
@@ -297,7 +289,7 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
         rc = check_step(c, r, e);
     }
     avs_golden_net_free(&r->net);
-    return rc;
+    return rc == AVS_OK ? check_frozen(c, r, config, e) : rc;
 }
 
 static int run_set(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
@@ -324,56 +316,6 @@ static int run_set(avs_golden_case *c, const avs_model_rule *rule, const avs_jso
     return rc;
 }
 
-/* The entries of `list` that begin with `prefix`, under their whole names; nothing of a list that is no object. */
-static avs_json *entries_of(avs_arena *a, const avs_json *list, const char *prefix)
-{
-    avs_json *out = avs_json_new(a, AVS_J_OBJ);
-    for (const avs_json *o = out && list ? list->first : NULL; o; o = o->next) {
-        if (!o->key || strncmp(o->key, prefix, strlen(prefix)) != 0) continue;
-        avs_json *copy = AVS_NEW(a, avs_json);
-        if (!copy) return NULL;
-        *copy = *o;
-        copy->next = NULL;
-        avs_json_add(a, out, o->key, copy);
-    }
-    return out;
-}
-
-/* One forward for each entry of `subconfigs`; names of outputs and activations begin with "SUBCASE.", losses and counts are
- * objects by sub-case. */
-static int run_subconfigs(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
-{
-    static const char *const by_name[] = {"outputs", "activations"}, *const by_case[] = {"losses",
-                                                                                         "parameters"};
-    avs_arena *outer = c->arena;
-    const char *case_name = c->report->case_name;
-    int rc = AVS_OK;
-    for (const avs_json *v = set->first; v && rc == AVS_OK; v = v->next) {
-        char name[160];
-        snprintf(name, sizeof name, "%s/%s", case_name, v->key);
-        c->report->case_name = name;
-        c->arena = avs_arena_new();
-        avs_json *node = c->arena ? avs_json_new(c->arena, AVS_J_OBJ) : NULL;
-        c->sub = node ? avs_arena_fmt(c->arena, "%s.", v->key) : NULL;
-        for (size_t i = 0; c->sub && i < 2; i++) {
-            avs_json *mine = entries_of(c->arena, avs_json_get(c->root, by_name[i]), c->sub);
-            if (mine) avs_json_add(c->arena, node, by_name[i], mine);
-            avs_json *alone =
-                entries_of(c->arena, avs_json_get(avs_json_get(c->root, by_case[i]), v->key), "");
-            if (alone) avs_json_add(c->arena, node, by_case[i], alone);
-        }
-        run r = {.node = node, .name = v->key, .rule = rule};
-        rc = c->sub && !avs_arena_failed(c->arena) ? run_node(c, &r, v, e)
-                                                   : avs_fail(e, AVS_ENOMEM, "out of memory");
-        if (rc != AVS_OK) avs_ctx(e, "%s", v->key);
-        avs_arena_free(c->arena);
-        c->arena = outer;
-        c->sub = NULL;
-        c->report->case_name = case_name;
-    }
-    return rc;
-}
-
 int avs_golden_run_model(avs_golden_case *c, avs_err *e)
 {
     static const char *const sets[] = {"variants", "cases", "binary"};
@@ -384,8 +326,6 @@ int avs_golden_run_model(avs_golden_case *c, avs_err *e)
         const avs_json *set = avs_json_get(c->root, sets[i]);
         if (set && set->kind == AVS_J_OBJ) return run_set(c, rule, set, e);
     }
-    const avs_json *subs = avs_json_get(c->root, "subconfigs");
-    if (subs) return run_subconfigs(c, rule, subs, e);
     run r = {.node = c->root, .name = "", .rule = rule};
     return run_node(c, &r, avs_json_get(c->root, "config"), e);
 }
