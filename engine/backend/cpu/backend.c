@@ -81,7 +81,8 @@ static void cpu_close(avs_backend *be)
 
 static int cpu_open(avs_backend **out, bool bf16, avs_err *e)
 {
-    int rc = bf16 ? avs_cpu_bf16_probe(e) : AVS_OK;
+    double speed = 1;
+    int rc = bf16 ? avs_cpu_bf16_probe(&speed, e) : AVS_OK;
     if (rc != AVS_OK) return rc;
     avs_arena *arena = avs_arena_new();
     avs_backend *be = arena ? AVS_NEW(arena, avs_backend) : NULL;
@@ -91,6 +92,7 @@ static int cpu_open(avs_backend **out, bool bf16, avs_err *e)
     }
     be->arena = arena;
     be->is_bf16 = bf16;
+    be->direct_speed = speed;
     AVS_DNNL(dnnl_engine_create(&be->engine, dnnl_cpu, 0));
     AVS_DNNL(dnnl_stream_create(&be->stream, be->engine, dnnl_stream_default_flags));
     *out = be;

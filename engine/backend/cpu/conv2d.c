@@ -208,8 +208,8 @@ int avs_dnnl_conv2d_layout(avs_backend *be, const avs_graph *g, uint32_t node, b
     const avs_node *n = &g->node[node];
     *out = NULL;
     const avs_type *tx = avs_t(g, n->in[0]), *tw = avs_t(g, n->in[1]);
-    if (training ? avs_winograd_choose_training(n->op, n->attr, tx, tw, be->is_bf16)
-                 : avs_winograd_choose(n->attr, tx, tw, be->is_bf16))
+    if (training ? avs_winograd_choose_training(n->op, n->attr, tx, tw, be->direct_speed)
+                 : avs_winograd_choose(n->attr, tx, tw, be->direct_speed))
         return AVS_OK;
     bool is_decided = false;
     if (be->is_bf16) AVS_TRY(rounded_layout(be, &s, training, out, &is_decided, e));

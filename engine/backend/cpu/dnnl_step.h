@@ -30,7 +30,8 @@ struct avs_backend {
     dnnl_stream_t stream;
     avs_dnnl_owned *owned;
     avs_dnnl_layout *layouts;
-    bool is_bf16; /* products may round their operands */
+    bool is_bf16;        /* products may round their operands           */
+    double direct_speed; /* of convolutions over what they read, f32 = 1 */
 };
 
 typedef struct {
@@ -93,8 +94,9 @@ void avs_dnnl_finish(avs_dnnl_ctx *c, const char *impl, avs_step *out);
 /* One reorder now. */
 int avs_dnnl_reorder_now(avs_backend *be, const dnnl_memory_desc_t *from, const void *src,
                          const dnnl_memory_desc_t *to, void *dst, avs_err *e);
-/* AVS_EMISSING, naming what was found, unless oneDNN can use AVX512-BF16 or AMX here. */
-int avs_cpu_bf16_probe(avs_err *e);
+/* AVS_EMISSING, naming what was found, unless oneDNN can use AVX512-BF16 or AMX here. *speed: of dense convolutions over
+ * bf16 operands, f32 = 1. */
+int avs_cpu_bf16_probe(double *speed, avs_err *e);
 /* Is rounding so many elements per run worth it for so many multiply-adds, `depth` of them per result? */
 bool avs_bf16_pays(double macs, double rounded, int64_t depth);
 double avs_dnnl_elements(const dnnl_memory_desc_t *md);

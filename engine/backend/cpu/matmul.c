@@ -158,7 +158,8 @@ static bool gains(const product *p, bool const_b)
                          p->depth);
 }
 
-/* The descriptor over rounded operands; *pd stays NULL if the product does not gain or oneDNN has nothing fast. */
+/* The descriptor over rounded operands. A B that changes is rounded as it lies: packing it costs more than it saves
+ * (1029x2048 operand: 0.16 against 0.91 ms, for a product of 5.2 or 5.0 ms; one thread of Zen 4). *pd stays NULL if the product does not gain or oneDNN has nothing fast. */
 static int rounded_pd(avs_backend *be, product *p, bool const_b, dnnl_primitive_desc_t *pd, const char **impl,
                       avs_err *e)
 {
@@ -166,7 +167,7 @@ static int rounded_pd(avs_backend *be, product *p, bool const_b, dnnl_primitive_
     if (!be->is_bf16 || !gains(p, const_b)) return AVS_OK;
     r.a = avs_bf16_desc(&p->a);
     r.b = avs_bf16_desc(&p->b);
-    if (make_pd(be, &r, r.is_linear ? NULL : &r.b, pd, NULL) != AVS_OK) return AVS_OK;
+    if (make_pd(be, &r, r.is_linear && const_b ? NULL : &r.b, pd, NULL) != AVS_OK) return AVS_OK;
     int rc = avs_dnnl_impl(be, *pd, impl, e);
     if (rc == AVS_OK && !avs_dnnl_is_slow(*impl)) {
         *p = r;
@@ -217,7 +218,7 @@ int avs_dnnl_lower_matmul(avs_backend *be, const avs_lower_req *req, avs_step *o
     }
     AVS_TRY(avs_dnnl_set_primitive(ctx, pd, e));
     AVS_TRY(avs_dnnl_arg_operand(ctx, DNNL_ARG_SRC, &p.a, in[0].data, e));
-    if (p.b.data_type == dnnl_bf16 && !p.is_linear && !req->in_is_const[1])
+    if (p.b.data_type == dnnl_bf16 && !req->in_is_const[1])
         AVS_TRY(avs_dnnl_arg_operand(ctx, DNNL_ARG_WEIGHTS, &p.b, in[1].data, e));
     else
         AVS_TRY(avs_dnnl_arg_weight(ctx, DNNL_ARG_WEIGHTS, have,

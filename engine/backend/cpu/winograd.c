@@ -40,7 +40,7 @@ static double winograd_cost(int m, double panel, double Ci, double Co, const int
  * oneDNN's own Winograd takes channel-blocked maps alone and gains no more (56x56 256->256 11029, 224x224 128->32
  * 15696, 56x56 64->64 1002). Direct over bf16 operands takes half of direct: 56x56 64->64 971, 28x28 128->128 939,
  * 14x14 256->256 902, 7x7 512->512 815; Winograd stays f32. */
-int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, bool or_bf16)
+int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, double speed)
 {
     const avs_winograd_kernel *k = avs_winograd_best();
     if (!avs_winograd_can(a) || !k->is_fast) return 0;
@@ -48,7 +48,7 @@ int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_typ
     const double Ci = (double)x->d[3], Co = (double)w->d[0];
     const double direct = 9 * (double)(y[0] * y[1] * y[2]) * Ci * ceil(Co / 16) * 16;
     const double f4 = winograd_cost(4, k->panel, Ci, Co, y), f2 = winograd_cost(2, k->panel, Ci, Co, y);
-    if (fmin(f4, f2) * 1.2 > (or_bf16 ? direct / 2 : direct)) return 0;
+    if (fmin(f4, f2) * 1.2 > direct / speed) return 0;
     return f2 < f4 ? 2 : 4;
 }
 
@@ -65,7 +65,7 @@ int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_typ
  *   1x7x7 512->512      3.65 5.17 4.00   2.92 5.04 3.42   4.01 7.14 3.98   direct
  *   8x56x56 16->16      1.17 1.03 1.57   1.34 0.93 1.44   1.02 0.91 1.45   direct */
 int avs_winograd_choose_training(int op, const avs_conv_attr *a, const avs_type *x, const avs_type *w,
-                                 bool or_bf16)
+                                 double speed)
 {
     const avs_winograd_kernel *k = avs_winograd_best();
     const bool is_turned = op == AVS_OP_CONV2D_BWD_X;
@@ -78,7 +78,7 @@ int avs_winograd_choose_training(int op, const avs_conv_attr *a, const avs_type 
         28 * ceil(K / AVS_WINOGRAD_LANES) * AVS_WINOGRAD_LANES * ceil(N / k->panel) * k->panel;
     const double f4 = winograd_cost(4, k->panel, K, N, y) + 36 * weights;
     const double f2 = winograd_cost(2, k->panel, K, N, y) + 16 * weights;
-    if (fmin(f4, f2) * 1.2 > (or_bf16 ? direct / 2 : direct)) return 0;
+    if (fmin(f4, f2) * 1.2 > direct / speed) return 0;
     return f2 < f4 ? 2 : 4;
 }
 

@@ -73,13 +73,13 @@ const avs_winograd_weight_kernel *avs_winograd_weight_variant(int i);
 
 /* Can a convolution with these attributes and operands be done this way at all? */
 bool avs_winograd_can(const avs_conv_attr *a);
-/* Is it expected to be faster than a direct convolution (over bf16 operands, if those are the alternative)? m, or 0
- * for no. A function of the shapes alone; the rule and its measurements stand above the definition. */
-int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, bool or_bf16);
+/* Is it expected to be faster than a direct convolution, where that is `speed` times as fast as in f32? m, or 0 for no.
+ * The rule and its measurements stand above the definition. */
+int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, double speed);
 /* The same where the weight changes before every run, so that its transform counts, for one of the three ops of a
  * convolution with input x and weight w: AVS_OP_CONV2D, _BWD_X or _BWD_W. */
 int avs_winograd_choose_training(int op, const avs_conv_attr *a, const avs_type *x, const avs_type *w,
-                                 bool or_bf16);
+                                 double speed);
 /* threads: how many will run it at most; decides the workspace, not the result. */
 avs_winograd avs_winograd_plan(const avs_winograd_kernel *k, int m, const avs_conv_attr *a, const avs_type *x,
                                const avs_type *y, int threads);

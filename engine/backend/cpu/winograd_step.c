@@ -123,8 +123,9 @@ int avs_winograd_lower(avs_backend *be, const avs_lower_req *req, const dnnl_mem
     AVS_DNNL(dnnl_memory_desc_init_by_tag(&plain, 4, (dnnl_dims_t){tw->d[0], tw->d[1], tw->d[2], tw->d[3]},
                                           dnnl_f32, dnnl_oihw));
     if (!is_const && !dnnl_memory_desc_equal(w, &plain)) return AVS_OK;
-    const int m = is_const && !is_turned ? avs_winograd_choose(n->attr, tx, tw, be->is_bf16)
-                                         : avs_winograd_choose_training(n->op, n->attr, tx, tw, be->is_bf16);
+    const int m = is_const && !is_turned
+                      ? avs_winograd_choose(n->attr, tx, tw, be->direct_speed)
+                      : avs_winograd_choose_training(n->op, n->attr, tx, tw, be->direct_speed);
     if (!m) return AVS_OK;
     winograd_ctx *c = AVS_NEW(be->arena, winograd_ctx);
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");

@@ -323,7 +323,7 @@ static void the_rule_takes_only_what_it_can_do(void **state)
                                 .in_w = 56};
     const avs_type x = AVS_F32T(1, 56, 56, 64), w = AVS_F32T(64, 64, 3, 3);
     const int expected = avs_winograd_best()->is_fast ? 4 : 0;
-    assert_int_equal(avs_winograd_choose(&good, &x, &w, false), expected);
+    assert_int_equal(avs_winograd_choose(&good, &x, &w, 1), expected);
     avs_conv_attr bad[5];
     for (int i = 0; i < 5; i++) bad[i] = good;
     bad[0].sh = 2;
@@ -333,24 +333,25 @@ static void the_rule_takes_only_what_it_can_do(void **state)
     bad[4].kw = 5;
     for (int i = 0; i < 5; i++) {
         assert_false(avs_winograd_can(&bad[i]));
-        assert_int_equal(avs_winograd_choose(&bad[i], &x, &w, false), 0);
+        assert_int_equal(avs_winograd_choose(&bad[i], &x, &w, 1), 0);
     }
     const avs_type small = AVS_F32T(1, 7, 7, 512), big = AVS_F32T(512, 512, 3, 3);
-    assert_int_equal(avs_winograd_choose(&good, &small, &big, false), expected / 2);
+    assert_int_equal(avs_winograd_choose(&good, &small, &big, 1), expected / 2);
     const avs_type narrow = AVS_F32T(1, 56, 56, 3), from3 = AVS_F32T(64, 3, 3, 3);
     const avs_type dot = AVS_F32T(1, 3, 3, 64);
-    assert_int_equal(avs_winograd_choose(&good, &narrow, &from3, false), 0);
-    assert_int_equal(avs_winograd_choose(&good, &dot, &w, false), 0);
+    assert_int_equal(avs_winograd_choose(&good, &narrow, &from3, 1), 0);
+    assert_int_equal(avs_winograd_choose(&good, &dot, &w, 1), 0);
     /* where the direct way takes half the time, only what gains more than twice is left */
-    assert_int_equal(avs_winograd_choose(&good, &x, &w, true), expected);
-    assert_int_equal(avs_winograd_choose(&good, &small, &big, true), 0);
+    assert_int_equal(avs_winograd_choose(&good, &x, &w, 2), expected);
+    assert_int_equal(avs_winograd_choose(&good, &small, &big, 2), 0);
+    assert_int_equal(avs_winograd_choose(&good, &x, &w, 8), 0);
     for (int op = AVS_OP_CONV2D; op <= AVS_OP_CONV2D_BWD_W; op++) {
         const avs_type many = AVS_F32T(8, 6, 6, 64);
-        assert_int_equal(avs_winograd_choose_training(op, &good, &x, &w, false), expected);
-        assert_int_equal(avs_winograd_choose_training(op, &good, &many, &w, false), expected / 2);
-        assert_int_equal(avs_winograd_choose_training(op, &good, &small, &big, false),
+        assert_int_equal(avs_winograd_choose_training(op, &good, &x, &w, 1), expected);
+        assert_int_equal(avs_winograd_choose_training(op, &good, &many, &w, 1), expected / 2);
+        assert_int_equal(avs_winograd_choose_training(op, &good, &small, &big, 1),
                          0); /* weights outweigh it */
-        assert_int_equal(avs_winograd_choose_training(op, &bad[0], &x, &w, false), 0);
+        assert_int_equal(avs_winograd_choose_training(op, &bad[0], &x, &w, 1), 0);
     }
 }
 
