@@ -3,7 +3,8 @@
  * Nodes lie in topological order, so one sweep from the last to the first sees every consumer of a value before its
  * producer. Gradients are kept per value and added when a second one arrives. A view collects its own gradient, which
  * is put into the gradient of the viewed value just before that one is used: reshapes stay free and a slice that is
- * used n times is padded once. */
+ * used n times is padded once. Slices that tile a value (the three parts of a projection) are concatenated instead.
+ * That of a parameter is put together right behind the last node that adds to it, so that the parts need not wait. */
 #include "engine/graph/graph.h"
 
 #include <string.h>
@@ -16,6 +17,8 @@ typedef struct {
     avs_val *grad;        /* per value; 0 = none arrived */
     uint8_t *need;        /* per value: leads back to something trainable */
     avs_val *first_view, *next_view;
+    uint32_t
+        *first_use; /* per value that is no view: the first node that reads it or a view of it; 0: none */
 } diff;
 
 static void mark_needed(diff *d)
@@ -33,6 +36,12 @@ static void mark_needed(diff *d)
         else if (v->kind == AVS_V_TMP)
             for (int k = 0; k < g->node[v->node].n_in; k++) need = need || d->need[g->node[v->node].in[k]];
         d->need[i] = need && v->type.dtype == AVS_F32;
+    }
+    for (uint32_t i = d->n_node; i-- > 1;) {
+        for (int k = 0; k < g->node[i].n_in; k++) {
+            const avs_val v = g->node[i].in[k];
+            d->first_use[g->v[v].view_of ? g->v[v].view_of : v] = i;
+        }
     }
     for (uint32_t i = d->n_v; i-- > 1;) {
         avs_val base = g->v[i].view_of;
@@ -55,10 +64,36 @@ static void add_grad(diff *d, avs_val v, avs_val grad)
     d->grad[v] = d->grad[v] ? avs_add(d->g, d->grad[v], grad) : grad;
 }
 
+/* Where the views that have gradients tile all of v, which has none of its own: the gradients side by side. */
+static void join_tiles(diff *d, avs_val v)
+{
+    avs_graph *g = d->g;
+    avs_val w[AVS_MAX_IN], part[AVS_MAX_IN];
+    int n = 0;
+    int64_t end = 0;
+    for (avs_val x = d->first_view[v]; x; x = d->next_view[x]) {
+        if (!d->grad[x]) continue;
+        if (n == AVS_MAX_IN) return;
+        int at = n++;
+        for (; at > 0 && g->v[w[at - 1]].view_off > g->v[x].view_off; at--) w[at] = w[at - 1];
+        w[at] = x;
+    }
+    for (int i = 0; i < n; i++) {
+        const int64_t count = avs_type_count(avs_t(g, w[i]));
+        if (g->v[w[i]].view_off != end) return;
+        part[i] = avs_reshape(g, d->grad[w[i]], AVS_F32T(count));
+        end += count;
+    }
+    if (n < 2 || d->grad[v] || end != avs_type_count(avs_t(g, v))) return;
+    for (int i = 0; i < n; i++) d->grad[w[i]] = 0;
+    add_grad(d, v, avs_reshape(g, avs_concat(g, part, n, 0), *avs_t(g, v)));
+}
+
 /* The whole gradient of a value that is not a view: its own and that of its views. */
 static avs_val gather(diff *d, avs_val v)
 {
     avs_graph *g = d->g;
+    join_tiles(d, v);
     for (avs_val w = d->first_view[v]; w; w = d->next_view[w]) {
         if (!d->grad[w]) continue;
         int64_t n = avs_type_count(avs_t(g, w)), all = avs_type_count(avs_t(g, v)), off = g->v[w].view_off;
@@ -88,6 +123,10 @@ static void through_node(diff *d, uint32_t at)
     avs_op_rules[n.op].vjp(g, at, gout, need, gin);
     for (int i = 0; i < n.n_in; i++)
         if (need[i]) add_grad(d, n.in[i], gin[i]);
+    for (int i = 0; i < n.n_in; i++) {
+        const avs_val v = n.in[i] && g->v[n.in[i]].view_of ? g->v[n.in[i]].view_of : n.in[i];
+        if (need[i] && g->v[v].kind == AVS_V_PARAM && d->first_use[v] == at) gather(d, v);
+    }
 }
 
 static void name_outputs(diff *d)
@@ -122,7 +161,8 @@ int avs_backward(avs_graph *g, avs_val loss)
     d.need = AVS_NEW_N(g->arena, uint8_t, d.n_v);
     d.first_view = AVS_NEW_N(g->arena, avs_val, d.n_v);
     d.next_view = AVS_NEW_N(g->arena, avs_val, d.n_v);
-    if (!d.grad || !d.need || !d.first_view || !d.next_view) {
+    d.first_use = AVS_NEW_N(g->arena, uint32_t, d.n_v);
+    if (!d.grad || !d.need || !d.first_view || !d.next_view || !d.first_use) {
         avs_graph_fail(g, AVS_ENOMEM, "no memory for the backward of %u values", d.n_v);
         return (int)g->err.code;
     }
