@@ -70,7 +70,8 @@ int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e)
                              .prec = cfg->prec,
                              .training = cfg->training,
                              .passes_off = cfg->passes_off,
-                             .mem_budget = cfg->mem_budget};
+                             .mem_budget = cfg->mem_budget,
+                             .check_nan = cfg->check_nan};
     if (rc == AVS_OK) rc = avs_plan_build(&b->plan, b->graph, &pc, e);
     if (rc == AVS_OK) rc = avs_init_plan(b->plan, b->graph, 0, e);
     if (rc == AVS_OK) {

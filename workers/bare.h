@@ -16,6 +16,7 @@ typedef struct {
     bool training;       /* forward and backward of the mean square of all outputs     */
     unsigned passes_off; /* as in avs_plan_cfg */
     size_t mem_budget;
+    bool check_nan;
 } avs_bare_cfg;
 
 typedef struct {

@@ -1,6 +1,7 @@
 /* Model commands. Options are parameters: --num_queries 32 sets num_queries (dashes count as underscores). */
 #include "workers/explain.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <omp.h>
 #include <stdio.h>
@@ -20,7 +21,8 @@ typedef struct {
     avs_arena *arena;
     avs_json *given;
     int threads, runs;
-    bool json, graph, training, profile;
+    bool json, graph, training, profile, check_nan;
+    const char *trace; /* file to write the trace to; NULL: none */
     unsigned passes_off;
     size_t mem_budget;
 } options;
@@ -52,6 +54,10 @@ static int parse_own(options *o, const char *option, const char *value, bool *is
     if (!strcmp(option, "--mem-budget")) {
         o->mem_budget = (size_t)whole(option, value) << 20;
         return o->mem_budget ? 0 : 2;
+    }
+    if (!strcmp(option, "--trace")) {
+        o->trace = value;
+        return 0;
     }
     *is_known = !strcmp(option, "--no-pass");
     if (!*is_known || avs_pass_parse(value, &o->passes_off, &e) == AVS_OK) return 0;
@@ -92,6 +98,8 @@ static int parse(int argc, char **argv, options *o)
             o->training = true;
         } else if (!strcmp(argv[i], "--profile")) {
             o->profile = true;
+        } else if (!strcmp(argv[i], "--check-nan")) {
+            o->check_nan = true;
         } else if (argv[i][0] != '-' && !avs_json_get(o->given, "model")) {
             avs_json_add_str(o->arena, o->given, "model", argv[i]);
         } else if (!strncmp(argv[i], "--", 2) && a) {
@@ -134,8 +142,27 @@ static int open_net(const options *o, const avs_cfg *cfg, avs_net *n, avs_err *e
                             .width = w,
                             .training = o->training,
                             .passes_off = o->passes_off,
-                            .mem_budget = o->mem_budget};
+                            .mem_budget = o->mem_budget,
+                            .check_nan = o->check_nan};
     return avs_net_open(n, cfg, &nc, e);
+}
+
+/* What explain prints of a plan: the report, or timings of runs, and the trace file. */
+static int show(const options *o, avs_plan *p, avs_err *e)
+{
+    int rc = AVS_OK;
+    if (o->profile)
+        rc = avs_plan_profile(p, o->runs, stdout, e);
+    else
+        avs_plan_report(p, stdout);
+    if (rc == AVS_OK && o->check_nan && (rc = avs_plan_run(p, e)) == AVS_OK)
+        printf("every value of a run is finite\n");
+    if (rc != AVS_OK || !o->trace) return rc;
+    FILE *f = fopen(o->trace, "w");
+    if (!f) return avs_fail(e, AVS_EIO, "%s: %s", o->trace, strerror(errno));
+    rc = avs_plan_trace(p, f, e);
+    if (fclose(f) && rc == AVS_OK) rc = avs_fail(e, AVS_EIO, "%s: %s", o->trace, strerror(errno));
+    return rc;
 }
 
 /* ------------------------------------------------------------------ models */
@@ -205,7 +232,8 @@ static int open_bare(const options *o, avs_bare *b, avs_err *e)
                         .width = 224,
                         .training = o->training,
                         .passes_off = o->passes_off,
-                        .mem_budget = o->mem_budget};
+                        .mem_budget = o->mem_budget,
+                        .check_nan = o->check_nan};
     for (const avs_json *p = o->given->first; p; p = p->next) {
         const bool is_size = !strcmp(p->key, "resolution");
         char rest;
@@ -234,8 +262,7 @@ static int explain_bare(const options *o)
     avs_err e = AVS_ERR_INIT;
     int rc = open_bare(o, &b, &e);
     if (rc == AVS_OK && o->graph) avs_graph_dump(b.graph, stdout);
-    if (rc == AVS_OK && !o->profile) avs_plan_report(b.plan, stdout);
-    if (rc == AVS_OK && o->profile) rc = avs_plan_profile(b.plan, o->runs, stdout, &e);
+    if (rc == AVS_OK) rc = show(o, b.plan, &e);
     avs_bare_close(&b);
     return rc == AVS_OK ? 0 : fail(&e);
 }
@@ -278,8 +305,7 @@ int avs_explain_command(int argc, char **argv)
         int rc = resolve(&o, o.training ? "train" : "latency", &cfg, &e);
         if (rc == AVS_OK) rc = open_net(&o, cfg, &n, &e);
         if (rc == AVS_OK && o.graph) avs_graph_dump(n.graph, stdout);
-        if (rc == AVS_OK && !o.profile) avs_plan_report(n.plan, stdout);
-        if (rc == AVS_OK && o.profile) rc = avs_plan_profile(n.plan, o.runs, stdout, &e);
+        if (rc == AVS_OK) rc = show(&o, n.plan, &e);
         if (rc != AVS_OK) status = fail(&e);
     }
     avs_net_close(&n);

@@ -42,7 +42,8 @@ int main(int argc, char **argv)
         {"models", avs_models_command, "the systems that are built in, with sizes"},
         {"explain", avs_explain_command,
          "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "
-         "[--profile] [--no-pass NAME,..|all] [--mem-budget MB]; or of a backbone alone: explain "
+         "[--profile] [--no-pass NAME,..|all] [--mem-budget MB] [--check-nan] [--trace FILE.json]; or of a "
+         "backbone alone: explain "
          "--backbone-only NAME [--resolution N] [--batch N] .."},
         {"bench-forward", avs_bench_forward_command,
          "one timing: --model M [--PARAMETER VALUE].. [--threads N] [--runs K] [--json] [--training] "

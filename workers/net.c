@@ -57,6 +57,7 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                              .taps = nc->taps,
                              .passes_off = nc->passes_off,
                              .mem_budget = nc->mem_budget,
+                             .check_nan = nc->check_nan,
                              .no_winograd = getenv("AVSWEEP_NO_WINOGRAD") != NULL,
                              .dropout_seed = avs_stream_seed(nc->seed, "dropout")};
     if (rc == AVS_OK) rc = avs_plan_build(&n->plan, n->graph, &pc, e);

@@ -24,6 +24,7 @@ typedef struct {
     uint64_t seed;       /* of the trial: initial values and dropout */
     unsigned passes_off; /* as in avs_plan_cfg */
     size_t mem_budget;
+    bool check_nan;
 } avs_net_cfg;
 
 /* The precision that the option's value names; AVS_ERANGE for one that the CPU backend lacks. */

@@ -42,19 +42,40 @@ static avs_plan_step copy_step(const avs_plan *p, avs_val from, char *dst, const
     return s;
 }
 
-static void add_copies(avs_plan *p)
+/* The gradients that main step `made` (counted without copies; -1: none, they are constants, inputs or parameters) has
+ * completed elsewhere go to the slab at once, so that buckets complete early. */
+static void copy_gradients(avs_plan *p, int32_t made)
 {
     for (int i = 0; i < p->n_param; i++) {
         const avs_param_rec *r = &p->param[i];
         if (!r->grad) continue;
-        const avs_place *from = &p->place[p->root[r->grad]], *to = &p->place[r->val];
-        if (from->kind == AVS_AT_GRAD && from->off == to->off) continue;
+        const avs_val root = p->root[r->grad];
+        const avs_place *from = &p->place[root], *to = &p->place[r->val];
+        const bool is_made = p->g->v[root].kind == AVS_V_TMP && !p->is_const[root];
+        if ((is_made ? from->first : -1) != made || (from->kind == AVS_AT_GRAD && from->off == to->off))
+            continue;
         p->main[p->n_main++] = copy_step(p, r->grad, p->grad_slab + to->off, r->pub.key);
     }
+}
+
+static void copy_updates(avs_plan *p)
+{
     for (uint32_t i = 0; i < p->g->n_update; i++) {
         char *dst = avs_plan_tensor(p, p->g->update[i].buffer).data;
         p->main[p->n_main++] = copy_step(p, p->g->update[i].value, dst, p->g->v[p->g->update[i].buffer].name);
     }
+}
+
+/* Lifetimes count copies too from here on. at[s]: where step s came to stand. */
+static void renumber(avs_plan *p, const int32_t *at, int32_t n)
+{
+    for (avs_val v = 1; v < p->g->n_v; v++) {
+        avs_place *x = &p->place[v];
+        if (x->kind != AVS_AT_ARENA && x->kind != AVS_AT_GRAD) continue;
+        x->first = at[x->first];
+        x->last = x->last < n ? at[x->last] : p->n_main;
+    }
+    p->peak_step = n ? at[p->peak_step < n ? p->peak_step : n - 1] : 0;
 }
 
 int avs_plan_lower(avs_plan *p, avs_err *e)
@@ -64,14 +85,22 @@ int avs_plan_lower(avs_plan *p, avs_err *e)
     const size_t n_max = (size_t)g->n_node + (size_t)p->n_param + g->n_update + 1;
     p->main = AVS_NEW_N(p->arena, avs_plan_step, n_max);
     p->prologue = AVS_NEW_N(p->arena, avs_plan_step, g->n_node);
-    if (!p->main || !p->prologue) return avs_fail(e, AVS_ENOMEM, "no memory for the plan's steps");
+    int32_t *at = AVS_NEW_N(p->arena, int32_t, g->n_node), n = 0;
+    if (!p->main || !p->prologue || !at) return avs_fail(e, AVS_ENOMEM, "no memory for the plan's steps");
     p->n_main = p->n_prologue = 0;
+    copy_gradients(p, -1);
     for (uint32_t i = 1; i < g->n_node; i++) {
         if (g->node[i].op == AVS_OP_NONE) continue;
-        bool is_early = p->is_const[g->node[i].out[0]];
-        AVS_TRY(lower_node(p, i, is_early ? &p->prologue[p->n_prologue++] : &p->main[p->n_main++], e));
+        if (p->is_const[g->node[i].out[0]]) {
+            AVS_TRY(lower_node(p, i, &p->prologue[p->n_prologue++], e));
+            continue;
+        }
+        at[n] = p->n_main;
+        AVS_TRY(lower_node(p, i, &p->main[p->n_main++], e));
+        copy_gradients(p, n++);
     }
-    add_copies(p);
+    copy_updates(p);
+    renumber(p, at, n);
     p->work = avs_xalloc(p->work_bytes + 64);
     if (!p->work) rc = avs_fail(e, AVS_ENOMEM, "no memory for a workspace of %zu bytes", p->work_bytes);
 out:

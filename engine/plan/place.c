@@ -1,8 +1,8 @@
 /* Where values lie: storage classes, packed weights, lifetimes, and the activation slab.
  *
  * A value that is a view has no place; everything that reads or writes it counts for its root. Activations are placed
- * by first fit in order of decreasing size: each takes the lowest offset that is free over its whole lifetime. The
- * lower bound is the largest sum of live bytes at any step. */
+ * by first fit: each takes the lowest offset that is free over its whole lifetime. Several orders are tried, decreasing size
+ * first, until one reaches the lower bound, which is the largest sum of live bytes at any step. */
 #include "engine/plan/plan_impl.h"
 
 #include <stdlib.h>
@@ -234,21 +234,40 @@ static void share_places(avs_plan *p, const int32_t *step)
 }
 
 typedef struct {
-    size_t bytes, off;
+    size_t bytes, off, key;
     int32_t first, last;
     avs_val v;
 } block;
 
-static int by_size(const void *a, const void *b)
+/* In which order blocks are placed. Each is best on some graph; all are cheap, so all are tried. */
+typedef enum { BY_SIZE, PEAK_THEN_SIZE, BY_AREA, BY_LIFE, N_ORDERS } placing;
+
+static size_t key_of(const avs_plan *p, const block *b, placing order)
+{
+    const size_t life = (size_t)(b->last - b->first + 1);
+    switch (order) {
+    case PEAK_THEN_SIZE:
+        return b->first <= p->peak_step && p->peak_step <= b->last;
+    case BY_AREA:
+        return life * b->bytes;
+    case BY_LIFE:
+        return life;
+    default:
+        return 0;
+    }
+}
+
+static int by_key(const void *a, const void *b)
 {
     const block *x = a, *y = b;
+    if (x->key != y->key) return x->key > y->key ? -1 : 1;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
     return (x->v > y->v) - (x->v < y->v);
 }
 
 /* The lowest offset at which b overlaps none of the n placed blocks that live at the same time. placed is sorted by
- * offset; b is inserted. */
-static void first_fit(block *placed, int n, block b, bool is_shared)
+ * offset; b is inserted. Returns where b ends. */
+static size_t first_fit(block *placed, int n, block b, bool is_shared)
 {
     size_t off = 0;
     for (int i = 0; i < n; i++) {
@@ -261,27 +280,47 @@ static void first_fit(block *placed, int n, block b, bool is_shared)
     int at = n;
     for (; at > 0 && placed[at - 1].off > off; at--) placed[at] = placed[at - 1];
     placed[at] = b;
+    return off + b.bytes;
+}
+
+/* The blocks of the slab and the most bytes that live at a time. */
+static int find_blocks(avs_plan *p, int n_main, block *out, int *n, avs_err *e)
+{
+    size_t *live = AVS_NEW_N(p->arena, size_t, n_main + 1);
+    if (!live) return avs_fail(e, AVS_ENOMEM, "no memory for the plan's tables");
+    for (avs_val v = 1; v < p->g->n_v; v++) {
+        const avs_place *at = &p->place[v];
+        if (at->kind != AVS_AT_ARENA || at->shares) continue;
+        out[(*n)++] = (block){avs_plan_round(at->bytes), 0, 0, at->first, at->last, v};
+        for (int s = at->first; s <= at->last; s++) live[s] += avs_plan_round(at->bytes);
+    }
+    for (int s = 0; s <= n_main; s++) {
+        if (live[s] <= p->lower_bound) continue;
+        p->lower_bound = live[s];
+        p->peak_step = s;
+    }
+    return AVS_OK;
 }
 
 static int lay_out_arena(avs_plan *p, int n_main, avs_err *e)
 {
     int n = 0;
-    block *order = AVS_NEW_N(p->arena, block, p->g->n_v), *placed = AVS_NEW_N(p->arena, block, p->g->n_v);
-    size_t *live = AVS_NEW_N(p->arena, size_t, n_main + 1);
-    if (!order || !placed || !live) return avs_fail(e, AVS_ENOMEM, "no memory for the plan's tables");
-    for (avs_val v = 1; v < p->g->n_v; v++) {
-        const avs_place *at = &p->place[v];
-        if (at->kind != AVS_AT_ARENA || at->shares) continue;
-        order[n++] = (block){avs_plan_round(at->bytes), 0, at->first, at->last, v};
-        for (int s = at->first; s <= at->last; s++) live[s] += avs_plan_round(at->bytes);
-    }
-    for (int s = 0; s <= n_main; s++)
-        if (live[s] > p->lower_bound) p->lower_bound = live[s];
-    qsort(order, (size_t)n, sizeof *order, by_size);
-    for (int i = 0; i < n; i++) first_fit(placed, i, order[i], !p->cfg.keep_all);
-    for (int i = 0; i < n; i++) {
-        p->place[placed[i].v].off = placed[i].off;
-        if (placed[i].off + placed[i].bytes > p->act_bytes) p->act_bytes = placed[i].off + placed[i].bytes;
+    block *all = AVS_NEW_N(p->arena, block, p->g->n_v), *placed = AVS_NEW_N(p->arena, block, p->g->n_v);
+    if (!all || !placed) return avs_fail(e, AVS_ENOMEM, "no memory for the plan's tables");
+    int rc = find_blocks(p, n_main, all, &n, e);
+    if (rc != AVS_OK) return rc;
+    p->act_bytes = SIZE_MAX;
+    for (int order = 0; order < N_ORDERS && p->act_bytes > p->lower_bound; order++) {
+        size_t end = 0;
+        for (int i = 0; i < n; i++) all[i].key = key_of(p, &all[i], (placing)order);
+        qsort(all, (size_t)n, sizeof *all, by_key);
+        for (int i = 0; i < n; i++) {
+            const size_t to = first_fit(placed, i, all[i], !p->cfg.keep_all);
+            if (to > end) end = to;
+        }
+        if (end >= p->act_bytes) continue;
+        p->act_bytes = end;
+        for (int i = 0; i < n; i++) p->place[placed[i].v].off = placed[i].off;
     }
     return AVS_OK;
 }

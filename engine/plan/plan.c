@@ -69,6 +69,7 @@ static int build(avs_plan *p, const avs_graph *g, avs_err *e)
     AVS_TRY(avs_plan_place(p, e));
     AVS_TRY(avs_plan_io(p, e));
     AVS_TRY(avs_plan_lower(p, e));
+    AVS_TRY(avs_plan_buckets(p, e));
 out:
     return rc;
 }

@@ -31,11 +31,14 @@ typedef struct {
     bool training;       /* the graph holds a backward: keep parameters packed, no constant folding of them */
     bool taps;           /* named activations become outputs "act:NAME" (no fusion across them) */
     unsigned passes_off; /* AVS_PASS_* bits of engine/pass/pass.h: these do not run  */
-    size_t
-        mem_budget; /* bytes that the activations of a training plan should stay within, at the price of computing
-                          * some twice; 0: no limit */
+    /* bytes that the activations of a training plan should stay within, at the price of computing some twice; 0: no
+     * limit */
+    size_t mem_budget;
     bool keep_all;    /* no memory sharing between activations (debugging)           */
     bool no_winograd; /* cpu: no Winograd convolutions, forward or backward */
+    bool check_nan;   /* every run looks at what each step made and stops at the first NaN or infinity */
+    /* most bytes in a bucket of gradients; 0: 1 MiB for the first, 25 MiB for the others */
+    int64_t bucket_bytes;
     uint64_t dropout_seed;
 } avs_plan_cfg;
 
@@ -79,15 +82,32 @@ int avs_plan_pack(avs_plan *p, const char *key, const float *canon, float *slab,
 /* After writing the PARAM slab directly (optimiser step): the prologue runs again before the next run. */
 void avs_plan_params_changed(avs_plan *p);
 
+/* A bucket: a range of the GRAD slab, in elements, that is complete after main step `step` (-1: before the first). The
+ * buckets of a plan cover the slab in order; a gradient is never divided. While the rest of the backward runs, whoever
+ * reduces gradients over ranks can work on it. */
+typedef struct {
+    int64_t off, len;
+    int step;
+} avs_plan_bucket;
+int avs_plan_n_buckets(const avs_plan *p);
+const avs_plan_bucket *avs_plan_bucket_at(const avs_plan *p, int i);
+/* Called in every run between the steps, in order, as soon as a bucket is complete; an error ends the run. fn NULL: no
+ * more calls. */
+typedef int (*avs_bucket_fn)(void *ctx, const avs_plan_bucket *b, avs_err *e);
+void avs_plan_on_bucket(avs_plan *p, avs_bucket_fn fn, void *ctx);
+
 typedef struct {
     size_t arena_bytes, lower_bound_bytes, param_bytes, workspace_bytes;
     int n_steps, n_prologue;
     double build_ms; /* that avs_plan_build took */
 } avs_plan_stats;
 avs_plan_stats avs_plan_get_stats(const avs_plan *p);
-/* Per step: op, scope, MACs, bytes, offset; peak and lower bound. */
+/* Per step: op, scope, MACs, bytes, offset, lifetime; the map of the activations at the fullest step; MACs per scope;
+ * buckets; slabs and lower bound. */
 void avs_plan_report(const avs_plan *p, FILE *f);
 /* Runs once with a clock around each step; prints milliseconds per op kind and the slowest steps. */
 int avs_plan_profile(avs_plan *p, int runs, FILE *f, avs_err *e);
+/* Runs once warm and once with a clock around each step; writes the steps as Chrome trace events (JSON). */
+int avs_plan_trace(avs_plan *p, FILE *f, avs_err *e);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct {
     avs_place_kind kind;
     size_t bytes;             /* of storage, not rounded                           */
     size_t off;               /* in its slab                                       */
-    int32_t first, last;      /* main steps between which an ARENA value lives     */
+    int32_t first, last;      /* main steps between which an ARENA value lives; outputs: last = n_main */
     avs_val shares;           /* ARENA: != 0 when it lies in the place of that one */
     const avs_layout *layout; /* NULL: plain                                       */
     char *ptr;
@@ -63,6 +63,11 @@ struct avs_plan {
     avs_place *place;
     avs_plan_step *main, *prologue;
     int n_main, n_prologue;
+    int peak_step; /* main step at which most activations live */
+    avs_plan_bucket *bucket;
+    int n_bucket;
+    avs_bucket_fn on_bucket;
+    void *bucket_ctx;
     avs_param_rec *param;
     int n_param;
     avs_io *input, *output;
@@ -85,7 +90,17 @@ static inline size_t avs_plan_round(size_t bytes)
 
 int avs_plan_place(avs_plan *p,
                    avs_err *e); /* classes, layouts, lifetimes, offsets, slabs: place[] is final */
-int avs_plan_lower(avs_plan *p, avs_err *e);  /* steps */
+int avs_plan_lower(avs_plan *p, avs_err *e);   /* steps; first, last and peak_step count them from here on */
+int avs_plan_buckets(avs_plan *p, avs_err *e); /* after lower */
+/* One step; *e names it when it fails. With check_nan also looks at what it made. */
+int avs_plan_step_run(avs_plan *p, const avs_plan_step *s, avs_err *e);
+int avs_plan_check_finite(const avs_plan *p, const avs_plan_step *s, avs_err *e);
+const char *avs_plan_step_op(const avs_plan *p, const avs_plan_step *s);
+const char *avs_plan_step_scope(const avs_plan *p, const avs_plan_step *s); /* "" for none */
+/* "conv2d  f32[1,56,56,64]  KERNEL  SCOPE" in columns, no line end. */
+void avs_plan_describe(const avs_plan *p, const avs_plan_step *s, FILE *f);
+/* Multiply-accumulates; 0 for what is neither convolution nor matrix product. */
+int64_t avs_plan_step_macs(const avs_plan *p, const avs_plan_step *s);
 int avs_plan_io(avs_plan *p, avs_err *e);     /* input and output tables */
 void avs_plan_io_begin(avs_plan *p);          /* F64: f32 images of inputs into their storage */
 void avs_plan_io_end(avs_plan *p);            /* F64: outputs into their f32 images           */

