@@ -56,6 +56,11 @@ void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *c
         if (g->v[i].kind == AVS_V_PARAM && avs_model_is_backbone(rule, g->v[i].name)) g->v[i].is_frozen = 1;
 }
 
+const avs_model_rule *avs_model_at(int i)
+{
+    return i >= 0 && i < (int)(sizeof rules / sizeof *rules) ? rules[i] : NULL;
+}
+
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3])
 {
     static const float imagenet_mean[3] = {0.485F, 0.456F, 0.406F},

@@ -60,6 +60,7 @@ const avs_model_rule *avs_model_find(const char *name); /* NULL: no such model *
 bool avs_model_is_backbone(const avs_model_rule *rule, const char *key);
 /* Freezes what the configuration says after the model was built: a frozen audio encoder, the backbone. */
 void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg);
+const avs_model_rule *avs_model_at(int i); /* NULL: there are not as many */
 /* Image normalisation of the model: mean and std per RGB channel of x/255. */
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3]);
 /* Does the configuration allow the audio encoder's output to be computed once (frozen encoder)? *prefix names
