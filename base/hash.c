@@ -47,12 +47,14 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
     }
     uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], k = h[7];
 /* One round; the callers below rotate the names instead of the values. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names */
 #define ROUND(a, b, c, d, e, f, g, h, i)                                                                     \
     do {                                                                                                     \
         uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + K[i] + w[i];     \
         d += t1;                                                                                             \
         h = t1 + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));                   \
     } while (0)
+    /* NOLINTEND(bugprone-macro-parentheses) */
     for (size_t i = 0; i < 64; i += 8) {
         ROUND(a, b, c, d, e, f, g, k, i);
         ROUND(k, a, b, c, d, e, f, g, i + 1);

@@ -43,7 +43,8 @@ static int fail_at(reader *r, const char *at, int line, const char *fmt, ...)
 
 static int no_memory(reader *r)
 {
-    return avs_fail(r->e, AVS_ENOMEM, "%s: no memory for the JSON tree", r->what);
+    (void)avs_fail(r->e, AVS_ENOMEM, "%s: no memory for the JSON tree", r->what);
+    return AVS_ENOMEM;
 }
 
 /* Says what stands at the reading position, for messages. */
@@ -345,7 +346,7 @@ static int read_value(reader *r, avs_json **out)
     avs_json *v = avs_json_new(r->a, AVS_J_NULL);
     if (!v) return no_memory(r);
     *out = v;
-    char first = r->p < r->end ? *r->p : '\0';
+    char first = (char)(r->p < r->end ? *r->p : 0);
     if (first == '{' || first == '[') {
         if (r->depth == MAX_DEPTH) return FAIL_AT(r, r->p, "nested deeper than %d", MAX_DEPTH);
         r->depth++;

@@ -57,6 +57,7 @@ static avs_val conv(avs_graph *g, avs_val x, const char *name, const int out_k_s
     return y;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what every framework names for a convolution */
 avs_val avs_nn_conv(avs_graph *g, avs_val x, const char *name, int out, int kernel, int stride, int pad,
                     bool bias, avs_nn_init init)
 {

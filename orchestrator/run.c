@@ -45,7 +45,7 @@ static void block_signals(void)
     for (const int *s = (const int[]){SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, 0}; *s; s++)
         sigaddset(&set, *s);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 int avs_trial_program(const char *wanted, char *out, size_t n, avs_err *e)

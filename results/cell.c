@@ -21,7 +21,11 @@ static const char *count_text(avs_arena *a, double v)
     static const char *const suffix[] = {"k", "M", "G", "T"};
     if (fabs(v) < 100000) return avs_arena_fmt(a, "%.*f", v == floor(v) ? 0 : 1, v);
     int i = 0;
-    for (v /= 1000; fabs(v) >= 999.995 && i < 3; v /= 1000) i++;
+    v /= 1000;
+    while (fabs(v) >= 999.995 && i < 3) {
+        v /= 1000;
+        i++;
+    }
     return avs_arena_fmt(a, "%.2f %s", v, suffix[i]);
 }
 

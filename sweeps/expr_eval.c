@@ -232,6 +232,7 @@ static bool name(run *r, const avs_xnode *x, avs_json *out)
 
 static bool eval(run *r, const avs_xnode *x, avs_json *out)
 {
+    *out = (avs_json){.kind = AVS_J_NULL};
     bool b = false;
     switch (x->op) {
     case AVS_X_CONST:

@@ -65,8 +65,9 @@ static int step(avs_plan *p, optimiser *o, int64_t t, avs_err *e)
     avs_plan_set_step(p, t, 0);
     int rc = avs_plan_run(p, e);
     if (rc != AVS_OK) return rc;
-    avs_adamw_step(avs_plan_slab(p, AVS_SLAB_PARAM, &n), avs_plan_slab(p, AVS_SLAB_GRAD, &n), o->m, o->v,
-                   o->seg, o->n_seg, &cfg, t + 1, 1.F);
+    const avs_adamw_arrays x = {avs_plan_slab(p, AVS_SLAB_PARAM, &n), avs_plan_slab(p, AVS_SLAB_GRAD, &n),
+                                o->m, o->v};
+    avs_adamw_step(&x, o->seg, o->n_seg, &cfg, t + 1, 1.F);
     avs_plan_params_changed(p);
     return AVS_OK;
 }

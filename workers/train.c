@@ -300,8 +300,8 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
                               .eps = (float)avs_cfg_num(r->cfg, "adam_eps"),
                               .decoupled = avs_cfg_is(r->cfg, "optimizer", "adamw")};
     int64_t n;
-    avs_adamw_step(avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n), g, r->m, r->v, r->seg, r->n_seg, &ac,
-                   step + 1, scale);
+    const avs_adamw_arrays x = {avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n), g, r->m, r->v};
+    avs_adamw_step(&x, r->seg, r->n_seg, &ac, step + 1, scale);
     avs_plan_params_changed(r->net.plan);
     return AVS_OK;
 }

@@ -18,6 +18,7 @@ typedef struct {
     float w[4];
     float in[4]; /* 1 inside, 0 outside */
     float fx, fy;
+    float W, H; /* of the level */
 } avs_msd_tap;
 
 /* 0 if the sample contributes nothing (NaN too). */
@@ -48,6 +49,8 @@ AVS_FN int avs_msd_tap_of(float px, float py, int H, int W, avs_msd_tap *t)
     t->w[3] = fy * fx * t->in[3];
     t->fx = fx;
     t->fy = fy;
+    t->W = (float)W;
+    t->H = (float)H;
     return 1;
 }
 
@@ -104,7 +107,7 @@ typedef struct {
 
 /* Dot products of g with the four corners, and with them dw, dpx, dpy of one sample. */
 AVS_FN void avs_msd_point_grad(const avs_msd_tap *t, const float *AVS_RESTRICT g, const float *AVS_RESTRICT v,
-                               int64_t MD, int D, float w, int H, int W, float *gloc, float *gweight)
+                               int64_t MD, int D, float w, float *gloc, float *gweight)
 {
     const float *AVS_RESTRICT v0 = v + t->at[0] * MD, *AVS_RESTRICT v1 = v + t->at[1] * MD;
     const float *AVS_RESTRICT v2 = v + t->at[2] * MD, *AVS_RESTRICT v3 = v + t->at[3] * MD;
@@ -125,8 +128,8 @@ AVS_FN void avs_msd_point_grad(const avs_msd_tap *t, const float *AVS_RESTRICT g
     if (AVS_LANE == 0) {
         const float fx = t->fx, fy = t->fy;
         gweight[0] = (1.f - fy) * ((1.f - fx) * s0 + fx * s1) + fy * ((1.f - fx) * s2 + fx * s3);
-        gloc[0] = (float)W * w * ((1.f - fy) * (s1 - s0) + fy * (s3 - s2));
-        gloc[1] = (float)H * w * ((1.f - fx) * (s2 - s0) + fx * (s3 - s1));
+        gloc[0] = t->W * w * ((1.f - fy) * (s1 - s0) + fy * (s3 - s2));
+        gloc[1] = t->H * w * ((1.f - fx) * (s2 - s0) + fx * (s3 - s1));
     }
 }
 
@@ -143,7 +146,7 @@ AVS_FN void avs_msdeform_bwd_body(const avs_msdeform_bwd_p *p, int64_t r)
         for (int64_t k = (int64_t)l * p->a.points; k < ((int64_t)l + 1) * p->a.points; k++) {
             avs_msd_tap t;
             if (avs_msd_tap_of(loc[2 * k], loc[2 * k + 1], H, W, &t)) {
-                avs_msd_point_grad(&t, g, v, MD, D, weight[k], H, W, gloc + 2 * k, gweight + k);
+                avs_msd_point_grad(&t, g, v, MD, D, weight[k], gloc + 2 * k, gweight + k);
             } else if (AVS_LANE == 0) {
                 gloc[2 * k] = gloc[2 * k + 1] = gweight[k] = 0.f;
             }

@@ -31,7 +31,7 @@ void avs_adamw_factors_of(avs_adamw_factors *f, const avs_opt_segment *seg, cons
                              .grad_scale = grad_scale};
 }
 
-void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_segment *seg, int n_seg,
+void avs_adamw_step(const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,
                     const avs_adamw_cfg *cfg, int64_t t, float grad_scale)
 {
     for (int s = 0; s < n_seg; s++) {
@@ -42,7 +42,7 @@ void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_
 #pragma omp parallel for schedule(static) if (q->len >= PAR_MIN)
         for (int64_t i = 0; i < q->len; i += CHUNK) {
             const int64_t o = q->off + i, n = q->len - i < CHUNK ? q->len - i : CHUNK;
-            update(w + o, g + o, m + o, v + o, n, &f);
+            update(x->w + o, x->g + o, x->m + o, x->v + o, n, &f);
         }
     }
 }

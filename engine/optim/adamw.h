@@ -20,13 +20,20 @@ typedef struct {
     bool decoupled; /* AdamW; false: Adam with L2 */
 } avs_adamw_cfg;
 
+/* Weights, gradients and moments: arrays of the slab's layout. */
+typedef struct {
+    float *w;
+    const float *g;
+    float *m, *v;
+} avs_adamw_arrays;
+
 /* What a step needs to know about a segment; t and grad_scale as below. */
 struct avs_adamw_factors;
 void avs_adamw_factors_of(struct avs_adamw_factors *f, const avs_opt_segment *seg, const avs_adamw_cfg *cfg,
                           int64_t t, float grad_scale);
 
 /* t = 1 for the first step. grad_scale multiplies every gradient first (clipping, averaging over micro-batches). */
-void avs_adamw_step(float *w, const float *g, float *m, float *v, const avs_opt_segment *seg, int n_seg,
+void avs_adamw_step(const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,
                     const avs_adamw_cfg *cfg, int64_t t, float grad_scale);
 /* Global L2 norm of g, in float64, fixed order. */
 double avs_grad_norm(const float *g, int64_t n);

@@ -39,7 +39,7 @@ static void print_profile(const avs_plan *p, timed *t, FILE *f)
         fprintf(f, "%9.3f ms %7.1f GFLOP/s  ", (double)t[i].ns * 1e-6,
                 2.0 * (double)macs / (double)(t[i].ns ? t[i].ns : 1));
         avs_plan_describe(p, s, f);
-        fputc('\n', f);
+        (void)fputc('\n', f);
     }
 }
 

@@ -101,7 +101,7 @@ static void report_steps(const avs_plan *p, const char *title, const avs_plan_st
         else
             fprintf(f, "%11zu %11s %10s ", s[i].copy.bytes, "kept", "");
         avs_plan_describe(p, &s[i], f);
-        fputc('\n', f);
+        (void)fputc('\n', f);
     }
 }
 

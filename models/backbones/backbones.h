@@ -14,20 +14,20 @@
 void avs_backbone(avs_graph *g, const char *name, avs_val x, float drop_path, avs_val out[4]);
 bool avs_backbone_known(const char *name);
 
-/* VGGish (arXiv 1609.09430, torchvggish keys): [B,96,64,1] -> [B,128], ReLU last, no post-processing. */
-avs_val avs_vggish(avs_graph *g, avs_val logmel);
+/* VGGish (arXiv 1609.09430, torchvggish keys), log-mel [B,96,64,1] -> [B,128], ReLU last, no post-processing. */
+avs_val avs_vggish(avs_graph *g, avs_val x);
 
 /* MobileNetV2, width 1.0, as audio encoder (torchvision keys and `embed`): [B,96,64,1] -> [B,1024], ReLU last. Running
  * statistics also in training graphs; freeze its parameters with avs_graph_freeze. A patch of 3 equal channels is taken
  * as well. */
 avs_val avs_mobilenet_v2(avs_graph *g, avs_val logmel);
 
-/* SeaFormer (arXiv 2301.13156; fudan-zvg keys), variant t, s, b or l. Stages 1 to 5 end at strides 4, 8, 16, 32 and 64;
+/* SeaFormer (arXiv 2301.13156; fudan-zvg keys); name: t, s, b or l. Stages 1 to 5 end at strides 4, 8, 16, 32 and 64;
  * the transformer stack behind a stage is part of it. drop_path: highest rate within each stack; 0 outside training. */
-avs_val avs_seaformer_stage(avs_graph *g, char variant, int stage, avs_val x, float drop_path);
+avs_val avs_seaformer_stage(avs_graph *g, char name, int stage, avs_val x, float drop_path);
 /* All five stages. out: what the reference returns, the map of stage 2 and that of each stage with a transformer (t, s, b:
  * strides 8, 32, 64; l: 8, 16, 32, 64); the rest 0. Returns how many. */
-int avs_seaformer(avs_graph *g, char variant, avs_val x, float drop_path, avs_val out[4]);
+int avs_seaformer(avs_graph *g, char name, avs_val x, float drop_path, avs_val out[4]);
 /* Squeeze-enhanced axial attention in the current scope: [B,H,W,C] -> [B,H,W,C]. */
 avs_val avs_sea_attention(avs_graph *g, avs_val x, int key_dim, int heads);
 

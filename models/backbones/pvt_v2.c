@@ -29,9 +29,9 @@ static avs_val attention(avs_graph *g, avs_val x, int h, int w, int heads, int s
         kv = avs_tap(g, "norm", avs_nn_layernorm(g, kv, "norm", 1e-5F));
     }
     avs_scope_push(g, "kv");
-    avs_val wt =
-        avs_param(g, "weight", AVS_F32T(2 * C, C), (avs_init){.kind = AVS_INIT_TRUNC_NORMAL, .a = 0.02F});
-    avs_val b = avs_param(g, "bias", AVS_F32T(2 * C), (avs_init){.kind = AVS_INIT_ZERO});
+    avs_val wt = avs_param(g, "weight", AVS_F32T((int64_t)2 * C, C),
+                           (avs_init){.kind = AVS_INIT_TRUNC_NORMAL, .a = 0.02F});
+    avs_val b = avs_param(g, "bias", AVS_F32T((int64_t)2 * C), (avs_init){.kind = AVS_INIT_ZERO});
     avs_scope_pop(g);
     avs_val k = avs_linear(g, kv, avs_slice(g, wt, 0, 0, C), avs_slice(g, b, 0, 0, C));
     avs_val v = avs_linear(g, kv, avs_slice(g, wt, 0, C, C), avs_slice(g, b, 0, C, C));

@@ -121,8 +121,8 @@ static avs_val attention(avs_graph *g, const avs_sam_vit_cfg *cfg, const avs_win
     const avs_init zero = {.kind = AVS_INIT_ZERO}, fan = {.kind = AVS_INIT_FAN_IN_UNIFORM, .a = (float)D};
     const avs_window_input in = avs_window_input_of(g, win, x);
     avs_val part[3];
-    avs_val w = avs_param(g, "qkv.weight", AVS_F32T(3 * D, D), fan),
-            b = avs_param(g, "qkv.bias", AVS_F32T(3 * D), fan);
+    avs_val w = avs_param(g, "qkv.weight", AVS_F32T((int64_t)3 * D, D), fan),
+            b = avs_param(g, "qkv.bias", AVS_F32T((int64_t)3 * D), fan);
     for (int i = 0; i < 3; i++)
         part[i] = avs_window_linear(g, &in, avs_slice(g, w, 0, i * D, D), avs_slice(g, b, 0, i * D, D));
     avs_val table_h = avs_param(g, "rel_pos_h", AVS_F32T(2 * stored - 1, d), zero),

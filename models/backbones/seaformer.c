@@ -85,9 +85,9 @@ typedef struct {
 /* N(0, 2/(k k out/groups)), the initialisation of the reference's segmentation training. */
 static avs_val conv_weight(avs_graph *g, int in, shape s)
 {
-    const float fan_out = (float)(s.kernel * s.kernel * s.out / s.groups);
+    const int fan_out = s.kernel * s.kernel * s.out / s.groups;
     return avs_param(g, "weight", AVS_F32T(s.out, in / s.groups, s.kernel, s.kernel),
-                     (avs_init){.kind = AVS_INIT_NORMAL, .a = sqrtf(2.F / fan_out)});
+                     (avs_init){.kind = AVS_INIT_NORMAL, .a = sqrtf(2.F / (float)fan_out)});
 }
 
 /* Convolution without bias, then batch normalisation: NAME.c, NAME.bn. */
@@ -176,7 +176,8 @@ static avs_val among_lines(avs_graph *g, avs_val mean, const char *line, const w
     avs_val q = avs_add(g, avs_slice(g, tokens, 2, 0, w->Q), position(g, line, 'q', N, w->Q));
     avs_val k = avs_add(g, avs_slice(g, tokens, 2, w->Q, w->Q), position(g, line, 'k', N, w->Q));
     avs_val v = avs_slice(g, tokens, 2, 2 * w->Q, w->V);
-    const float scale = 1.F / sqrtf((float)(w->Q / w->heads));
+    const int key_dim = w->Q / w->heads;
+    const float scale = 1.F / sqrtf((float)key_dim);
     avs_val a = avs_softmax(
         g, avs_matmul(
                g, q, k,

@@ -222,7 +222,7 @@ static int check_step(avs_golden_case *c, run *r, avs_err *e)
         avs_xfree(v);
         return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
     }
-    avs_adamw_step(w, g, m, v, &seg, 1, &cfg, 1, 1.F);
+    avs_adamw_step(&(avs_adamw_arrays){w, g, m, v}, &seg, 1, &cfg, 1, 1.F);
     avs_plan_params_changed(r->net.plan);
     avs_xfree(m);
     avs_xfree(v);

@@ -147,11 +147,11 @@ static int best_pd(avs_backend *be, const conv_shape *s, int op, const avs_dnnl_
     const bool may_fix = layout && s->w_any.data_type == dnnl_f32;
     if (may_fix && make_pd(be, s, op, &layout->md, training, &fixed, NULL) == AVS_OK)
         AVS_TRY(avs_dnnl_impl(be, fixed, &fixed_impl, e));
-    if (!fixed || avs_dnnl_is_slow(fixed_impl)) {
+    if (!fixed_impl || avs_dnnl_is_slow(fixed_impl)) {
         AVS_TRY(make_pd(be, s, op, &s->w_any, training, &any, e));
         AVS_TRY(avs_dnnl_impl(be, any, &any_impl, e));
     }
-    bool take_any = !fixed || (any && !avs_dnnl_is_slow(any_impl));
+    bool take_any = !fixed_impl || (any_impl && !avs_dnnl_is_slow(any_impl));
     *out = take_any ? any : fixed;
     *impl = take_any ? any_impl : fixed_impl;
     if (take_any)

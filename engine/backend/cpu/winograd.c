@@ -97,7 +97,7 @@ static void choose_blocks(avs_winograd *s, int rows, int threads)
 {
     const int64_t tiles = (int64_t)s->B * s->th * s->tw;
     const int64_t target = avs_winograd_weights(s) <= (1u << 20) ? rows : 2 * (int64_t)rows;
-    s->is_shared = threads > 1 && tiles < 2 * threads * (int64_t)rows;
+    s->is_shared = threads > 1 && tiles < 2 * (int64_t)threads * rows;
     s->slots = s->is_shared ? 1 : threads;
     int64_t blocks = ceil_div(tiles, s->is_shared ? 4 * (int64_t)rows : target);
     if (!s->is_shared) blocks = ceil_div(blocks, threads) * threads;

@@ -19,7 +19,7 @@ static void tap(const avs_conv_attr *c, int Ci, int Co, const double *x, const d
             acc[o] += s;
         } else if (t == WRITE_X)
             for (int i = 0; i < Ig; i++) acc[first + i] += y[o] * w[wo + (int64_t)i * kk];
-        else
+        else /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): only w is NULL here */
             for (int i = 0; i < Ig; i++) acc[wo + (int64_t)i * kk] += y[o] * x[first + i];
     }
 }

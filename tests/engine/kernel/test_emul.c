@@ -84,7 +84,8 @@ static void optimiser_steps_have_the_bits_of_the_cpu_in_both_orders(void **state
         for (int t = 1; t <= SLAB_STEPS; t++) {
             slab_gradient(want, t);
             slab_gradient(got, t);
-            avs_adamw_step(want->w, want->g, want->m, want->v, slab_segments, 3, &cfg, t, 0.25f);
+            avs_adamw_step(&(avs_adamw_arrays){want->w, want->g, want->m, want->v}, slab_segments, 3, &cfg, t,
+                           0.25f);
             assert_int_equal(run_adamw(got, &cfg, t), AVS_OK);
         }
         emul_set_reversed(false);

@@ -50,7 +50,7 @@ static void compare_with_double(bool is_decoupled)
     for (int i = 0; i < N; i++) w[i] = (double)s->w[i];
     for (int t = 1; t <= STEPS; t++) {
         new_gradient(s, (uint64_t)t);
-        avs_adamw_step(s->w, s->g, s->m, s->v, segments, 3, &cfg, t, grad_scale);
+        avs_adamw_step(&(avs_adamw_arrays){s->w, s->g, s->m, s->v}, segments, 3, &cfg, t, grad_scale);
         for (int k = 0; k < 3; k++) {
             const double lr = (double)cfg.lr * (double)segments[k].lr_mult,
                          wd = (double)segments[k].weight_decay;
@@ -94,7 +94,7 @@ static void a_segment_with_multiplier_zero_is_untouched(void **state)
     const avs_adamw_cfg cfg = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .decoupled = true};
     slab *s = slab_new(3), *before = slab_new(3);
     new_gradient(s, 4);
-    avs_adamw_step(s->w, s->g, s->m, s->v, segments, 3, &cfg, 1, 1.f);
+    avs_adamw_step(&(avs_adamw_arrays){s->w, s->g, s->m, s->v}, segments, 3, &cfg, 1, 1.f);
     assert_memory_equal(s->w + 20000, before->w + 20000, 17 * sizeof(float));
     assert_memory_equal(s->m + 20000, before->m + 20000, 17 * sizeof(float));
     assert_memory_not_equal(s->w, before->w, 20000 * sizeof(float));
@@ -144,7 +144,7 @@ static void steps_do_not_depend_on_the_number_of_threads(void **state)
         omp_set_num_threads(threads);
         for (int t = 1; t <= 3; t++) {
             new_gradient(s, (uint64_t)t + 10);
-            avs_adamw_step(s->w, s->g, s->m, s->v, segments, 3, &cfg, t, 1.f);
+            avs_adamw_step(&(avs_adamw_arrays){s->w, s->g, s->m, s->v}, segments, 3, &cfg, t, 1.f);
         }
         if (first) {
             assert_memory_equal(s, first, sizeof(*s));

@@ -45,7 +45,7 @@ AVS_FN void scatter_task(const avs_msdeform_bwd_p *p, float *gvalue, int64_t b, 
                     gloc[2 * k] = gloc[2 * k + 1] = gweight[k] = 0.f;
                     continue;
                 }
-                avs_msd_point_grad(&t, g, p->value + at, MD, D, weight[k], H, W, gloc + 2 * k, gweight + k);
+                avs_msd_point_grad(&t, g, p->value + at, MD, D, weight[k], gloc + 2 * k, gweight + k);
                 /* Corners outside alias one inside: with weight 0 they add nothing, one after another. */
                 for (int i = 0; i < 4; i++) {
                     const float w = weight[k] * t.w[i];
