@@ -70,7 +70,7 @@ static void add_maps(void)
     in(c, x, FILL_NORMAL);
     in(c, x, FILL_NORMAL);
     for (int i = 0; i < 3; i++) in(c, v, FILL_POSITIVE);
-    in(c, x, FILL_SIGNED);
+    in(c, v, FILL_NORMAL);
     c = add(AVS_OP_GROUPNORM, "2x56x56x256 g32", &gn);
     in(c, x, FILL_NORMAL);
     in(c, v, FILL_NORMAL);

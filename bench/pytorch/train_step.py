@@ -71,9 +71,9 @@ def run_json(cmd, threads):
 
 
 def ours(args, net, threads):
-    model = ["--model", "avesformer", "--backbone", net.split("-")[1], "--dropout", "0"]
-    if not net.startswith("avesformer-"):
-        model = ["--backbone-only", net]
+    model = ["--backbone-only", net]
+    if net.startswith("avesformer-"):
+        model = ["--model", "avesformer", "--backbone", net.split("-")[1], "--dropout", "0"]
     return run_json([args.trial, "bench-step"] + model + ["--batch", str(args.batch), "--resolution", str(args.resolution),
                                                           "--threads", str(threads), "--runs", str(args.runs)], threads)
 

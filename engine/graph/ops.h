@@ -57,7 +57,8 @@ typedef struct {
  * BATCHNORM (training)  x[..,C] gamma beta running_mean running_var -> y, mean[C], invstd[C], new running_mean,
  *   new running_var (momentum; unbiased variance); over all axes but the last. act: y = act(..).
  *   n = 1 element per channel is AVS_ESHAPE, as in the reference.
- *   BATCHNORM_BWD  gy x gamma mean invstd y? -> gx dgamma dbeta; with act RELU, y is given and gy counts where y > 0
+ *   BATCHNORM_BWD  gy x gamma mean invstd beta? -> gx dgamma dbeta; with act RELU beta is given, and gy counts where
+ *   (x - mean) invstd gamma + beta > 0, so that y need not be kept
  * GROUPNORM  x[B,..,C] gamma beta -> y, mean[B,G], rstd[B,G]; channel c is in group c/(C/G).  GROUPNORM_BWD alike. */
 typedef struct {
     float eps, momentum;

@@ -20,6 +20,7 @@ static const struct {
     {"cse", AVS_PASS_CSE, avs_pass_cse, NULL},
     {"fold_bn", AVS_PASS_FOLD_BN, avs_pass_fold_bn, NULL},
     {"fuse_bn_relu", AVS_PASS_FUSE_BN_RELU, avs_pass_fuse_bn_relu, NULL},
+    {"remake_bn", AVS_PASS_REMAKE_BN, avs_pass_remake_bn, NULL},
     {"recompute", AVS_PASS_RECOMPUTE, NULL, recompute},
     {"fuse_epilogue", AVS_PASS_FUSE_EPILOGUE, avs_pass_fuse_epilogue, NULL},
     {"fuse_ew", AVS_PASS_FUSE_EW, avs_pass_fuse_ew, NULL},

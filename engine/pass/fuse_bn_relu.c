@@ -1,5 +1,5 @@
 /* Training: BATCHNORM then RELU alone becomes BATCHNORM with act, which saves writing and keeping the value between;
- * its backward takes the unmasked gradient and masks by y itself. */
+ * its backward takes the unmasked gradient and masks it itself, by what it finds before the ReLU. */
 #include "engine/pass/rewrite.h"
 
 static int fuse_forward(avs_graph *g, const avs_uses *u, uint32_t relu, avs_err *e)
@@ -23,14 +23,14 @@ static int fuse_forward(avs_graph *g, const avs_uses *u, uint32_t relu, avs_err 
     return AVS_OK;
 }
 
-/* The y of the BATCHNORM with act whose backward this is; 0: none. */
-static avs_val activated_output(const avs_graph *g, const avs_node *bwd)
+/* The BATCHNORM with act whose backward this is; NULL: none. */
+static const avs_node *activated_forward(const avs_graph *g, const avs_node *bwd)
 {
     const avs_value *mean = &g->v[bwd->in[3]];
-    if (mean->kind != AVS_V_TMP || mean->view_of) return 0;
+    if (mean->kind != AVS_V_TMP || mean->view_of) return NULL;
     const avs_node *bn = &g->node[mean->node];
-    if (bn->op != AVS_OP_BATCHNORM || bn->in[0] != bwd->in[1]) return 0;
-    return ((const avs_norm_attr *)bn->attr)->act == AVS_ACT_RELU ? bn->out[0] : 0;
+    if (bn->op != AVS_OP_BATCHNORM || bn->in[0] != bwd->in[1]) return NULL;
+    return ((const avs_norm_attr *)bn->attr)->act == AVS_ACT_RELU ? bn : NULL;
 }
 
 static int fuse_backward(avs_graph *g, const avs_uses *u, uint32_t bwd, avs_err *e)
@@ -38,9 +38,10 @@ static int fuse_backward(avs_graph *g, const avs_uses *u, uint32_t bwd, avs_err 
     avs_node *n = &g->node[bwd];
     avs_ew_simple s;
     if (n->op != AVS_OP_BATCHNORM_BWD || n->n_in != 5) return AVS_OK;
-    avs_val y = activated_output(g, n);
-    uint32_t mask = y ? avs_sole_producer(g, u, n->in[0], AVS_OP_EW) : 0;
-    if (!mask || !avs_ew_is_simple(g, mask, &s) || s.code != AVS_EW_RELU_GRAD || s.b != y) return AVS_OK;
+    const avs_node *bn = activated_forward(g, n);
+    uint32_t mask = bn ? avs_sole_producer(g, u, n->in[0], AVS_OP_EW) : 0;
+    if (!mask || !avs_ew_is_simple(g, mask, &s) || s.code != AVS_EW_RELU_GRAD || s.b != bn->out[0])
+        return AVS_OK;
     if (!avs_type_same_shape(avs_t(g, s.a), avs_t(g, n->in[0]))) return AVS_OK;
     avs_norm_attr a = *(const avs_norm_attr *)n->attr;
     a.act = AVS_ACT_RELU;
@@ -48,7 +49,7 @@ static int fuse_backward(avs_graph *g, const avs_uses *u, uint32_t bwd, avs_err 
     if (!attr) return AVS_ENOMEM;
     n->attr = attr;
     n->in[0] = s.a;
-    n->in[5] = y;
+    n->in[5] = bn->in[2];
     n->n_in = 6;
     avs_drop_node(g, mask);
     return AVS_OK;

@@ -21,7 +21,8 @@ enum {
     AVS_PASS_FUSE_EW = 1 << 6,
     AVS_PASS_BUCKET = 1 << 7,
     AVS_PASS_SCHEDULE = 1 << 8,
-    AVS_PASS_EVERY = (1 << 9) - 1
+    AVS_PASS_REMAKE_BN = 1 << 9, /* before RECOMPUTE */
+    AVS_PASS_EVERY = (1 << 10) - 1
 };
 
 typedef struct {
@@ -37,6 +38,9 @@ int avs_pass_cse(avs_graph *g, avs_err *e);
 int avs_pass_fold_bn(avs_graph *g, avs_err *e);
 /* BATCHNORM followed by RELU alone: act of the BATCHNORM; likewise the RELU_GRAD before BATCHNORM_BWD. */
 int avs_pass_fuse_bn_relu(avs_graph *g, avs_err *e);
+/* BATCHNORM with RELU whose backward readers are gradients of convolution weights: they read EW of its operands instead,
+ * placed before them, so that its output dies in the forward. */
+int avs_pass_remake_bn(avs_graph *g, avs_err *e);
 /* While the activations of forward and backward need more than budget bytes: values of the forward are made a second
  * time just before the backward reads them. First those that are cheap to make from what is kept (EW, normalisation of
  * tokens, resizing, moves), then whole blocks from the values that enter them (checkpointing). Every op gives the same

@@ -125,6 +125,9 @@ static bool cpu_may_overwrite(const avs_node *n, int operand)
     case AVS_OP_CONV2D:
     case AVS_OP_MATMUL:
         return operand == 3; /* the residual: accumulated in place */
+    case AVS_OP_BATCHNORM_BWD:
+    case AVS_OP_GROUPNORM_BWD:
+        return operand == 0; /* the gradient: sums come first, then one pass over elements */
     default:
         return false;
     }

@@ -63,11 +63,11 @@ static void forward(const sets *s, const avs_norm_attr *a, const ref_io *io, dou
     }
 }
 
-/* gx dgamma dbeta of gy x gamma mean rstd [y]: gy counts where y > 0 if y is given with act RELU. */
+/* gx dgamma dbeta of gy x gamma mean rstd [beta]: with act RELU gy counts where the forward's value is above 0. */
 static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
 {
     const double *gy = io->in[0], *x = io->in[1], *gamma = io->in[2], *mean = io->in[3], *rstd = io->in[4];
-    const double *y = a->act == AVS_ACT_RELU ? io->in[5] : NULL;
+    const double *beta = a->act == AVS_ACT_RELU ? io->in[5] : NULL;
     double n = (double)(s->outer * s->inner);
     for (int64_t k = 0; k < s->n_set; k++) {
         double sum = 0, dot = 0;
@@ -75,7 +75,8 @@ static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
         for (int64_t o = 0; o < s->outer; o++)
             for (int64_t i = 0; i < s->inner; i++) {
                 int64_t at = b + o * s->C + i, c = at % s->C;
-                double g = y && !(y[at] > 0) ? 0 : gy[at], xhat = (x[at] - mean[k]) * rstd[k];
+                double xhat = (x[at] - mean[k]) * rstd[k];
+                double g = beta && !(xhat * gamma[c] + beta[c] > 0) ? 0 : gy[at];
                 sum += g * gamma[c];
                 dot += g * gamma[c] * xhat;
                 io->out[1][c] += g * xhat;
@@ -83,9 +84,10 @@ static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
             }
         for (int64_t o = 0; o < s->outer; o++)
             for (int64_t i = 0; i < s->inner; i++) {
-                int64_t at = b + o * s->C + i;
-                double g = y && !(y[at] > 0) ? 0 : gy[at], xhat = (x[at] - mean[k]) * rstd[k];
-                io->out[0][at] = rstd[k] * (g * gamma[at % s->C] - sum / n - xhat * dot / n);
+                int64_t at = b + o * s->C + i, c = at % s->C;
+                double xhat = (x[at] - mean[k]) * rstd[k];
+                double g = beta && !(xhat * gamma[c] + beta[c] > 0) ? 0 : gy[at];
+                io->out[0][at] = rstd[k] * (g * gamma[c] - sum / n - xhat * dot / n);
             }
     }
 }

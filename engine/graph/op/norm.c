@@ -119,9 +119,9 @@ int avs_infer_batchnorm_bwd(const avs_type *in, int n_in, const void *attr, avs_
     AVS_TRY(op_want_rank(in, 1, 2, AVS_MAX_RANK, e));
     AVS_TRY(check_bwd(in, n_in, &in[2], out, e));
     if (op_has(in, n_in, 5))
-        AVS_TRY(op_want_shape(in, 5, &in[1], e));
+        AVS_TRY(op_want_vector(in, 5, in[1].d[in[1].rank - 1], e));
     else if (a->act == AVS_ACT_RELU)
-        return avs_fail(e, AVS_EMISSING, "with relu the output y is wanted as operand 5");
+        return avs_fail(e, AVS_EMISSING, "with relu beta is wanted as operand 5");
 out:
     return rc;
 }

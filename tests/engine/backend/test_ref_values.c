@@ -213,10 +213,10 @@ static void batchnorm_backward_with_relu_counts_positive_outputs(void **state)
                     avs_const(g, AVS_F32T(1), LIST(1)),
                     avs_const(g, AVS_F32T(1), LIST(2.5f)),
                     avs_const(g, AVS_F32T(1), LIST(1)),
-                    avs_const(g, AVS_F32T(4, 1), LIST(0, 0, 0, 5))};
+                    avs_const(g, AVS_F32T(1), LIST(-1))};
     avs_val d[5];
     avs_graph_node(g, AVS_OP_BATCHNORM_BWD, in, 6, &a,
-                   d); /* rstd is given as 1: g = 0 0 0 1, xhat = x - 2.5 */
+                   d); /* rstd is given as 1: xhat = x - 2.5, y = xhat - 1, g = 0 0 0 1 */
     EXPECT(g, d[0], -0.25 + 1.5 * 0.375, -0.25 + 0.5 * 0.375, -0.25 - 0.5 * 0.375, 0.75 - 1.5 * 0.375);
     EXPECT(g, d[1], 1.5);
     EXPECT(g, d[2], 1);

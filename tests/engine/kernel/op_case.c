@@ -30,8 +30,6 @@ static float draw(avs_rng *r, op_fill fill)
         return (float)avs_rng_uniform(r, 0.5, 2);
     case FILL_MASK:
         return (float)(avs_rng_u64(r) >> 63);
-    case FILL_SIGNED:
-        return avs_rng_u64(r) >> 63 ? (float)avs_rng_normal(r) : 0.f;
     case FILL_LOC:
         return (float)avs_rng_uniform(r, -0.3, 1.3);
     default:

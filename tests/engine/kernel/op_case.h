@@ -13,7 +13,6 @@ typedef enum {
     FILL_UNIT,     /* [0, 1)                                            */
     FILL_POSITIVE, /* [0.5, 2)                                          */
     FILL_MASK,     /* 0 or 1                                            */
-    FILL_SIGNED,   /* N(0, 1), half of them 0 (an output of relu)       */
     FILL_LOC,      /* [-0.3, 1.3): sampling positions, some outside     */
     FILL_CLASS,    /* i32 in [0, limit)                                 */
     FILL_WINDOW    /* u8 in [0, limit)                                  */

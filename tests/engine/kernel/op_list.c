@@ -75,7 +75,7 @@ static void add_batchnorm(int B, int H, int W, int C, int act)
     in(c, v, FILL_NORMAL);
     in(c, v, FILL_NORMAL);
     in(c, v, FILL_POSITIVE);
-    if (act == AVS_ACT_RELU) in(c, x, FILL_SIGNED);
+    if (act == AVS_ACT_RELU) in(c, v, FILL_NORMAL);
 }
 
 static void add_groupnorm(int B, int H, int W, int C, int groups)

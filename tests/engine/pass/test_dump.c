@@ -74,6 +74,22 @@ static void bn_relu_train(avs_graph *g)
     avs_backward(g, sum(g, avs_ew_unary(g, AVS_EW_SQUARE, y)));
 }
 
+/* The first y is wanted by w2's gradient alone, the second by that of the square too. */
+static void two_conv_bn_train(avs_graph *g)
+{
+    avs_val x = avs_input(g, "x", AVS_F32T(1, 4, 4, 3));
+    avs_val y = avs_relu(g, bn(g, conv(g, x, "w1", 8), "bn1", true));
+    y = avs_relu(g, bn(g, conv(g, y, "w2", 8), "bn2", true));
+    avs_val z = avs_ew_unary(g, AVS_EW_SQUARE, y);
+    avs_backward(g, sum(g, avs_add(g, z, conv(g, y, "w3", 8))));
+}
+
+static int fuse_and_remake_bn(avs_graph *g, avs_err *e)
+{
+    const int rc = avs_pass_fuse_bn_relu(g, e);
+    return rc == AVS_OK ? avs_pass_remake_bn(g, e) : rc;
+}
+
 static void residual_block(avs_graph *g)
 {
     avs_val x = avs_input(g, "x", AVS_F32T(1, 4, 4, 8));
@@ -179,6 +195,7 @@ static const row rows[] = {
     {"fold_bn", conv_bn_eval, avs_pass_fold_bn, false},
     {"fold_bn_trained", conv_bn_eval_trained, avs_pass_fold_bn, true},
     {"fuse_bn_relu", bn_relu_train, avs_pass_fuse_bn_relu, true},
+    {"remake_bn", two_conv_bn_train, fuse_and_remake_bn, true},
     {"fuse_epilogue", residual_block, avs_pass_fuse_epilogue, false},
     {"fuse_epilogue_shared", shared_product, avs_pass_fuse_epilogue, false},
     {"fuse_ew", ew_chain, avs_pass_fuse_ew, false},
@@ -295,7 +312,7 @@ static void pass_names_are_read_and_wrong_ones_are_told_the_names(void **state)
         assert_int_equal(avs_pass_parse(wrong[i], &off, &e), AVS_EPARSE);
     assert_string_equal(e.msg,
                         "there is no pass 'inlining'; the names are all, dce, cse, fold_bn, fuse_bn_relu, "
-                        "recompute, fuse_epilogue, fuse_ew, bucket, schedule");
+                        "remake_bn, recompute, fuse_epilogue, fuse_ew, bucket, schedule");
 }
 
 int main(void)

@@ -4,7 +4,8 @@
  * Forward: every chunk of rows gives its columns' mean and sum of squared deviations (two passes in cache); chunks and
  * the channels of a group are joined in double with Chan's formula. Then y = act((x - mean) rstd gamma + beta).
  * Backward: column sums A = sum g and B = sum g xh give dbeta, dgamma and
- *   gx = rstd (g gamma - mean(g gamma) - xh mean(g gamma xh)), means over the set's group. g is gy where y > 0. */
+ *   gx = rstd (g gamma - mean(g gamma) - xh mean(g gamma xh)), means over the set's group. With ReLU g is gy where the
+ *   forward's value before it, computed again, is above 0. */
 #include "engine/backend/cpu/isa/columns.h"
 #include "engine/kernel/math.k.h"
 
@@ -175,55 +176,79 @@ static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
     }
 }
 
-/* A = sum g and B = sum g (x - mean), still without rstd, of a chunk's columns; y NULL: nothing is masked. */
-static void chunk_sums(const norm_plan *q, const float *AVS_RESTRICT gy, const float *AVS_RESTRICT x,
-                       const float *AVS_RESTRICT y, const float *AVS_RESTRICT mean, int64_t rows,
-                       float *AVS_RESTRICT part)
+/* What counts of gy at one element: with ReLU nothing where the forward's value is not above 0. */
+AVS_FN float counted(bool has_relu, float gy, float d, float scale, float beta)
 {
-    const int64_t C = q->C;
+    return !has_relu || d * scale + beta > 0.f ? gy : 0.f;
+}
+
+/* A = sum g and B = sum g (x - mean), still without rstd, of a chunk's columns. */
+AVS_FN void sum_rows(bool has_relu, int64_t C, const float *AVS_RESTRICT gy, const float *AVS_RESTRICT x,
+                     const float *AVS_RESTRICT tab, const float *AVS_RESTRICT beta, int64_t rows,
+                     float *AVS_RESTRICT part)
+{
+    const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT scale = tab + C;
     float *AVS_RESTRICT A = part, *AVS_RESTRICT B = part + C;
+    int64_t r = 0;
     for (int64_t c = 0; c < 2 * C; c++) part[c] = 0.f;
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t o = r * C;
-        if (y) {
-            AVS_SIMD
-            for (int64_t c = 0; c < C; c++) {
-                const float all = gy[o + c], g = y[o + c] > 0.f ? all : 0.f;
-                A[c] += g;
-                B[c] += g * (x[o + c] - mean[c]);
-            }
-        } else {
-            AVS_SIMD
-            for (int64_t c = 0; c < C; c++) {
-                A[c] += gy[o + c];
-                B[c] += gy[o + c] * (x[o + c] - mean[c]);
-            }
+    for (; r + 2 <= rows; r += 2) {
+        const float *x0 = x + r * C, *x1 = x0 + C, *g0 = gy + r * C, *g1 = g0 + C;
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) {
+            const float b = has_relu ? beta[c] : 0.f, d0 = x0[c] - mean[c], d1 = x1[c] - mean[c];
+            const float a0 = counted(has_relu, g0[c], d0, scale[c], b);
+            const float a1 = counted(has_relu, g1[c], d1, scale[c], b);
+            A[c] += a0 + a1;
+            B[c] += a0 * d0 + a1 * d1;
+        }
+    }
+    for (; r < rows; r++) {
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) {
+            const float d = x[r * C + c] - mean[c];
+            const float a = counted(has_relu, gy[r * C + c], d, scale[c], has_relu ? beta[c] : 0.f);
+            A[c] += a;
+            B[c] += a * d;
         }
     }
 }
 
-/* gx = k1 g - k2 - (x - mean) k3, the four per channel in tab. */
-static void grad_rows(const norm_plan *q, const float *AVS_RESTRICT gy, const float *AVS_RESTRICT x,
-                      const float *AVS_RESTRICT y, const float *AVS_RESTRICT tab, int64_t rows,
-                      float *AVS_RESTRICT gx)
+static void chunk_sums(const norm_plan *q, const float *gy, const float *x, const float *tab,
+                       const float *beta, int64_t rows, float *part)
 {
-    const int64_t C = q->C;
+    if (beta)
+        sum_rows(true, q->C, gy, x, tab, beta, rows, part);
+    else
+        sum_rows(false, q->C, gy, x, tab, NULL, rows, part);
+}
+
+/* gx = k1 g - k2 - (x - mean) k3, the four per channel in tab; two rows at a time. gx may be gy. */
+AVS_FN void apply_rows(bool has_relu, int64_t C, const float *gy, const float *AVS_RESTRICT x,
+                       const float *AVS_RESTRICT tab, const float *AVS_RESTRICT beta, int64_t rows, float *gx)
+{
     const float *AVS_RESTRICT mean = tab, *AVS_RESTRICT k1 = tab + C, *AVS_RESTRICT k2 = tab + 2 * C,
                               *AVS_RESTRICT k3 = tab + 3 * C;
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t o = r * C;
-        if (y) {
-            AVS_SIMD
-            for (int64_t c = 0; c < C; c++) {
-                const float all = gy[o + c], g = y[o + c] > 0.f ? all : 0.f;
-                gx[o + c] = (k1[c] * g - k2[c]) - (x[o + c] - mean[c]) * k3[c];
-            }
-        } else {
-            AVS_SIMD
-            for (int64_t c = 0; c < C; c++)
-                gx[o + c] = (k1[c] * gy[o + c] - k2[c]) - (x[o + c] - mean[c]) * k3[c];
+    for (int64_t r = 0; r < rows; r += 2) {
+        const int64_t o = r * C, p = r + 1 < rows ? o + C : o; /* an odd row is done twice */
+        AVS_SIMD
+        for (int64_t c = 0; c < C; c++) {
+            const float m = mean[c], k = k1[c], b = has_relu ? beta[c] : 0.f;
+            const float d0 = x[o + c] - m, d1 = x[p + c] - m;
+            const float a0 = counted(has_relu, gy[o + c], d0, k, b),
+                        a1 = counted(has_relu, gy[p + c], d1, k, b);
+            gx[o + c] = (k * a0 - k2[c]) - d0 * k3[c];
+            gx[p + c] = (k * a1 - k2[c]) - d1 * k3[c];
         }
     }
+}
+
+static void grad_rows(const norm_plan *q, const float *gy, const float *x, const float *tab,
+                      const float *beta, int64_t rows, float *gx)
+{
+    if (beta)
+        apply_rows(true, q->C, gy, x, tab, beta, rows, gx);
+    else
+        apply_rows(false, q->C, gy, x, tab, NULL, rows, gx);
 }
 
 /* The coefficients of grad_rows for the channels of one group, from the sums A and B of its set. */
@@ -251,16 +276,19 @@ static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
     const avs_kernel_args *k = &c->k;
     const float *gy = k->in[0].data, *x = k->in[1].data, *gamma = k->in[2].data;
     const float *mean = k->in[3].data, *rstd = k->in[4].data;
-    const float *y = k->n_in > 5 ? k->in[5].data : NULL;
+    const float *beta = k->n_in > 5 ? k->in[5].data : NULL;
     float *gx = k->out[0].data, *dgamma = k->out[1].data, *dbeta = k->out[2].data;
     const int64_t C = q->C, Cg = C / q->G, tasks = q->S * q->chunks;
-    for (int64_t i = 0; i < q->S * C; i++) q->table[i / C * 4 * C + i % C] = mean[i / C * q->G + i % C / Cg];
+    for (int64_t i = 0; i < q->S * C; i++) {
+        const int64_t at = i / C * 4 * C + i % C, group = i / C * q->G + i % C / Cg;
+        q->table[at] = mean[group];
+        q->table[at + C] = rstd[group] * gamma[i % C];
+    }
 #pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
         const int64_t rows = task_rows(q, t, &first), o = first * C;
-        chunk_sums(q, gy + o, x + o, y ? y + o : NULL, q->table + t / q->chunks * 4 * C, rows,
-                   q->part + t * 2 * C);
+        chunk_sums(q, gy + o, x + o, q->table + t / q->chunks * 4 * C, beta, rows, q->part + t * 2 * C);
     }
     for (int64_t s = 0; s < q->S; s++)
         avs_add_chunks(q->part + s * q->chunks * 2 * C, q->chunks, 2 * C, 2 * C, q->sums + s * 2 * C);
@@ -278,7 +306,7 @@ static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
         const int64_t rows = task_rows(q, t, &first), o = first * C;
-        grad_rows(q, gy + o, x + o, y ? y + o : NULL, q->table + t / q->chunks * 4 * C, rows, gx + o);
+        grad_rows(q, gy + o, x + o, q->table + t / q->chunks * 4 * C, beta, rows, gx + o);
     }
 }
 
