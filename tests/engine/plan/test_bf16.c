@@ -104,7 +104,7 @@ static int rounded_steps(const avs_plan *p)
     FILE *f = open_memstream(&text, &len);
     assert_non_null(f);
     avs_plan_report(p, f);
-    fclose(f);
+    (void)fclose(f);
     for (const char *s = text; (s = strstr(s, "avx512_core_")); s++)
         n += !strncmp(s + 12, "bf16", 4) || !strncmp(s + 12, "amx_bf16", 8);
     free(text);
