@@ -125,6 +125,16 @@ static double bound(const uint32_t *sorted, int64_t n, double p, double unit)
     return t < 1 ? (double)NAN : (double)sorted[n - t] * unit;
 }
 
+void avs_latency_put(uint32_t *samples, int64_t n, double *unit_ns, int64_t ns)
+{
+    if (*unit_ns == 1 && ns > UINT32_MAX) {
+        for (int64_t i = 0; i < n; i++) samples[i] /= 1000;
+        *unit_ns = 1000;
+    }
+    const int64_t v = ns < 0 ? 0 : *unit_ns == 1 ? ns : ns / 1000;
+    samples[n] = v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
 int avs_latency_summarise(const uint32_t *samples, int64_t n, double unit_ns, avs_latency_stats *out,
                           avs_err *e)
 {

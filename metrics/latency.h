@@ -29,6 +29,10 @@ typedef struct {
     int flags;                   /* AVS_LAT_DRIFT, AVS_LAT_SHORT as found here                         */
 } avs_latency_stats;
 
+/* Makes ns the sample number n, after n others, in units of *unit_ns nanoseconds (1 at the start). Where it is more than 32
+ * bits hold, 4.29 s, all samples become microseconds and *unit_ns 1000; above 71 minutes it counts as 71 minutes. */
+void avs_latency_put(uint32_t *samples, int64_t n, double *unit_ns, int64_t ns);
+
 /* samples: n values. Errors: AVS_ERANGE if n < 1 or unit_ns is not positive and finite; AVS_ENOMEM. */
 int avs_latency_summarise(const uint32_t *samples, int64_t n, double unit_ns, avs_latency_stats *out,
                           avs_err *e);

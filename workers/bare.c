@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
+#include "metrics/latency.h"
 #include "models/backbones/backbones.h"
 #include "models/backbones/sam_vit.h"
 #include "workers/init.h"
@@ -92,14 +93,15 @@ void avs_bare_close(avs_bare *b)
     *b = (avs_bare){0};
 }
 
-int avs_bare_time(avs_bare *b, int warmup, int runs, uint32_t *ns, avs_err *e)
+int avs_bare_time(avs_bare *b, int warmup, int runs, uint32_t *samples, double *unit_ns, avs_err *e)
 {
     int rc = AVS_OK;
+    *unit_ns = 1;
     for (int i = 0; i < warmup + runs && rc == AVS_OK; i++) {
         const int64_t t0 = avs_now_ns();
         rc = avs_plan_run(b->plan, e);
         const int64_t t = avs_now_ns() - t0;
-        if (i >= warmup) ns[i - warmup] = t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
+        if (i >= warmup) avs_latency_put(samples, i - warmup, unit_ns, t);
     }
     return rc;
 }

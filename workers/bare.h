@@ -33,7 +33,7 @@ int avs_bare_append(avs_graph *g, const avs_bare_cfg *cfg, avs_val out[4], int *
 int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e);
 void avs_bare_close(avs_bare *b);
 
-/* Nanoseconds of each of `runs` runs after `warmup` others. ns: owner: caller. */
-int avs_bare_time(avs_bare *b, int warmup, int runs, uint32_t *ns, avs_err *e);
+/* Each of `runs` runs after `warmup` others, in units of *unit_ns nanoseconds (avs_latency_put). samples: the caller's. */
+int avs_bare_time(avs_bare *b, int warmup, int runs, uint32_t *samples, double *unit_ns, avs_err *e);
 
 #endif

@@ -272,10 +272,11 @@ static int bench_bare(const options *o)
     avs_bare b = {0};
     avs_latency_stats st = {0};
     avs_err e = AVS_ERR_INIT;
+    double unit = 1;
     uint32_t *ns = AVS_NEW_N(o->arena, uint32_t, o->runs);
     int rc = ns ? open_bare(o, &b, &e) : avs_fail(&e, AVS_ENOMEM, "out of memory for %d samples", o->runs);
-    if (rc == AVS_OK) rc = avs_bare_time(&b, 3, o->runs, ns, &e);
-    if (rc == AVS_OK) rc = avs_latency_summarise(ns, o->runs, 1, &st, &e);
+    if (rc == AVS_OK) rc = avs_bare_time(&b, 3, o->runs, ns, &unit, &e);
+    if (rc == AVS_OK) rc = avs_latency_summarise(ns, o->runs, unit, &st, &e);
     if (rc == AVS_OK && o->json)
         printf("{\"median_ms\":%.4f,\"min_ms\":%.4f,\"p90_ms\":%.4f,\"runs\":%d,\"threads\":%d,"
                "\"params\":%lld,\"macs\":%lld}\n",
@@ -337,7 +338,7 @@ int avs_bench_forward_command(int argc, char **argv)
                                     .max_seconds = 600,
                                     .scope = AVS_SCOPE_AUDIO};
         if (rc == AVS_OK) rc = avs_latency_measure(&n, &lc, NULL, &s, &e);
-        if (rc == AVS_OK) rc = avs_latency_summarise(s.latency, s.n, 1, &st, &e);
+        if (rc == AVS_OK) rc = avs_latency_summarise(s.latency, s.n, s.latency_unit, &st, &e);
         if (rc != AVS_OK)
             status = fail(&e);
         else if (o.json)

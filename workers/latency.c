@@ -52,11 +52,6 @@ static void close_buffers(buffers *b)
     avs_xfree(b->wave);
 }
 
-static uint32_t ns_of(int64_t ns)
-{
-    return ns < 0 ? 0 : ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
 static void read_mask(const avs_net *n, buffers *b)
 {
     avs_type t;
@@ -72,8 +67,7 @@ static void read_mask(const avs_net *n, buffers *b)
 }
 
 /* One query. On a CPU host and device memory are the same: the two columns differ by the copies and the front end. */
-static int query(avs_net *n, const avs_latency_cfg *cfg, buffers *b, uint32_t *latency, uint32_t *e2e,
-                 avs_err *e)
+static int query(avs_net *n, const avs_latency_cfg *cfg, buffers *b, int64_t ns[2], avs_err *e)
 {
     const int64_t t0 = avs_now_ns();
     memcpy(n->frames, b->frames, b->frames_bytes);
@@ -85,8 +79,8 @@ static int query(avs_net *n, const avs_latency_cfg *cfg, buffers *b, uint32_t *l
     read_mask(n, b);
     const int64_t t3 = avs_now_ns();
     /* scope waveform counts the front end in both columns */
-    *latency = ns_of(t2 - (cfg->scope == AVS_SCOPE_WAVEFORM ? t0 : t1));
-    *e2e = ns_of(t3 - t0);
+    ns[0] = t2 - (cfg->scope == AVS_SCOPE_WAVEFORM ? t0 : t1);
+    ns[1] = t3 - t0;
     return rc;
 }
 
@@ -95,7 +89,7 @@ static bool enough(const avs_latency_cfg *cfg, const avs_latency_samples *s, dou
     if (seconds >= cfg->max_seconds || s->n >= cfg->capacity) return true;
     if (s->n < cfg->min_samples || seconds < cfg->min_seconds || s->n % 64) return false;
     avs_latency_stats stats;
-    return avs_latency_summarise(s->latency, s->n, 1, &stats, NULL) == AVS_OK &&
+    return avs_latency_summarise(s->latency, s->n, s->latency_unit, &stats, NULL) == AVS_OK &&
            avs_latency_is_settled(&stats, 0.01);
 }
 
@@ -103,19 +97,20 @@ int avs_latency_measure(avs_net *n, const avs_latency_cfg *cfg, avs_control *con
                         avs_latency_samples *out, avs_err *e)
 {
     buffers b = {0};
-    uint32_t skip[2];
-    *out = (avs_latency_samples){0};
+    int64_t ns[2];
+    *out = (avs_latency_samples){.latency_unit = 1, .e2e_unit = 1};
     int rc = open_buffers(&b, n, e);
     out->latency = avs_xalloc(sizeof(uint32_t) * (size_t)cfg->capacity);
     out->e2e = avs_xalloc(sizeof(uint32_t) * (size_t)cfg->capacity);
     if (rc == AVS_OK && (!out->latency || !out->e2e))
         rc = avs_fail(e, AVS_ENOMEM, "out of memory for %lld samples", (long long)cfg->capacity);
-    for (int64_t i = 0; i < cfg->warmup && rc == AVS_OK; i++) rc = query(n, cfg, &b, &skip[0], &skip[1], e);
+    for (int64_t i = 0; i < cfg->warmup && rc == AVS_OK; i++) rc = query(n, cfg, &b, ns, e);
     const int64_t start = avs_now_ns();
     double seconds = 0;
     while (rc == AVS_OK && !enough(cfg, out, seconds)) {
-        rc = query(n, cfg, &b, out->latency + out->n, out->e2e + out->n, e);
-        out->n++;
+        rc = query(n, cfg, &b, ns, e);
+        avs_latency_put(out->latency, out->n, &out->latency_unit, ns[0]);
+        avs_latency_put(out->e2e, out->n++, &out->e2e_unit, ns[1]);
         seconds = (double)(avs_now_ns() - start) * 1e-9;
         if (control && out->n % 16 == 0) {
             avs_control_progress(control, out->n, cfg->min_samples, (double)out->n / seconds, "latency",
@@ -134,12 +129,13 @@ void avs_latency_samples_free(avs_latency_samples *s)
     *s = (avs_latency_samples){0};
 }
 
-static void send(avs_control *c, const char *name, const uint32_t *ns, int64_t n, double max_seconds)
+static void send(avs_control *c, const char *name, const uint32_t *samples, int64_t n, double unit_ns,
+                 double max_seconds)
 {
     avs_latency_stats s;
     avs_buf json = AVS_BUF_INIT;
     double load[1] = {0};
-    if (avs_latency_summarise(ns, n, 1, &s, NULL) != AVS_OK) return;
+    if (avs_latency_summarise(samples, n, unit_ns, &s, NULL) != AVS_OK) return;
     const int cores = getloadavg(load, 1) == 1 ? 1 : 0;
     avs_buf_fmt(&json,
                 "{\"n\":%lld,\"p50_ns\":%.0f,\"p90_ns\":%.0f,\"p99_ns\":%.0f,\"mean_ns\":%.0f,\"min_ns\":%."
@@ -148,7 +144,7 @@ static void send(avs_control *c, const char *name, const uint32_t *ns, int64_t n
                 max_seconds);
     if (cores) avs_buf_fmt(&json, ",\"load\":%.2f", load[0]);
     avs_buf_char(&json, '}');
-    avs_control_latency(c, name, ns, n, 1, s.flags, avs_buf_cstr(&json));
+    avs_control_latency(c, name, samples, n, unit_ns, s.flags, avs_buf_cstr(&json));
     avs_buf_free(&json);
 }
 
@@ -182,8 +178,8 @@ int avs_latency_run(avs_trial *t, avs_err *e)
         avs_control_result(&t->control, "params", "", (double)avs_graph_param_count(n.graph, false), "count",
                            0);
         avs_control_result(&t->control, "macs", "", (double)avs_graph_macs(n.graph), "count", 0);
-        send(&t->control, "latency", s.latency, s.n, lc.max_seconds);
-        send(&t->control, "latency_e2e", s.e2e, s.n, lc.max_seconds);
+        send(&t->control, "latency", s.latency, s.n, s.latency_unit, lc.max_seconds);
+        send(&t->control, "latency_e2e", s.e2e, s.n, s.e2e_unit, lc.max_seconds);
     }
     avs_latency_samples_free(&s);
     avs_net_close(&n);

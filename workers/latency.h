@@ -14,10 +14,11 @@ typedef struct {
     avs_latency_scope scope;
 } avs_latency_cfg;
 
-/* Nanoseconds per query, in order; owner: caller (avs_latency_samples_free). latency: inputs resident until the output is
+/* Queries in order, in units of nanoseconds; owner: caller (avs_latency_samples_free). latency: inputs resident until the output is
  * ready; e2e: from host buffers (scope waveform: from 15600 samples of sound) to a host mask. */
 typedef struct {
     uint32_t *latency, *e2e;
+    double latency_unit, e2e_unit; /* ns */
     int64_t n;
 } avs_latency_samples;
 

@@ -21,6 +21,24 @@ static void needed_queries_equal_the_published_table(void **state)
         for (int j = 0; j < 5; j++) assert_int_equal(avs_latency_needed(p[i], 0.99, t[j]), want[i][j]);
 }
 
+static void queries_of_any_length_keep_their_time(void **state)
+{
+    (void)state;
+    uint32_t x[4];
+    double unit = 1;
+    avs_latency_stats st;
+    avs_latency_put(x, 0, &unit, 1234567);
+    avs_latency_put(x, 1, &unit, UINT32_MAX);
+    assert_true(unit == 1 && x[0] == 1234567 && x[1] == UINT32_MAX);
+    avs_latency_put(x, 2, &unit, 130000000999); /* 130 s */
+    avs_latency_put(x, 3, &unit, -5);
+    assert_true(unit == 1000 && x[0] == 1234 && x[1] == 4294967 && x[2] == 130000000 && x[3] == 0);
+    assert_int_equal(avs_latency_summarise(x, 4, unit, &st, NULL), AVS_OK);
+    assert_true(st.max == 130e9 && st.min == 0);
+    avs_latency_put(x, 3, &unit, INT64_MAX);
+    assert_int_equal(x[3], UINT32_MAX);
+}
+
 static void early_stopping_drops_as_many_as_published(void **state)
 {
     (void)state;
@@ -115,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(needed_queries_equal_the_published_table),
+        cmocka_unit_test(queries_of_any_length_keep_their_time),
         cmocka_unit_test(early_stopping_drops_as_many_as_published),
         cmocka_unit_test(percentiles_are_order_statistics_in_nanoseconds),
         cmocka_unit_test(few_samples_have_no_bound_and_are_flagged_short),
