@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-#include "models/layers.h"
-
 avs_val avs_attention_core(avs_graph *g, avs_val q, avs_val k, avs_val v, const avs_attention_cfg *cfg,
                            const char *tap)
 {
@@ -17,6 +15,7 @@ avs_val avs_attention_core(avs_graph *g, avs_val q, avs_val k, avs_val v, const 
     a = cfg->sigmoid ? avs_sigmoid(g, a) : avs_softmax(g, a);
     if (tap) avs_nn_tap(g, a, "%s:attn", tap);
     a = avs_dropout(g, a, cfg->dropout, false);
+    if (cfg->weights) *cfg->weights = a;
     return avs_matmul(g, a, v, (avs_matmul_attr){.b_split = 1, .c_split = 1, .heads = cfg->heads});
 }
 
@@ -38,9 +37,28 @@ avs_val avs_attention(avs_graph *g, const char *name, avs_val q, avs_val kv, con
     avs_scope_pop(g);
     avs_val y = avs_attention_core(g, part[0], part[1], part[2], cfg, name);
     avs_scope_push(g, "%s", name);
-    y = avs_nn_linear(g, y, "out_proj", C, cfg->bias, AVS_NN_XAVIER);
+    y = avs_nn_linear(g, y, "out_proj", C, cfg->bias, cfg->out_init);
     avs_scope_pop(g);
     avs_nn_tap(g, y, "%s:out", name);
+    return y;
+}
+
+avs_val avs_mixer_attention(avs_graph *g, const char *name, avs_val q, avs_val kv, int heads)
+{
+    if (!q || !kv) return 0;
+    const int C = avs_dim(g, q, 2);
+    avs_scope_push(g, "%s", name);
+    q = avs_nn_linear(g, q, "q_proj", C, false, AVS_NN_XAVIER);
+    avs_val w = avs_param(g, "kv_proj.weight", AVS_F32T((int64_t)2 * C, C),
+                          (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
+    avs_val k = avs_linear(g, kv, avs_slice(g, w, 0, 0, C), 0);
+    avs_val v = avs_linear(g, kv, avs_slice(g, w, 0, C, C), 0);
+    avs_scope_pop(g);
+    avs_val y = avs_attention_core(g, q, k, v, &(avs_attention_cfg){.heads = heads}, name);
+    avs_scope_push(g, "%s", name);
+    y = avs_nn_linear(g, y, "proj", C, true, AVS_NN_XAVIER);
+    avs_tap(g, "proj", y);
+    avs_scope_pop(g);
     return y;
 }
 
@@ -65,6 +83,40 @@ avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *lv, int C)
                     *p++ = j % 2 ? cosf(a) : sinf(a);
                 }
     return avs_const(g, AVS_F32T(1, n, C), pos);
+}
+
+avs_val avs_level_position(avs_graph *g, const avs_msdeform_attr *lv, int C)
+{
+    avs_val embed =
+        avs_param(g, "level_embed", AVS_F32T(lv->levels, C), (avs_init){.kind = AVS_INIT_NORMAL, .a = 1.F});
+    avs_val part[AVS_MAX_LEVELS];
+    for (int l = 0; l < lv->levels; l++) {
+        avs_val e = avs_reshape(g, avs_slice(g, embed, 0, l, 1), AVS_F32T(1, 1, C));
+        part[l] = avs_expand(g, e, AVS_F32T(1, (int64_t)lv->h[l] * lv->w[l], C));
+    }
+    return avs_add(g, avs_sine_position(g, lv, C), avs_concat(g, part, lv->levels, 1));
+}
+
+avs_val avs_level_tokens(avs_graph *g, const avs_val *map, int n, avs_msdeform_attr *lv)
+{
+    avs_val part[AVS_MAX_LEVELS];
+    lv->levels = n;
+    for (int l = 0; l < n; l++) {
+        if (!map[l]) return 0;
+        lv->h[l] = avs_dim(g, map[l], 1);
+        lv->w[l] = avs_dim(g, map[l], 2);
+        part[l] = avs_nn_tokens(g, map[l]);
+    }
+    return avs_concat(g, part, n, 1);
+}
+
+void avs_level_maps(avs_graph *g, avs_val tokens, const avs_msdeform_attr *lv, avs_val *map)
+{
+    for (int l = 0, start = 0; l < lv->levels; l++) {
+        const int h = lv->h[l], w = lv->w[l];
+        map[l] = avs_nn_map(g, avs_slice(g, tokens, 1, start, h * w), h, w);
+        start += h * w;
+    }
 }
 
 /* Reference points of the tokens themselves, repeated for each level: [1,N,L*2]. */
@@ -105,8 +157,9 @@ avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val
         g, "bias", AVS_F32T(xy),
         (avs_init){.kind = AVS_INIT_MSDEFORM_BIAS, .a = (float)heads, .b = (float)L, .c = (float)points});
     avs_scope_pop(g);
-    avs_val off = avs_linear(g, query, ow, ob);
+    avs_val off = avs_tap(g, "sampling_offsets", avs_linear(g, query, ow, ob));
     avs_val weight = avs_nn_linear(g, query, "attention_weights", n, true, AVS_NN_ZERO);
+    avs_tap(g, "attention_weights", weight);
     weight = avs_softmax(g, avs_reshape(g, weight, AVS_F32T(B, Q, heads, samples)));
     weight = avs_reshape(g, weight, AVS_F32T(B, Q, n));
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "models/backbones/backbones.h"
-#include "models/layers.h"
 #include "models/losses.h"
+#include "models/mask_head.h"
 
 /* y = fpn.0(up(p32)) + p16; fpn.1(up(y)) + p8; fpn.2(up(y)) + lateral(n0); then the output convolutions. */
 static avs_val mask_feature(avs_graph *g, const avs_val maps[3], int levels, avs_val quarter,
@@ -49,38 +49,16 @@ static avs_val mask_head(avs_graph *g, const avs_val maps[3], avs_val quarter, a
     avs_scope_pop(g);
     *feature = avs_tap(g, "mask_feature", F);
     if (!F || !gen) return 0;
-    const int h = avs_dim(g, F, 1), w = avs_dim(g, F, 2), C = avs_dim(g, F, 3),
-              hidden = (int)avs_cfg_int(cfg, "mask_mlp_dim");
-    /* q_j = sum_c gen[j,c] F[c]: tokens times the queries, channels-last */
-    avs_val q = avs_matmul(g, avs_nn_tokens(g, F), gen, (avs_matmul_attr){.tb = 1});
-    q = avs_tap(g, "query_maps", avs_nn_map(g, q, h, w));
+    static const char *const mlp[3] = {"mlp.0", "mlp.1", "mlp.2"}, *const fc[3] = {"fc.0", "fc.1", "fc.2"};
+    avs_val q = avs_tap(g, "query_maps", avs_query_maps(g, F, gen));
     avs_scope_push(g, "mask_head");
-    q = avs_relu(g, avs_nn_conv(g, q, "mlp.0", hidden, 1, 1, 0, true, AVS_NN_XAVIER));
-    q = avs_relu(g, avs_nn_conv(g, q, "mlp.1", hidden, 1, 1, 0, true, AVS_NN_XAVIER));
-    q = avs_nn_conv(g, q, "mlp.2", C, 1, 1, 0, true, AVS_NN_XAVIER);
+    q = avs_query_mlp(g, q, mlp, (int)avs_cfg_int(cfg, "mask_mlp_dim"), avs_dim(g, F, 3));
     avs_scope_pop(g);
     avs_tap(g, "mlp", q);
     avs_scope_push(g, "mask_head");
-    avs_val z = avs_nn_conv(g, avs_add(g, F, q), "fc.0", 128, 3, 1, 1, true, AVS_NN_XAVIER);
-    z = avs_resize(g, z, 4 * h, 4 * w, AVS_RESIZE_BILINEAR, false);
-    z = avs_relu(g, avs_nn_conv(g, z, "fc.1", 32, 3, 1, 1, true, AVS_NN_XAVIER));
-    z = avs_nn_conv(g, z, "fc.2", (int)avs_cfg_int(cfg, "num_classes"), 1, 1, 0, false, AVS_NN_XAVIER);
+    avs_val z = avs_mask_classifier(g, avs_add(g, F, q), fc, (int)avs_cfg_int(cfg, "num_classes"));
     avs_scope_pop(g);
     return avs_tap(g, "logits", z);
-}
-
-/* Level embeddings are added to the sine table of each level: [1,N,C]. */
-static avs_val position(avs_graph *g, const avs_msdeform_attr *lv, int C)
-{
-    avs_val embed =
-        avs_param(g, "level_embed", AVS_F32T(lv->levels, C), (avs_init){.kind = AVS_INIT_NORMAL, .a = 1.F});
-    avs_val part[AVS_MAX_LEVELS];
-    for (int l = 0; l < lv->levels; l++) {
-        avs_val e = avs_reshape(g, avs_slice(g, embed, 0, l, 1), AVS_F32T(1, 1, C));
-        part[l] = avs_expand(g, e, AVS_F32T(1, (int64_t)lv->h[l] * lv->w[l], C));
-    }
-    return avs_tap(g, "position",
-                   avs_add(g, avs_sine_position(g, lv, C), avs_concat(g, part, lv->levels, 1)));
 }
 
 static void losses(avs_graph *g, const avs_cfg *cfg, avs_model_io *io, avs_val feature)
@@ -111,17 +89,7 @@ static void losses(avs_graph *g, const avs_cfg *cfg, avs_model_io *io, avs_val f
 
 static avs_val audio_token(avs_graph *g, const avs_build *b, int C, avs_model_io *io)
 {
-    avs_val feature;
-    if (b->audio_input == AVS_AUDIO_FEATURE) {
-        feature = io->audio = avs_input(g, "audio_feature", AVS_F32T(b->rows, 128));
-    } else {
-        io->audio = avs_input(g, "audio", AVS_F32T(b->rows, 96, 64, 1));
-        avs_scope_push(g, "vggish");
-        feature = avs_vggish(g, io->audio);
-        avs_scope_pop(g);
-    }
-    avs_tap(g, "vggish", feature);
-    avs_val token = avs_nn_linear(g, feature, "audio_proj", C, true, AVS_NN_XAVIER);
+    avs_val token = avs_nn_linear(g, avs_model_vggish(g, b, io), "audio_proj", C, true, AVS_NN_XAVIER);
     return avs_tap(g, "audio_token", avs_reshape(g, token, AVS_F32T(b->rows, 1, C)));
 }
 
@@ -149,20 +117,12 @@ static void decoder(avs_graph *g, const avs_cfg *cfg, const avs_val neck[4], avs
                          .heads = (int)avs_cfg_int(cfg, "num_heads"),
                          .points = (int)avs_cfg_int(cfg, "num_points"),
                          .ffn_dim = (int)avs_cfg_int(cfg, "ffn_dim"),
-                         .dropout = (float)avs_cfg_num(cfg, "dropout"),
-                         .levels.levels = (int)avs_cfg_int(cfg, "num_levels")};
+                         .dropout = (float)avs_cfg_num(cfg, "dropout")};
     const char *elf = avs_cfg_str(cfg, "elf_stages");
     const int per_stage = (int)avs_cfg_int(cfg, "blocks_per_stage");
-    avs_val part[3];
-    for (int l = 0; l < block.levels.levels; l++) {
-        if (!neck[l + 1]) return;
-        block.levels.h[l] = avs_dim(g, neck[l + 1], 1);
-        block.levels.w[l] = avs_dim(g, neck[l + 1], 2);
-        part[l] = avs_nn_tokens(g, neck[l + 1]);
-    }
-    avs_val x = avs_concat(g, part, block.levels.levels, 1);
+    avs_val x = avs_level_tokens(g, neck + 1, (int)avs_cfg_int(cfg, "num_levels"), &block.levels);
     if (!x) return;
-    avs_val pos = position(g, &block.levels, avs_dim(g, x, 2));
+    avs_val pos = avs_tap(g, "position", avs_level_position(g, &block.levels, avs_dim(g, x, 2)));
     for (int i = 0; i < 3 * per_stage; i++) {
         block.kind = elf[i / per_stage];
         avs_scope_push(g, "decoder.%d", i);
@@ -170,11 +130,7 @@ static void decoder(avs_graph *g, const avs_cfg *cfg, const avs_val neck[4], avs
         avs_scope_pop(g);
         avs_nn_tap(g, x, "decoder.%d", i);
     }
-    for (int l = 0, start = 0; l < block.levels.levels; l++) {
-        const int h = block.levels.h[l], w = block.levels.w[l];
-        maps[l] = avs_nn_map(g, avs_slice(g, x, 1, start, h * w), h, w);
-        start += h * w;
-    }
+    avs_level_maps(g, x, &block.levels, maps);
 }
 
 static int build(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io, avs_err *e)
@@ -203,10 +159,7 @@ static int build(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model
     io->logits = mask_head(g, maps, neck[0], gen, cfg, &feature);
     avs_graph_output(g, "logits", io->logits);
     if (b->with_loss) {
-        const bool classes = avs_cfg_int(cfg, "num_classes") > 1;
-        io->target =
-            avs_input(g, "target", AVS_TYPE(classes ? AVS_I32 : AVS_F32, b->rows, b->height, b->width));
-        io->row_weight = avs_input(g, "row_weight", AVS_F32T(b->rows));
+        avs_model_targets(g, cfg, b, io);
         losses(g, cfg, io, feature);
     }
     return avs_graph_check(g, e);

@@ -14,6 +14,7 @@ typedef struct {
     const char *kind;
     int num_queries, layers, heads, ffn_dim;
     bool normal_queries; /* start `query` from N(0,1) in place of Xavier-uniform */
+    bool dotted_query;   /* its key is `query.weight`, as AVSegFormer's code has it */
 } avs_generator_cfg;
 avs_val avs_query_generator(avs_graph *g, avs_val audio, const avs_generator_cfg *cfg);
 

@@ -99,14 +99,11 @@ static void backbone(avs_graph *g, avs_val frames, int w, avs_val f[4])
 
 static avs_val cross_block(avs_graph *g, avs_val x, avs_val gen, const avs_cfg *cfg)
 {
-    const int C = (int)avs_cfg_int(cfg, "embed_dim");
     const float p = (float)avs_cfg_num(cfg, "dropout");
     const avs_attention_cfg attn = {.heads = (int)avs_cfg_int(cfg, "num_heads"), .bias = true, .dropout = p};
     avs_val y = avs_dropout(g, avs_attention(g, "cross_attn", x, gen, &attn), p, false);
     x = avs_nn_layernorm(g, avs_add(g, x, y), "norm1", 1e-5F);
-    y = avs_gelu(g, avs_nn_linear(g, x, "linear1", (int)avs_cfg_int(cfg, "ffn_dim"), true, AVS_NN_TORCH));
-    y = avs_dropout(g, avs_nn_linear(g, y, "linear2", C, true, AVS_NN_TORCH), p, false);
-    return avs_nn_layernorm(g, avs_add(g, x, y), "norm2", 1e-5F);
+    return avs_nn_ffn(g, x, "norm2", (int)avs_cfg_int(cfg, "ffn_dim"), p, AVS_NN_TORCH);
 }
 
 /* Strides 8 and 16 see the audio: v + cbr(v), two cross-attention blocks. */
@@ -206,10 +203,7 @@ static int build(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model
     avs_tap(g, "logits", io->logits);
     avs_graph_output(g, "logits", io->logits);
     if (b->with_loss) {
-        const bool classes = avs_cfg_int(cfg, "num_classes") > 1;
-        io->target =
-            avs_input(g, "target", AVS_TYPE(classes ? AVS_I32 : AVS_F32, b->rows, b->height, b->width));
-        io->row_weight = avs_input(g, "row_weight", AVS_F32T(b->rows));
+        avs_model_targets(g, cfg, b, io);
         losses(g, cfg, io);
     }
     return avs_graph_check(g, e);

@@ -8,36 +8,22 @@
 
 static avs_val convolutions(avs_graph *g, avs_val x, const avs_msdeform_attr *lv)
 {
-    const int B = avs_dim(g, x, 0), C = avs_dim(g, x, 2);
-    avs_val part[AVS_MAX_LEVELS];
+    avs_msdeform_attr same;
+    avs_val map[AVS_MAX_LEVELS];
     char name[24];
-    int start = 0;
+    avs_level_maps(g, x, lv, map);
     for (int l = 0; l < lv->levels; l++) {
-        const int n = lv->h[l] * lv->w[l];
-        avs_val m = avs_reshape(g, avs_slice(g, x, 1, start, n), AVS_F32T(B, lv->h[l], lv->w[l], C));
         snprintf(name, sizeof name, "conv.%d", l);
-        part[l] = avs_nn_tokens(g, avs_nn_conv(g, m, name, C, 3, 1, 1, true, AVS_NN_XAVIER));
-        start += n;
+        map[l] = avs_nn_conv(g, map[l], name, avs_dim(g, x, 2), 3, 1, 1, true, AVS_NN_XAVIER);
     }
-    return avs_concat(g, part, lv->levels, 1);
+    return avs_level_tokens(g, map, lv->levels, &same);
 }
 
 /* CHA: the generated queries attend to the tokens; their mean gates the channels. */
 static avs_val channel_fusion(avs_graph *g, avs_val x, avs_val gen, int heads)
 {
-    const int C = avs_dim(g, x, 2);
-    avs_scope_push(g, "fuse");
-    avs_val q = avs_nn_linear(g, gen, "q_proj", C, false, AVS_NN_XAVIER);
-    avs_val w = avs_param(g, "kv_proj.weight", AVS_F32T((int64_t)2 * C, C),
-                          (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
-    avs_val k = avs_linear(g, x, avs_slice(g, w, 0, 0, C), 0);
-    avs_val v = avs_linear(g, x, avs_slice(g, w, 0, C, C), 0);
-    avs_scope_pop(g);
-    avs_val y = avs_attention_core(g, q, k, v, &(avs_attention_cfg){.heads = heads}, "fuse");
-    avs_scope_push(g, "fuse");
-    y = avs_nn_linear(g, avs_reduce(g, y, 1, 2, true), "proj", C, true, AVS_NN_XAVIER);
-    avs_scope_pop(g);
-    return avs_mul(g, x, avs_sigmoid(g, y));
+    avs_val y = avs_mixer_attention(g, "fuse", gen, x, heads);
+    return avs_mul(g, x, avs_sigmoid(g, avs_reduce(g, y, 1, 2, true)));
 }
 
 /* TPAVI-like: plain dot products divided by the number of keys, no softmax. */
@@ -71,7 +57,6 @@ avs_val avs_elf_block(avs_graph *g, avs_val x, avs_val position, avs_val gen, av
                       const avs_elf_cfg *cfg)
 {
     if (!x) return 0;
-    const int C = avs_dim(g, x, 2);
     avs_val y;
     if (cfg->kind == 'C') {
         y = avs_dropout(g, convolutions(g, x, &cfg->levels), cfg->dropout, false);
@@ -83,7 +68,5 @@ avs_val avs_elf_block(avs_graph *g, avs_val x, avs_val position, avs_val gen, av
         y = fuse(g, x, gen, audio, cfg);
         x = avs_nn_layernorm(g, avs_add(g, x, avs_dropout(g, y, cfg->dropout, false)), "norm2", 1e-5F);
     }
-    y = avs_gelu(g, avs_nn_linear(g, x, "linear1", cfg->ffn_dim, true, AVS_NN_XAVIER));
-    y = avs_nn_linear(g, avs_dropout(g, y, cfg->dropout, false), "linear2", C, true, AVS_NN_XAVIER);
-    return avs_nn_layernorm(g, avs_add(g, x, avs_dropout(g, y, cfg->dropout, false)), "norm3", 1e-5F);
+    return avs_nn_ffn(g, x, "norm3", cfg->ffn_dim, cfg->dropout, AVS_NN_XAVIER);
 }

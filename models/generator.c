@@ -24,7 +24,7 @@ avs_val avs_query_generator(avs_graph *g, avs_val audio, const avs_generator_cfg
 {
     if (!audio || !strcmp(cfg->kind, "none")) return audio;
     const int B = avs_dim(g, audio, 0), C = avs_dim(g, audio, 2), N = cfg->num_queries;
-    avs_val query = avs_param(g, "query", AVS_F32T(N, C),
+    avs_val query = avs_param(g, cfg->dotted_query ? "query.weight" : "query", AVS_F32T(N, C),
                               cfg->normal_queries ? (avs_init){.kind = AVS_INIT_NORMAL, .a = 1.F}
                                                   : (avs_init){.kind = AVS_INIT_XAVIER_UNIFORM});
     avs_val x = avs_expand(g, avs_reshape(g, query, AVS_F32T(1, N, C)), AVS_F32T(B, N, C));
@@ -35,6 +35,7 @@ avs_val avs_query_generator(avs_graph *g, avs_val audio, const avs_generator_cfg
         avs_scope_push(g, "layers.%d", l);
         x = layer(g, x, prompt ? 0 : audio, cfg);
         avs_scope_pop(g);
+        avs_nn_tap(g, x, "layers.%d", l);
     }
     return prompt ? avs_slice(g, x, 1, 1, N) : x;
 }

@@ -122,6 +122,13 @@ avs_val avs_nn_batchnorm(avs_graph *g, avs_val x, const char *name)
     return y;
 }
 
+avs_val avs_nn_ffn(avs_graph *g, avs_val x, const char *norm, int hidden, float dropout, avs_nn_init init)
+{
+    avs_val y = avs_gelu(g, avs_nn_linear(g, x, "linear1", hidden, true, init));
+    y = avs_nn_linear(g, avs_dropout(g, y, dropout, false), "linear2", channels(g, x), true, init);
+    return avs_nn_layernorm(g, avs_add(g, x, avs_dropout(g, y, dropout, false)), norm, 1e-5F);
+}
+
 avs_val avs_nn_tap(avs_graph *g, avs_val v, const char *fmt, ...)
 {
     char name[128];

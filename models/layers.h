@@ -29,6 +29,9 @@ avs_val avs_nn_groupnorm(avs_graph *g, avs_val x, const char *name, int groups);
 /* eps 1e-5, momentum 0.1; batch statistics when g->training. */
 avs_val avs_nn_batchnorm(avs_graph *g, avs_val x, const char *name);
 
+/* Post-norm FFN: NORM(x + drop(linear2(drop(gelu(linear1(x)))))), linear1 to `hidden`. norm: name of the LayerNorm. */
+avs_val avs_nn_ffn(avs_graph *g, avs_val x, const char *norm, int hidden, float dropout, avs_nn_init init);
+
 /* avs_tap with a formatted name; returns v. */
 avs_val avs_nn_tap(avs_graph *g, avs_val v, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Map -> tokens and back (free views). */

@@ -43,10 +43,19 @@ avs_val avs_foreground_prob(avs_graph *g, avs_val logits)
     return avs_ew_imm(g, AVS_EW_RSUB, background, 1.F);
 }
 
+static void add(avs_graph *g, avs_loss_sum *sum, avs_val part)
+{
+    sum->total = sum->total ? avs_add(g, sum->total, part) : part;
+}
+
 void avs_loss_add(avs_graph *g, avs_loss_sum *sum, const char *name, avs_val term, double weight)
 {
     avs_nn_tap(g, term, "loss:%s", name);
-    if (weight == 0.0) return;
-    avs_val part = avs_scale(g, term, (float)weight);
-    sum->total = sum->total ? avs_add(g, sum->total, part) : part;
+    if (weight != 0.0) add(g, sum, avs_scale(g, term, (float)weight));
+}
+
+void avs_loss_add_scaled(avs_graph *g, avs_loss_sum *sum, const char *name, avs_val term, double weight)
+{
+    avs_val part = avs_nn_tap(g, avs_scale(g, term, (float)weight), "loss:%s", name);
+    if (weight != 0.0) add(g, sum, part);
 }

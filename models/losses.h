@@ -28,5 +28,7 @@ typedef struct {
     avs_val total;
 } avs_loss_sum;
 void avs_loss_add(avs_graph *g, avs_loss_sum *sum, const char *name, avs_val term, double weight);
+/* The same, tapping weight * term. */
+void avs_loss_add_scaled(avs_graph *g, avs_loss_sum *sum, const char *name, avs_val term, double weight);
 
 #endif

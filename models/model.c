@@ -5,11 +5,12 @@
 
 #include "models/avesformer.h"
 #include "models/avesformer_mini.h"
+#include "models/avsegformer.h"
 #include "models/backbones/backbones.h"
 #include "models/save.h"
 
-static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule, &avs_save_rule,
-                                              &avs_sama_rule};
+static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule,
+                                              &avs_avsegformer_rule, &avs_save_rule, &avs_sama_rule};
 
 const avs_model_rule *avs_model_find(const char *name)
 {

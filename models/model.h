@@ -9,6 +9,7 @@
  *   audio    [R,96,64,1] log-mel patches           (audio_input MEL)
  *   audio_feature [R,F]  output of a frozen encoder (audio_input FEATURE: features cached once per data set)
  *   target   [R,H,W]     0/1 mask f32, or classes i32 with num_classes >= 2   (with_loss)
+ *   frame_mask [R]       1 where the frame exists, else 0      (with_frame_mask; models that know padded frames)
  *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight
  * (with_loss) Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the
  * total. Taps carry the activation names of the model's golden files. */
@@ -26,6 +27,7 @@ typedef struct {
     int height, width; /* of frames and target                           */
     bool training;     /* dropout and batch statistics                   */
     bool with_loss;
+    bool with_frame_mask; /* logits and auxiliary maps of frames that do not exist become 0 */
     avs_audio_input audio_input;
 } avs_build;
 

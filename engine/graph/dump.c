@@ -68,7 +68,8 @@ static void put_pair(FILE *f, const char *name, int a, int b, int usual)
 
 static void put_act(FILE *f, int act)
 {
-    if (act != AVS_ACT_NONE) fprintf(f, act == AVS_ACT_RELU6 ? " relu6" : " relu");
+    static const char *const names[] = {"", " relu", " relu6", " gelu"};
+    fputs(names[act], f);
 }
 
 static void put_conv(const avs_conv_attr *c, FILE *f)

@@ -408,11 +408,36 @@ avs_graph *avs_graph_clone(const avs_graph *g, avs_arena *a)
     return ok ? c : NULL;
 }
 
+/* Values that an output needs; all of them while there is no output. NULL: no memory. Operands come before their node,
+ * so one sweep from the last node back marks them all. */
+static bool *live_values(const avs_graph *g)
+{
+    bool *live = AVS_NEW_N(g->arena, bool, g->n_v);
+    for (uint32_t i = 0; live && i < g->n_v; i++) live[i] = !g->n_output;
+    for (uint32_t i = 0; live && i < g->n_output; i++) live[g->output[i].val] = true;
+    for (uint32_t i = g->n_v; live && i-- > 1;) {
+        const avs_value *v = &g->v[i];
+        if (!live[i]) continue;
+        if (v->view_of) live[v->view_of] = true;
+        for (int k = 0; v->node && k < g->node[v->node].n_in; k++) live[g->node[v->node].in[k]] = true;
+    }
+    return live;
+}
+
+static bool node_is_live(const avs_node *n, const bool *live)
+{
+    bool any = !live;
+    for (int k = 0; k < n->n_out && !any; k++) any = live[n->out[k]];
+    return any;
+}
+
 int64_t avs_graph_macs(const avs_graph *g)
 {
     int64_t macs = 0;
+    const bool *live = live_values(g);
     for (uint32_t i = 1; i < g->n_node; i++) {
         const avs_node *n = &g->node[i];
+        if (!node_is_live(n, live)) continue;
         int64_t out = avs_type_count(avs_t(g, n->out[0]));
         if (n->op == AVS_OP_CONV2D) {
             const avs_type *w = avs_t(g, n->in[1]);
@@ -435,6 +460,16 @@ int64_t avs_graph_param_count(const avs_graph *g, bool trainable_only)
     int64_t n = 0;
     for (uint32_t i = 1; i < g->n_v; i++)
         if (g->v[i].kind == AVS_V_PARAM && !(trainable_only && g->v[i].is_frozen))
+            n += avs_type_count(&g->v[i].type);
+    return n;
+}
+
+int64_t avs_graph_param_used(const avs_graph *g)
+{
+    int64_t n = 0;
+    const bool *live = live_values(g);
+    for (uint32_t i = 1; i < g->n_v; i++)
+        if (g->v[i].kind == AVS_V_PARAM && !g->v[i].view_of && (!live || live[i]))
             n += avs_type_count(&g->v[i].type);
     return n;
 }

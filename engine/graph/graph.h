@@ -127,11 +127,14 @@ avs_graph *avs_graph_clone(const avs_graph *g, avs_arena *a);
 /* One line per node: stable text, diffed by tests. */
 void avs_graph_dump(const avs_graph *g, FILE *f);
 
-/* Multiply-accumulates: all CONV2D, CONV2D_BWD_X and MATMUL nodes the graph holds at the time of the call, so the figure of the
- * forward (convolutions, linear layers, attention products; docs/models.md) is asked before avs_backward. */
+/* Multiply-accumulates of the CONV2D, CONV2D_BWD_X and MATMUL nodes that an output needs (of all nodes while the graph
+ * has no output) at the time of the call, so the figure of the forward (convolutions, linear layers, attention products;
+ * docs/models.md) is asked before avs_backward. */
 int64_t avs_graph_macs(const avs_graph *g);
 /* Elements of all parameters (buffers excluded); trainable: those that are not frozen. */
 int64_t avs_graph_param_count(const avs_graph *g, bool trainable_only);
+/* Elements of the parameters that an output needs: without the branches that a reference declares and never runs. */
+int64_t avs_graph_param_used(const avs_graph *g);
 
 /* For builders: records the first error with scope and returns 0. */
 avs_val avs_graph_fail(avs_graph *g, avs_code code, const char *fmt, ...)

@@ -17,8 +17,8 @@ typedef enum {
     AVS_OP_COUNT
 } avs_op;
 
-/* Epilogues; set by fusion, builders leave NONE. RELU6 is known to CONV2D and MATMUL alone. */
-typedef enum { AVS_ACT_NONE, AVS_ACT_RELU, AVS_ACT_RELU6 } avs_act;
+/* Epilogues; set by fusion, builders leave NONE. RELU6 and GELU (x Phi(x), exact) are known to CONV2D and MATMUL alone. */
+typedef enum { AVS_ACT_NONE, AVS_ACT_RELU, AVS_ACT_RELU6, AVS_ACT_GELU } avs_act;
 
 typedef struct {
     char unused;

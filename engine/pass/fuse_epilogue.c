@@ -1,5 +1,5 @@
 /* What follows a convolution or a matrix product and touches each element once moves into it: a bias row, a residual,
- * ReLU or ReLU6, in this order. One EW node is taken at a time; the product then stands where that node stood, so that the
+ * ReLU, ReLU6 or GELU, in this order. One EW node is taken at a time; the product then stands where that node stood, so that the
  * residual is computed by then. */
 #include "engine/pass/rewrite.h"
 
@@ -78,16 +78,31 @@ static void install(avs_graph *g, avs_uses *u, uint32_t ew, uint32_t product, av
     g->node[ew] = fused;
 }
 
+/* The epilogue that does what the EW code does; NONE: none. */
+static avs_act act_for(int code)
+{
+    switch (code) {
+    case AVS_EW_RELU:
+        return AVS_ACT_RELU;
+    case AVS_EW_RELU6:
+        return AVS_ACT_RELU6;
+    case AVS_EW_GELU:
+        return AVS_ACT_GELU;
+    default:
+        return AVS_ACT_NONE;
+    }
+}
+
 static int fuse_one(avs_graph *g, avs_uses *u, uint32_t ew, avs_err *e)
 {
     avs_ew_simple s;
     if (!avs_ew_is_simple(g, ew, &s)) return AVS_OK;
     const bool is_full = avs_type_count(avs_t(g, s.a)) == avs_type_count(avs_t(g, g->node[ew].out[0]));
-    if ((s.code == AVS_EW_RELU || s.code == AVS_EW_RELU6) && is_full) {
+    if (act_for(s.code) != AVS_ACT_NONE && is_full) {
         uint32_t p = product_of(g, u, s.a);
         if (!p || act_of(&g->node[p]) != AVS_ACT_NONE) return AVS_OK;
         avs_node fused = g->node[p];
-        fused.attr = with_act(g, &fused, s.code == AVS_EW_RELU ? AVS_ACT_RELU : AVS_ACT_RELU6, e);
+        fused.attr = with_act(g, &fused, act_for(s.code), e);
         if (!fused.attr) return AVS_ENOMEM;
         install(g, u, ew, p, fused);
     } else if (s.code == AVS_EW_ADD && avs_root(g, s.a) != avs_root(g, s.b)) {

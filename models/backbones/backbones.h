@@ -32,6 +32,9 @@ int avs_seaformer(avs_graph *g, char name, avs_val x, float drop_path, avs_val o
 avs_val avs_sea_attention(avs_graph *g, avs_val x, int key_dim, int heads);
 
 void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4]);
+/* ResNet-50 as AVSBench and AVSegFormer have it: the upper stages are called layer3_1 and layer4_1, and a second copy,
+ * layer3_2 and layer4_2 (22,063,104 parameters), is declared and never run. */
+void avs_resnet50_twin(avs_graph *g, avs_val x, avs_val out[4]);
 void avs_pvt_v2(avs_graph *g, int b, avs_val x, float drop_path, avs_val out[4]);
 
 #endif

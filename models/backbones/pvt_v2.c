@@ -88,7 +88,7 @@ void avs_pvt_v2(avs_graph *g, int b, avs_val x, float drop_path, avs_val out[4])
             avs_nn_tap(g, x, "block%d.%d", s + 1, j);
         }
         snprintf(name, sizeof name, "norm%d", s + 1);
-        x = avs_nn_map(g, avs_nn_layernorm(g, x, name, 1e-6F), h, w);
+        x = avs_nn_map(g, avs_tap(g, name, avs_nn_layernorm(g, x, name, 1e-6F)), h, w);
         out[s] = avs_nn_tap(g, x, "out.%d", s);
     }
 }

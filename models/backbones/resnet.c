@@ -30,22 +30,45 @@ static avs_val bottleneck(avs_graph *g, avs_val x, int width, int stride)
     return avs_relu(g, avs_add(g, y, identity(g, x, 4 * width, stride)));
 }
 
-void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4])
+static avs_val stage(avs_graph *g, avs_val x, const char *name, int s, int depth)
 {
     static const int blocks18[4] = {2, 2, 2, 2}, blocks34[4] = {3, 4, 6, 3};
-    const int *blocks = depth == 18 ? blocks18 : blocks34; /* 34 and 50 have the same counts */
+    const int n = (depth == 18 ? blocks18 : blocks34)[s]; /* 34 and 50 have the same counts */
+    for (int j = 0; j < n; j++) {
+        const int stride = s > 0 && j == 0 ? 2 : 1, width = 64 << s;
+        avs_scope_push(g, "%s.%d", name, j);
+        x = depth == 50 ? bottleneck(g, x, width, stride) : basic(g, x, width, stride);
+        avs_scope_pop(g);
+        avs_nn_tap(g, x, "%s.%d", name, j);
+    }
+    return avs_tap(g, name, x);
+}
 
+static avs_val stem(avs_graph *g, avs_val x)
+{
     x = avs_tap(g, "conv1", avs_nn_conv(g, x, "conv1", 64, 7, 2, 3, false, AVS_NN_HE_OUT));
     x = avs_tap(g, "bn1", avs_nn_batchnorm(g, x, "bn1"));
-    x = avs_tap(g, "maxpool", avs_pool_max(g, avs_relu(g, x), 3, 2, 1));
-    for (int s = 0; s < 4; s++) {
-        for (int j = 0; j < blocks[s]; j++) {
-            const int stride = s > 0 && j == 0 ? 2 : 1, width = 64 << s;
-            avs_scope_push(g, "layer%d.%d", s + 1, j);
-            x = depth == 50 ? bottleneck(g, x, width, stride) : basic(g, x, width, stride);
-            avs_scope_pop(g);
-            avs_nn_tap(g, x, "layer%d.%d", s + 1, j);
-        }
-        out[s] = avs_nn_tap(g, x, "layer%d", s + 1);
-    }
+    return avs_tap(g, "maxpool", avs_pool_max(g, avs_relu(g, x), 3, 2, 1));
+}
+
+void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4])
+{
+    static const char *const names[4] = {"layer1", "layer2", "layer3", "layer4"};
+    x = stem(g, x);
+    for (int s = 0; s < 4; s++) out[s] = x = stage(g, x, names[s], s, depth);
+}
+
+void avs_resnet50_twin(avs_graph *g, avs_val x, avs_val out[4])
+{
+    static const char *const names[4] = {"layer1", "layer2", "layer3_1", "layer4_1"};
+    x = stem(g, x);
+    for (int s = 0; s < 4; s++) out[s] = x = stage(g, x, names[s], s, 50);
+    /* Built to declare its parameters: nothing reads it, so no plan runs it. Hence no taps, and not as in training, where
+     * batch statistics would be updated. */
+    const bool training = g->training;
+    const uint32_t taps = g->n_tap;
+    g->training = false;
+    (void)stage(g, stage(g, out[1], "layer3_2", 2, 50), "layer4_2", 3, 50);
+    g->training = training;
+    g->n_tap = taps;
 }

@@ -114,6 +114,12 @@ int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tens
     return AVS_OK;
 }
 
+static bool is_attention(const char *output)
+{
+    const size_t n = strlen(output);
+    return n > 5 && !strcmp(output + n - 5, ":attn");
+}
+
 const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char *output, avs_type *t,
                             int64_t *n)
 {
@@ -123,7 +129,7 @@ const float *avs_golden_get(avs_golden_case *c, avs_golden_net *net, const char 
     float *dst = AVS_NEW_N(c->arena, float, *n);
     if (!dst) return NULL;
     /* maps come back as B,C,H,W; attention maps [B,h,N,K] are tapped as NAME:attn and stay as they are */
-    if (t->rank != 4 || strstr(output, ":attn")) {
+    if (t->rank != 4 || is_attention(output)) {
         memcpy(dst, src, (size_t)*n * sizeof(float));
         return dst;
     }
@@ -260,12 +266,18 @@ void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_jso
     listed_zero(c, net, avs_json_get(node, "no_gradient"));
 }
 
+const char *avs_golden_own(const avs_golden_case *c, const char *name)
+{
+    const size_t n = c->sub ? strlen(c->sub) : 0;
+    return n && !strncmp(name, c->sub, n) ? name + n : name;
+}
+
 /* What the case calls "frameN.NAME" is row N of the tap NAME; a batch of 1 that the reference spreads over the rows is any
  * row of ours. NULL: no such tap. *key is NULL for a part of a tap. */
 static const float *activation(avs_golden_case *c, avs_golden_net *net, const avs_json *want, avs_type *t,
                                int64_t *n, const char **key)
 {
-    const char *name = want->key;
+    const char *name = avs_golden_own(c, want->key);
     int64_t row = 0;
     char *dot = NULL;
     if (!strncmp(name, "frame", 5) && name[5] >= '0' && name[5] <= '9') row = strtol(name + 5, &dot, 10);

@@ -21,6 +21,7 @@ typedef struct {
     const char
         *zero_suffix; /* gradients of parameters whose key ends so are zero in exact arithmetic: what the case
                               * holds is round-off. NULL: none */
+    const char *sub;  /* "SUBCASE." that names of the case begin with, or NULL */
     struct avs_golden_net *net; /* asked for float64 values when a check fails */
 } avs_golden_case;
 
@@ -89,6 +90,8 @@ void avs_golden_gradients(avs_golden_case *c, avs_golden_net *net, const avs_jso
 void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *losses);
 /* Parameter counts by the first word of the key; total, trainable and total_without_PREFIX besides. */
 void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *want);
+/* A name of the case without its sub-case. */
+const char *avs_golden_own(const avs_golden_case *c, const char *name);
 void avs_golden_activations(avs_golden_case *c, avs_golden_net *net, const avs_json *activations);
 /* Attention statistics: name -> {entropy, ..} from the taps NAME:attn and NAME:out. */
 void avs_golden_dissipation(avs_golden_case *c, avs_golden_net *net, const avs_json *want);

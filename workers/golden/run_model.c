@@ -63,6 +63,7 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
                          .width = (int)frames->d[3],
                          .training = r->training,
                          .with_loss = avs_golden_find(&r->in, "target") != NULL,
+                         .with_frame_mask = avs_golden_find(&r->in, "frame_mask") != NULL,
                          .audio_input = features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
     r->net.graph = avs_graph_new(c->arena, r->training);
     if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
@@ -120,6 +121,32 @@ void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *
     }
 }
 
+/* "argmax": the stored class of each pixel must have the largest logit, up to the bound of outputs relative to it. */
+static void check_classes(avs_golden_case *c, run *r, const char *name)
+{
+    avs_type t;
+    avs_err err = AVS_ERR_INIT;
+    const float *x = avs_plan_output(r->net.plan, "logits", &t);
+    const avs_st_tensor *want = avs_st_find(&c->files, name);
+    const int64_t K = x && t.rank == 4 ? t.d[3] : 0, n = K ? avs_type_count(&t) / K : 0;
+    float *class = want && n ? AVS_NEW_N(c->arena, float, n) : NULL;
+    int64_t wrong = 0;
+    if (!class || want->count != n || avs_st_f32(want, class, &err) != AVS_OK) {
+        avs_golden_miss(c->report, "output", name, "is no class map of the logits' extents");
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = x + i * K;
+        const int64_t stored = (int64_t) class[i];
+        float most = row[0];
+        for (int64_t k = 1; k < K; k++) most = row[k] > most ? row[k] : most;
+        wrong += stored < 0 || stored >= K ||
+                 (double)(most - row[stored]) > c->report->forward * fabs((double)most);
+    }
+    avs_golden_number(c->report, "output", name, (double)wrong, 0, 0, 0);
+}
+
+/* An output is stored under the name of a plan output or of a tap, and "_strideN" where only a part is stored. */
 static void check_outputs(avs_golden_case *c, run *r)
 {
     const avs_json *outputs = avs_json_get(r->node, "outputs");
@@ -127,10 +154,16 @@ static void check_outputs(avs_golden_case *c, run *r)
         avs_type t;
         int64_t n = 0;
         if (!strncmp(o->key, "grad", 4) || !strncmp(o->key, "after.", 6)) continue;
-        const char *key = o->key;
+        const char *name = avs_golden_own(c, o->key), *cut = strstr(name, "_stride"), *key = name;
         const float *got = avs_golden_get(c, &r->net, key, &t, &n);
-        if (!got) got = avs_golden_get(c, &r->net, key = avs_arena_fmt(c->arena, "act:%s", o->key), &t, &n);
-        if (got)
+        if (!got) got = avs_golden_get(c, &r->net, key = avs_arena_fmt(c->arena, "act:%s", name), &t, &n);
+        if (!got && cut) {
+            key = avs_arena_fmt(c->arena, "act:%.*s", (int)(cut - name), name);
+            got = avs_golden_get(c, &r->net, key, &t, &n);
+        }
+        if (!strcmp(name, "argmax"))
+            check_classes(c, r, o->key);
+        else if (got)
             avs_golden_output(c, o->key, key, got, &t);
         else
             avs_golden_miss(c->report, "output", o->key, "the model has no output of that name");
@@ -316,6 +349,56 @@ static int run_set(avs_golden_case *c, const avs_model_rule *rule, const avs_jso
     return rc;
 }
 
+/* The entries of `list` that begin with `prefix`, under their whole names; nothing of a list that is no object. */
+static avs_json *entries_of(avs_arena *a, const avs_json *list, const char *prefix)
+{
+    avs_json *out = avs_json_new(a, AVS_J_OBJ);
+    for (const avs_json *o = out && list ? list->first : NULL; o; o = o->next) {
+        if (!o->key || strncmp(o->key, prefix, strlen(prefix)) != 0) continue;
+        avs_json *copy = AVS_NEW(a, avs_json);
+        if (!copy) return NULL;
+        *copy = *o;
+        copy->next = NULL;
+        avs_json_add(a, out, o->key, copy);
+    }
+    return out;
+}
+
+/* One forward for each entry of `subconfigs`; names of outputs and activations begin with "SUBCASE.", losses and counts are
+ * objects by sub-case. */
+static int run_subconfigs(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
+{
+    static const char *const by_name[] = {"outputs", "activations"}, *const by_case[] = {"losses",
+                                                                                         "parameters"};
+    avs_arena *outer = c->arena;
+    const char *case_name = c->report->case_name;
+    int rc = AVS_OK;
+    for (const avs_json *v = set->first; v && rc == AVS_OK; v = v->next) {
+        char name[160];
+        snprintf(name, sizeof name, "%s/%s", case_name, v->key);
+        c->report->case_name = name;
+        c->arena = avs_arena_new();
+        avs_json *node = c->arena ? avs_json_new(c->arena, AVS_J_OBJ) : NULL;
+        c->sub = node ? avs_arena_fmt(c->arena, "%s.", v->key) : NULL;
+        for (size_t i = 0; c->sub && i < 2; i++) {
+            avs_json *mine = entries_of(c->arena, avs_json_get(c->root, by_name[i]), c->sub);
+            if (mine) avs_json_add(c->arena, node, by_name[i], mine);
+            avs_json *alone =
+                entries_of(c->arena, avs_json_get(avs_json_get(c->root, by_case[i]), v->key), "");
+            if (alone) avs_json_add(c->arena, node, by_case[i], alone);
+        }
+        run r = {.node = node, .name = v->key, .rule = rule};
+        rc = c->sub && !avs_arena_failed(c->arena) ? run_node(c, &r, v, e)
+                                                   : avs_fail(e, AVS_ENOMEM, "out of memory");
+        if (rc != AVS_OK) avs_ctx(e, "%s", v->key);
+        avs_arena_free(c->arena);
+        c->arena = outer;
+        c->sub = NULL;
+        c->report->case_name = case_name;
+    }
+    return rc;
+}
+
 int avs_golden_run_model(avs_golden_case *c, avs_err *e)
 {
     static const char *const sets[] = {"variants", "cases", "binary"};
@@ -326,6 +409,8 @@ int avs_golden_run_model(avs_golden_case *c, avs_err *e)
         const avs_json *set = avs_json_get(c->root, sets[i]);
         if (set && set->kind == AVS_J_OBJ) return run_set(c, rule, set, e);
     }
+    const avs_json *subs = avs_json_get(c->root, "subconfigs");
+    if (subs) return run_subconfigs(c, rule, subs, e);
     run r = {.node = c->root, .name = "", .rule = rule};
     return run_node(c, &r, avs_json_get(c->root, "config"), e);
 }

@@ -258,6 +258,8 @@ int avs_dnnl_post_act(dnnl_post_ops_t post, int act, avs_err *e)
         AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f));
     if (act == AVS_ACT_RELU6)
         AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0.0f, 6.0f));
+    if (act == AVS_ACT_GELU)
+        AVS_DNNL(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_gelu_erf, 0.0f, 0.0f));
 out:
     return rc;
 }

@@ -43,7 +43,7 @@ static double winograd_cost(int m, double panel, double Ci, double Co, const int
 int avs_winograd_choose(const avs_conv_attr *a, const avs_type *x, const avs_type *w, double speed)
 {
     const avs_winograd_kernel *k = avs_winograd_best();
-    if (!avs_winograd_can(a) || !k->is_fast) return 0;
+    if (!avs_winograd_can(a) || !k->is_fast || a->act == AVS_ACT_GELU) return 0;
     const int64_t y[] = {x->d[0], x->d[1] + 2 * a->ph - 2, x->d[2] + 2 * a->pw - 2};
     const double Ci = (double)x->d[3], Co = (double)w->d[0];
     const double direct = 9 * (double)(y[0] * y[1] * y[2]) * Ci * ceil(Co / 16) * 16;

@@ -5,6 +5,8 @@
 #ifndef AVS_ENGINE_BACKEND_REF_IO_H
 #define AVS_ENGINE_BACKEND_REF_IO_H
 
+#include <math.h>
+
 #include "engine/backend/ref/ref.h"
 
 typedef struct {
@@ -26,6 +28,7 @@ int ref_store(void *dst, int dtype, int64_t n, const double *src);
 /* The epilogue avs_act of one element. */
 static inline double ref_act(int act, double v)
 {
+    if (act == AVS_ACT_GELU) return 0.5 * v * (1 + erf(v * M_SQRT1_2));
     if (act != AVS_ACT_NONE && v < 0) return 0;
     return act == AVS_ACT_RELU6 && v > 6 ? 6 : v;
 }

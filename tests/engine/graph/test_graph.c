@@ -213,6 +213,22 @@ static void macs_count_convolutions_linear_layers_and_attention(void **state)
     assert_int_equal(avs_graph_macs(g), conv + linear + attention + 2 * 3 * 5 * 4 * 6 * 16);
 }
 
+static void branches_that_no_output_needs_are_declared_but_not_counted(void **state)
+{
+    avs_graph *g = *state;
+    avs_val x = avs_input(g, "x", AVS_F32T(3, 8)), w = avs_param(g, "w", AVS_F32T(5, 8), ZERO),
+            idle = avs_param(g, "idle", AVS_F32T(7, 8), ZERO);
+    avs_val part = avs_slice(g, w, 0, 0, 2); /* a view needs the whole parameter */
+    avs_linear(g, x, idle, 0);
+    avs_val y = avs_linear(g, x, part, 0);
+    assert_int_equal(avs_graph_macs(g), 3 * 8 * 7 + 3 * 8 * 2);
+    assert_int_equal(avs_graph_param_used(g), 96);
+    avs_graph_output(g, "y", y);
+    assert_int_equal(avs_graph_macs(g), 3 * 8 * 2);
+    assert_int_equal(avs_graph_param_used(g), 40);
+    assert_int_equal(avs_graph_param_count(g, false), 96);
+}
+
 static void outputs_have_one_value_per_name(void **state)
 {
     avs_graph *g = *state;
@@ -277,6 +293,7 @@ int main(void)
         TEST(views_of_views_lead_to_the_root),
         TEST(freezing_reaches_parameters_made_before_and_after),
         TEST(macs_count_convolutions_linear_layers_and_attention),
+        TEST(branches_that_no_output_needs_are_declared_but_not_counted),
         TEST(outputs_have_one_value_per_name),
         TEST(dropout_streams_differ_by_scope_and_ordinal),
         TEST(running_out_of_memory_anywhere_is_an_error),

@@ -45,6 +45,16 @@ static void dead_branch(avs_graph *g)
     avs_gelu(g, avs_scale(g, x, 2));
 }
 
+/* The first GELU moves into its product, the second cannot: its operand is an output too. */
+static void feed_forward(avs_graph *g)
+{
+    avs_val x = avs_input(g, "x", AVS_F32T(4, 8));
+    avs_val h = avs_gelu(g, avs_linear(g, x, param(g, "w1", AVS_F32T(16, 8)), param(g, "b1", AVS_F32T(16))));
+    avs_val z = avs_linear(g, h, param(g, "w2", AVS_F32T(8, 16)), param(g, "b2", AVS_F32T(8)));
+    avs_graph_output(g, "z", z);
+    avs_graph_output(g, "y", avs_gelu(g, z));
+}
+
 static void twice_the_same(avs_graph *g)
 {
     avs_val x = avs_input(g, "x", AVS_F32T(2, 4));
@@ -198,6 +208,7 @@ static const row rows[] = {
     {"remake_bn", two_conv_bn_train, fuse_and_remake_bn, true},
     {"fuse_epilogue", residual_block, avs_pass_fuse_epilogue, false},
     {"fuse_epilogue_shared", shared_product, avs_pass_fuse_epilogue, false},
+    {"fuse_epilogue_gelu", feed_forward, avs_pass_fuse_epilogue, false},
     {"fuse_ew", ew_chain, avs_pass_fuse_ew, false},
     {"fuse_ew_temp", ew_temp, avs_pass_fuse_ew, false},
     {"recompute", mlp_train, recompute_all, true},

@@ -116,7 +116,7 @@ static avs_graph *product_net_of(avs_arena *a, bool train)
     avs_val bias = c.bias ? avs_param(g, "b", AVS_F32T(t.d[t.rank - 1]), zero) : 0;
     avs_val r = c.residual ? avs_input(g, "r", t) : 0;
     if (!train) { /* the operands directly, as fusion would set them */
-        c.attr.act = AVS_ACT_RELU;
+        c.attr.act = which % 3 == 2 ? AVS_ACT_GELU : AVS_ACT_RELU;
         y = avs_graph_node(g, AVS_OP_MATMUL, (avs_val[]){x, b, bias, r}, 4, &c.attr, NULL);
     } else {
         if (bias) y = avs_add(g, y, bias);
@@ -215,12 +215,35 @@ static void what_is_cut_at_six_equals_the_oracle(void **state)
     check(cut_at_six, "relu6", true);
 }
 
+/* GELU behind a dense and a depthwise convolution and a product, with a bias and a residual: fused in inference. */
+static avs_graph *bent(avs_arena *a)
+{
+    avs_graph *g = avs_graph_new(a, false);
+    avs_val x = avs_scale(g, avs_input(g, "x", AVS_F32T(2, 9, 7, 32)), 5);
+    avs_val y = avs_gelu(g, avs_conv2d(g, x, avs_param(g, "wd", AVS_F32T(32, 1, 3, 3), zero),
+                                       avs_param(g, "bd", AVS_F32T(32), zero), 1, 1, 1, 32));
+    y = avs_gelu(g, avs_conv2d(g, avs_scale(g, y, 9), avs_param(g, "wc", AVS_F32T(32, 32, 3, 3), zero), 0, 1,
+                               1, 1, 1));
+    avs_val z =
+        avs_linear(g, y, avs_param(g, "wl", AVS_F32T(32, 32), zero), avs_param(g, "bl", AVS_F32T(32), zero));
+    avs_graph_output(g, "y", avs_gelu(g, avs_add(g, z, x)));
+    return g;
+}
+
+static void gelu_behind_products_equals_the_oracle(void **state)
+{
+    (void)state;
+    which = 0;
+    check(bent, "gelu", false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions_and_their_gradients_equal_the_oracle),
         cmocka_unit_test(products_with_epilogues_equal_the_oracle),
         cmocka_unit_test(products_and_their_gradients_equal_the_oracle),
+        cmocka_unit_test(gelu_behind_products_equals_the_oracle),
         cmocka_unit_test(a_frozen_linear_weight_serves_forward_and_backward),
         cmocka_unit_test(a_residual_that_lives_on_is_copied_first),
         cmocka_unit_test(what_is_cut_at_six_equals_the_oracle),
