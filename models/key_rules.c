@@ -51,6 +51,13 @@ static const avs_key_rule RULES[] = {
     {"sama",          AVS_KEY_RESIZE,      "image_encoder.pos_embed",                 "", "resolution differs"},
     {"sama",          AVS_KEY_RESIZE,      "image_encoder.blocks.*.attn.rel_pos_h",   "", "resolution differs"},
     {"sama",          AVS_KEY_RESIZE,      "image_encoder.blocks.*.attn.rel_pos_w",   "", "resolution differs"},
+    {"avsegformer",   AVS_KEY_MISSING,     "vggish.*",                                "", "checkpoints leave the frozen audio encoder to audio_weights"},
+    {"avsegformer",   AVS_KEY_UNEXPECTED,  "vggish.*",                                "", "the model trains on cached features and holds no encoder"},
+    {"avsegformer",   AVS_KEY_SHAPE,       "head.fc.4.weight",                        "", "num_classes differs between tasks"},
+    {"avsegformer",   AVS_KEY_SHAPE,       "head.attn_fc.4.weight",                   "", "num_classes differs between tasks"},
+    {"avsegformer",   AVS_KEY_SHAPE,       "head.learnable_query.weight",             "", "num_queries differs; the learnable queries start anew"},
+    {"avsegformer",   AVS_KEY_SHAPE,       "head.query_generator.query.weight",       "", "num_queries differs; the learnable queries start anew"},
+    {"avsegformer",   AVS_KEY_SHAPE,       "head.mlp.layers.0.weight",                "", "num_queries differs; takes one map per query"},
 };
 // clang-format on
 

@@ -167,7 +167,8 @@ static int show(const options *o, avs_plan *p, avs_err *e)
 
 /* ------------------------------------------------------------------ models */
 
-static int one_model(avs_arena *a, const char *model, const char *backbone)
+/* variant: NULL where a model has none or its default is meant. */
+static int one_model(avs_arena *a, const char *model, const char *backbone, const char *variant)
 {
     options o = {.arena = a, .given = avs_json_new(a, AVS_J_OBJ)};
     avs_err e = AVS_ERR_INIT;
@@ -180,6 +181,7 @@ static int one_model(avs_arena *a, const char *model, const char *backbone)
     avs_json_add_str(a, o.given, "model", model);
     avs_json_add_str(a, o.given, "backbone", backbone);
     avs_json_add_int(a, o.given, "frames", 1);
+    if (variant) avs_json_add_str(a, o.given, "variant", variant);
     int rc = resolve(&o, "latency", &cfg, &e);
     if (rc == AVS_OK && !(g = avs_graph_new(a, false))) rc = avs_fail(&e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) {
@@ -188,29 +190,38 @@ static int one_model(avs_arena *a, const char *model, const char *backbone)
         avs_model_freeze(g, rule, cfg);
     }
     if (rc != AVS_OK) return fail(&e);
-    printf("%-16s %-10s %4dx%-4d %12lld %12lld %9.2f\n", model, backbone, h, w,
-           (long long)avs_graph_param_count(g, false), (long long)avs_graph_param_count(g, true),
-           (double)avs_graph_macs(g) * 1e-9);
+    printf("%-16s %-10s %-9s %4dx%-4d %12lld %12lld %12lld %9.2f\n", model, backbone, variant ? variant : "",
+           h, w, (long long)avs_graph_param_count(g, false), (long long)avs_graph_param_used(g),
+           (long long)avs_graph_param_count(g, true), (double)avs_graph_macs(g) * 1e-9);
     return 0;
 }
 
 int avs_models_command(int argc, char **argv)
 {
-    static const char *const rows[][2] = {
-        {"avesformer", "resnet18"},  {"avesformer", "resnet34"},  {"avesformer", "resnet50"},
-        {"avesformer", "pvt_v2_b5"}, {"avesformer_mini", "mini"}, {"save", "sam_vit_b"},
-        {"save", "sam_vit_l"},       {"save", "sam_vit_h"},       {"sama", "sam_vit_h"}};
+    static const char *const rows[][3] = {{"avesformer", "resnet18"},
+                                          {"avesformer", "resnet34"},
+                                          {"avesformer", "resnet50"},
+                                          {"avesformer", "pvt_v2_b5"},
+                                          {"avesformer_mini", "mini"},
+                                          {"save", "sam_vit_b"},
+                                          {"save", "sam_vit_l"},
+                                          {"save", "sam_vit_h"},
+                                          {"sama", "sam_vit_h"},
+                                          {"avsegformer", "resnet50", "paper"},
+                                          {"avsegformer", "resnet50", "released"},
+                                          {"avsegformer", "pvt_v2_b5", "paper"},
+                                          {"avsegformer", "pvt_v2_b5", "released"}};
     int status = 0;
     (void)argv;
     if (argc) {
         fprintf(stderr, "usage: avsweep models\n");
         return 2;
     }
-    printf("%-16s %-10s %9s %12s %12s %9s\n", "model", "backbone", "input", "parameters", "trainable",
-           "GMAC T=1");
+    printf("%-16s %-10s %-9s %9s %12s %12s %12s %9s\n", "model", "backbone", "variant", "input", "parameters",
+           "executed", "trainable", "GMAC T=1");
     for (size_t i = 0; i < sizeof rows / sizeof *rows && !status; i++) {
         avs_arena *a = avs_arena_new();
-        status = a ? one_model(a, rows[i][0], rows[i][1]) : 1;
+        status = a ? one_model(a, rows[i][0], rows[i][1], rows[i][2]) : 1;
         avs_arena_free(a);
     }
     return status;
