@@ -1,6 +1,6 @@
 #!/bin/bash
-# Systems on SAM, tiny: training starts from a SAM checkpoint and leaves its encoder alone, equal seeds give equal bytes, a
-# trained system is evaluated and predicts, latency runs, ablations train what they say.
+# Systems on SAM, tiny: equal seeds give equal bytes, a trained system is evaluated, starts another as a checkpoint of SAM
+# and predicts, latency runs, ablations train what they say.
 TRIAL=$1 TOYS=$2
 . "$(dirname "$0")/lib.sh"
 toys 5 32 6 2 2
@@ -22,6 +22,11 @@ same "$W/save/last.safetensors" "$W/again/last.safetensors" "equal seeds"
 sam_job eval save "\"backbone_weights\":\"random\",\"init\":\"$W/save/best.safetensors\",$common" eval
 run eval || { cat "$W/eval.log"; die eval; }
 [ "$(result save miou@test)" = "$(result eval miou@test)" ] || die "eval: $(result eval miou@test), training: $(result save miou@test)"
+
+sam_job start save "\"backbone_weights\":\"$W/save/best.safetensors\",$common" eval
+run start || { cat "$W/start.log"; die "start from a whole checkpoint"; }
+[ "$(result save miou@test)" = "$(result start miou@test)" ] || die "start: $(result start miou@test), training: $(result save miou@test)"
+grep -q 'keys of save/sam_vit_custom taken' "$W/start.log" || { cat "$W/start.log"; die "no word on the checkpoint"; }
 
 "$TRIAL" predict "$W/save/best.safetensors" --data "$W/data" --clips 1 --out "$W/p" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die predict; }
 [ "$(find "$W/p" -name '*.overlay.png' | wc -l)" -eq 5 ] || die "expected 5 overlays"
