@@ -168,6 +168,8 @@ static void put_attr(const avs_node *n, FILE *f)
         break;
     case AVS_OP_GATHER_ROWS:
     case AVS_OP_GATHER_ROWS_BWD:
+    case AVS_OP_ROW_MAX:
+    case AVS_OP_ROW_MAX_BWD:
         fprintf(f, "%d rows", ((const avs_gather_attr *)n->attr)->rows);
         break;
     case AVS_OP_DROPOUT:

@@ -185,6 +185,9 @@ typedef struct {
     int32_t rows; /* R */
 } avs_gather_attr;
 
+/* ROW_MAX  x[B,R,C] -> y[B,C], index i32[B,C]: the largest of the R rows of each column and the first row that holds it.
+ *   ROW_MAX_BWD  gy[B,C] index -> gx[B,R,C]. Attributes as GATHER_ROWS: rows is R. */
+
 /* DROPOUT  y = x * keep / (1-p). keep is Philox4x32-10 with key = rt->seed (low word first), counter = (stream, step,
  *   rt->sample0 + row, element/4 inside the row); word (element % 4) < (1-p) * 2^32 keeps, 1-p and the product in
  *   double. per_row: one decision, that of element 0, for a whole row of axis 0 (stochastic depth). Its own backward:
@@ -280,6 +283,8 @@ avs_val avs_pad(avs_graph *g, avs_val x, int axis, int before, int after);
 avs_val avs_permute(avs_graph *g, avs_val x, const int *perm);
 avs_val avs_reshape(avs_graph *g, avs_val x, avs_type t); /* free view; keeps the dtype of x */
 avs_val avs_gather_rows(avs_graph *g, avs_val x, avs_val index);
+/* x[B,R,C] -> [B,C]; index (may be NULL) gets the i32 rows, which have no gradient. */
+avs_val avs_row_max(avs_graph *g, avs_val x, avs_val *index);
 avs_val avs_dropout(avs_graph *g, avs_val x, float p,
                     bool per_row); /* x itself unless g->training and p > 0 */
 /* -> [B] */

@@ -12,6 +12,7 @@
 #define avs_vjp_msdeform_bwd    NULL
 #define avs_vjp_loss_bwd        NULL
 #define avs_vjp_gather_rows_bwd NULL
+#define avs_vjp_row_max_bwd     NULL
 
 const avs_op_rule avs_op_rules[AVS_OP_COUNT] = {
 #define X(E, lower, attr, lo, hi, outs)                                                                      \

@@ -268,6 +268,20 @@ static void pool_takes_the_first_maximum_and_never_the_padding(void **state)
            0, 12, 0, 0, 0, 0);
 }
 
+static void row_max_takes_the_first_of_equal_rows(void **state)
+{
+    avs_graph *g = graph(state);
+    avs_val x = avs_const(g, AVS_F32T(1, 3, 2), LIST(-5, 2, -1, 7, -1, 3)), index;
+    avs_val y = avs_row_max(g, x, &index);
+    avs_val gy = avs_const(g, AVS_F32T(1, 2), LIST(4, 8));
+    EXPECT(g, y, -1, 7);
+    EXPECT(g, index, 1, 1);
+    EXPECT(
+        g,
+        avs_graph_node(g, AVS_OP_ROW_MAX_BWD, (avs_val[]){gy, index}, 2, &(avs_gather_attr){.rows = 3}, NULL),
+        0, 0, 4, 8, 0, 0);
+}
+
 static void resize_agrees_with_the_examples_of_torch_upsample(void **state)
 {
     avs_graph *g = graph(state);
@@ -540,6 +554,7 @@ int main(void)
         TEST(batchnorm_with_running_statistics_is_affine),
         TEST(groupnorm_keeps_groups_apart),
         TEST(pool_takes_the_first_maximum_and_never_the_padding),
+        TEST(row_max_takes_the_first_of_equal_rows),
         TEST(resize_agrees_with_the_examples_of_torch_upsample),
         TEST(resize_backward_spreads_the_weights),
         TEST(msdeform_samples_centres_and_cuts_at_the_border),

@@ -260,6 +260,12 @@ static avs_val permute(avs_graph *g, int i)
     return avs_mul(g, avs_permute(g, x, perm[i]), avs_permute(g, x, perm[i]));
 }
 
+static avs_val row_max(avs_graph *g, int i)
+{
+    int shape[][3] = {{1, 1, 1}, {3, 7, 2}, {2, 5, 9}};
+    return avs_row_max(g, param(g, "u", AVS_F32T(shape[i][0], shape[i][1], shape[i][2])), NULL);
+}
+
 /* A permutation with holes (whose transpose is a gather), rows named twice, and one row alone. */
 static avs_val gather(avs_graph *g, int i)
 {
@@ -331,6 +337,7 @@ static const fd_case CASES[] = {{"conv", conv, COUNT(CONV)},
                                 {"pad", pad, 3},
                                 {"permute", permute, 3},
                                 {"gather", gather, 3},
+                                {"row_max", row_max, 3},
                                 {"dropout", dropout, 2},
                                 {"loss", loss, 5},
                                 {"row_mean", row_mean, 2},

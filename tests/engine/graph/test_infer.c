@@ -106,6 +106,10 @@ static avs_val good(avs_graph *g, int i)
         return avs_gather_rows(g, IN(2, 9, 4), INI(13));
     case 26:
         return NODE(GATHER_ROWS_BWD, &ROWS, IN(2, 13, 4), INI(13));
+    case 27:
+        return avs_row_max(g, IN(2, 9, 4), NULL);
+    case 28:
+        return NODE(ROW_MAX_BWD, &ROWS, IN(2, 4), INI(2, 4));
     default:
         return 0;
     }
@@ -115,7 +119,7 @@ static const char *const GOOD[] = {
     "f32[2,2,5,7]",      "f32[3,4]",     "f32[3,4,5]",   "f32[3,4,8]",   "f32[1,56,56,64]", "f32[2,7,5,6]",
     "f32[2,5,6]",        "f32[2,3,5]",   "f32[2,3,5]",   "f32[2,1,1]",   "f32[2,6,4]",      "f32[2,3,4]",
     "f32[2,5,7]",        "f32[4,2,5]",   "f32[2]",       "f32[1]",       "f32[2,3,4]",      "f32[4]",
-    "f32[1,7,5,2]",      "f32[2,13,4]",  "f32[2,9,4]"};
+    "f32[1,7,5,2]",      "f32[2,13,4]",  "f32[2,9,4]",   "f32[2,4]",     "f32[2,9,4]"};
 
 static void results_have_the_types_of_the_op_list(void **state)
 {

@@ -286,6 +286,17 @@ static void add_gather(int B, int R, int C, int Q)
     c->limit = R;
 }
 
+static void add_row_max(int B, int R, int C)
+{
+    const avs_gather_attr at = {.rows = R};
+    in(ADD(AVS_OP_ROW_MAX, "rows", at, 1), AVS_F32T(B, R, C), FILL_NORMAL);
+    in(ADD(AVS_OP_ROW_MAX, "rows with ties", at, 1), AVS_F32T(B, R, C), FILL_MASK);
+    op_case *c = ADD(AVS_OP_ROW_MAX_BWD, "rows", at, 1);
+    in(c, AVS_F32T(B, C), FILL_NORMAL);
+    in(c, AVS_TYPE(AVS_I32, B, C), FILL_CLASS);
+    c->limit = R;
+}
+
 static void add_dropout(void)
 {
     static const struct {
@@ -399,6 +410,10 @@ static void add_all(void)
     add_gather(2, 17, 33, 300);
     add_gather(3, 300, 64, 31);
     add_gather(1, 49, 4, 1296);
+    add_row_max(1, 1, 1);
+    add_row_max(300, 31, 1);
+    add_row_max(3, 33, 65);
+    add_row_max(2, 784, 17);
     add_dropout();
     add_loss(1, 1, 2);
     add_loss(3, 31, 17);

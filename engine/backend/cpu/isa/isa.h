@@ -41,6 +41,8 @@
     X(PERMUTE,       permute,       0)  \
     X(GATHER_ROWS,   gather_rows,   0)  \
     X(GATHER_ROWS_BWD, gather_rows_bwd, 1) \
+    X(ROW_MAX,       row_max,       0)  \
+    X(ROW_MAX_BWD,   row_max_bwd,   0)  \
     X(DROPOUT,       dropout,       0)  \
     X(LOSS,          loss,          1)  \
     X(LOSS_BWD,      loss_bwd,      1)
