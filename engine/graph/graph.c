@@ -265,6 +265,11 @@ void avs_graph_update(avs_graph *g, avs_val buffer, avs_val value)
                        buffer);
         return;
     }
+    for (uint32_t i = 0; i < g->n_update; i++)
+        if (g->update[i].buffer == buffer) {
+            g->update[i].value = value;
+            return;
+        }
     void *table = grown(g, g->update, g->n_update, &g->cap_update, sizeof(*g->update));
     if (!table) return;
     g->update = table;

@@ -115,7 +115,7 @@ avs_val avs_graph_find_output(const avs_graph *g, const char *name); /* 0 if the
 avs_val avs_graph_find(const avs_graph *g, const char *key);         /* PARAM, BUFFER or INPUT by full name */
 avs_val avs_tap(avs_graph *g, const char *name, avs_val v); /* returns v; name is put behind the scope,
                                                               * "/NAME" is NAME itself */
-void avs_graph_update(avs_graph *g, avs_val buffer, avs_val value);
+void avs_graph_update(avs_graph *g, avs_val buffer, avs_val value); /* again: the later value counts */
 
 /* Appends the backward of the scalar loss: for each trainable parameter that the loss reaches the output "grad:KEY",
  * for each input with want_grad "grad:NAME". Parameters the loss does not reach get no output. */

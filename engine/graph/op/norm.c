@@ -131,6 +131,14 @@ void avs_vjp_batchnorm(avs_graph *g, uint32_t node, const avs_val *gout, const b
     vjp(g, AVS_OP_BATCHNORM_BWD, node, gout, need, gin);
 }
 
+/* What a buffer holds after the updates made so far: a layer that is called twice updates it twice. */
+static avs_val latest(const avs_graph *g, avs_val buffer)
+{
+    for (uint32_t i = g->n_update; i-- > 0;)
+        if (g->update[i].buffer == buffer) return g->update[i].value;
+    return buffer;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): five operands and three constants, as everywhere for this op */
 avs_val avs_batchnorm(avs_graph *g, avs_val x, avs_val gamma, avs_val beta, avs_val running_mean,
                       avs_val running_var, float eps, float momentum, bool train)
@@ -142,8 +150,8 @@ avs_val avs_batchnorm(avs_graph *g, avs_val x, avs_val gamma, avs_val beta, avs_
     }
     avs_norm_attr a = {.eps = eps, .momentum = momentum};
     avs_val out[AVS_MAX_OUT] = {0};
-    avs_val y = avs_graph_node(g, AVS_OP_BATCHNORM, (avs_val[]){x, gamma, beta, running_mean, running_var}, 5,
-                               &a, out);
+    const avs_val in[5] = {x, gamma, beta, latest(g, running_mean), latest(g, running_var)};
+    avs_val y = avs_graph_node(g, AVS_OP_BATCHNORM, in, 5, &a, out);
     avs_graph_update(g, running_mean, out[3]);
     avs_graph_update(g, running_var, out[4]);
     return y;
