@@ -10,6 +10,10 @@ static const avs_key_rule RULES[] = {
     {"*",            AVS_KEY_UNEXPECTED,  "opt.m.*",                                 "", "optimiser state of a resumable checkpoint"},
     {"*",            AVS_KEY_UNEXPECTED,  "opt.v.*",                                 "", "optimiser state of a resumable checkpoint"},
     {"resnet*",      AVS_KEY_UNEXPECTED,  "fc.*",                                    "", "ImageNet classifier"},
+    {"resnet50",     AVS_KEY_FROM,        "layer3_1.",                               "layer3.", "tpavi and avsegformer hold the upper stages twice"},
+    {"resnet50",     AVS_KEY_FROM,        "layer3_2.",                               "layer3.", "tpavi and avsegformer hold the upper stages twice"},
+    {"resnet50",     AVS_KEY_FROM,        "layer4_1.",                               "layer4.", "tpavi and avsegformer hold the upper stages twice"},
+    {"resnet50",     AVS_KEY_FROM,        "layer4_2.",                               "layer4.", "tpavi and avsegformer hold the upper stages twice"},
     {"pvt_v2*",      AVS_KEY_UNEXPECTED,  "head.*",                                  "", "ImageNet classifier"},
     {"seaformer*",   AVS_KEY_UNEXPECTED,  "linear.*",                                "", "ImageNet classifier"},
     {"mobilenet*",   AVS_KEY_UNEXPECTED,  "classifier.*",                            "", "ImageNet classifier"},
@@ -58,6 +62,10 @@ static const avs_key_rule RULES[] = {
     {"avsegformer",   AVS_KEY_SHAPE,       "head.learnable_query.weight",             "", "num_queries differs; the learnable queries start anew"},
     {"avsegformer",   AVS_KEY_SHAPE,       "head.query_generator.query.weight",       "", "num_queries differs; the learnable queries start anew"},
     {"avsegformer",   AVS_KEY_SHAPE,       "head.mlp.layers.0.weight",                "", "num_queries differs; takes one map per query"},
+    {"tpavi",        AVS_KEY_MISSING,     "vggish.*",                                "", "checkpoints leave the frozen audio encoder to audio_weights"},
+    {"tpavi",        AVS_KEY_UNEXPECTED,  "vggish.*",                                "", "the model trains on cached features and holds no encoder"},
+    {"tpavi",        AVS_KEY_SHAPE,       "output_conv.4.*",                         "", "num_classes differs between tasks"},
+    {"tpavi",        AVS_KEY_UNEXPECTED,  "tpavi_b*.align_channel.bias",             "", "avss has none"},
 };
 // clang-format on
 

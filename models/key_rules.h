@@ -10,6 +10,7 @@
 /* Patterns hold for keys below the part's own prefix: "fc.*", not "backbone.fc.*". */
 typedef enum {
     AVS_KEY_RENAME, /* a key of the file that begins with `key` begins with `to` instead                      */
+    AVS_KEY_FROM, /* a key of the model that begins with `key` takes what the file has under `to`, if not its own */
     AVS_KEY_INSIDE, /* files of a larger model hold this part below the prefix `key`: nothing else of them counts */
     AVS_KEY_UNEXPECTED, /* pattern of keys of the file that the model has no use for                              */
     AVS_KEY_MISSING, /* pattern of keys that the file may lack, all of them together: they keep their values   */
@@ -22,7 +23,7 @@ typedef struct {
         part; /* pattern of what is loaded: a backbone ("resnet50", "vggish"), a model ("avesformer"), or the network
                 * that a model extends ("save/sam_vit_b") */
     avs_key_rule_kind kind;
-    const char *key, *to; /* to: of RENAME, else "" */
+    const char *key, *to; /* to: of RENAME and FROM, else "" */
     const char *why;
 } avs_key_rule;
 

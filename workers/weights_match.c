@@ -199,13 +199,30 @@ static place *find_place(const names *in, const char *name)
     return in->n ? bsearch(&key, in->at, (size_t)in->n, sizeof *in->at, by_name) : NULL;
 }
 
+/* Place of what the model's key takes: the same key, or the one that a rule names. */
+static place *find_source(const avs_weights_cfg *cfg, const names *in, const char *key)
+{
+    char other[512];
+    int n;
+    const avs_key_rule *table = avs_key_rules(&n);
+    place *p = find_place(in, key);
+    for (int k = 0; k < n && !p; k++) {
+        if (table[k].kind != AVS_KEY_FROM || !avs_key_matches(table[k].part, cfg->part) ||
+            !begins(key, table[k].key))
+            continue;
+        const int len = snprintf(other, sizeof other, "%s%s", table[k].to, key + strlen(table[k].key));
+        if (len > 0 && (size_t)len < sizeof other) p = find_place(in, other);
+    }
+    return p;
+}
+
 static void compare_wants(const avs_st_file *f, const avs_weights_cfg *cfg, const avs_weights_want *want,
                           int n, const names *in, bool *is_partly, avs_weights_match *m, differences *d)
 {
     const size_t cut = strlen(cfg->prefix);
     for (int i = 0; i < n; i++) {
         const char *key = want[i].key + cut;
-        place *p = find_place(in, key);
+        place *p = find_source(cfg, in, key);
         if (!p) continue;
         p->is_used = true;
         note_present(cfg, key, is_partly);
@@ -214,7 +231,7 @@ static void compare_wants(const avs_st_file *f, const avs_weights_cfg *cfg, cons
     }
     for (int i = 0; i < n; i++) {
         const char *key = want[i].key + cut;
-        if (find_place(in, key)) continue;
+        if (find_source(cfg, in, key)) continue;
         const int r = find_rule(cfg, AVS_KEY_MISSING, key);
         add(r >= 0 && !is_partly[r] ? &d->kept : &d->missing, key, "");
     }

@@ -149,10 +149,10 @@ static void a_star_stands_for_anything(void **state)
 static void every_rule_is_for_a_part_that_exists(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"resnet18",        "pvt_v2_b2",    "swin_b", "sam_vit_b",
-                                        "seaformer_l",     "mobilenet_v2", "vggish", "avesformer",
-                                        "avesformer_mini", "save",         "sama",   "save/sam_vit_b",
-                                        "sama/sam_vit_h",  "avsegformer"};
+    static const char *const parts[] = {"resnet18",        "pvt_v2_b2",    "swin_b",   "sam_vit_b",
+                                        "seaformer_l",     "mobilenet_v2", "vggish",   "avesformer",
+                                        "avesformer_mini", "save",         "sama",     "save/sam_vit_b",
+                                        "sama/sam_vit_h",  "avsegformer",  "resnet50", "tpavi"};
     int n;
     const avs_key_rule *rule = avs_key_rules(&n);
     assert_true(n > 0);
@@ -184,6 +184,18 @@ static void docs_show_every_rule(void **state)
 }
 
 /* ------------------------------------------------------------------ comparison */
+
+static void twin_stages_take_the_keys_of_the_one_stage(void **state)
+{
+    (void)state;
+    const avs_weights_cfg cfg = {.part = "resnet50", .prefix = "resnet."};
+    trial t = compare(&cfg, LIST("layer2.w:3", "layer3.w:2"),
+                      LIST("resnet.layer2.w:3", "resnet.layer3_1.w:2", "resnet.layer3_2.w:2"));
+    expect("twin", &t, AVS_OK, 3, "weights: x.safetensors: 3 of 3 keys of resnet50 taken\n");
+    assert_string_equal(t.m.source[1]->name, "layer3.w");
+    assert_string_equal(t.m.source[2]->name, "layer3.w");
+    done(&t);
+}
 
 static void a_file_that_fits_gives_one_line(void **state)
 {
@@ -697,6 +709,7 @@ int main(void)
         cmocka_unit_test(docs_show_every_rule),
         cmocka_unit_test(a_file_that_fits_gives_one_line),
         cmocka_unit_test(checkpoints_of_sam_start_the_systems_on_it),
+        cmocka_unit_test(twin_stages_take_the_keys_of_the_one_stage),
         cmocka_unit_test(every_kind_of_difference_is_refused_by_name),
         cmocka_unit_test(rules_allow_what_they_name_for_their_part_alone),
         cmocka_unit_test(extents_may_not_differ_where_no_training_follows),
