@@ -82,11 +82,16 @@ avs_val avs_nn_linear(avs_graph *g, avs_val x, const char *name, int out, bool b
     return y;
 }
 
-static void affine(avs_graph *g, avs_val x, avs_val *gamma, avs_val *beta)
+static void affine_from(avs_graph *g, avs_val x, avs_init_kind gain, avs_val *gamma, avs_val *beta)
 {
     const int c = channels(g, x);
-    *gamma = avs_param(g, "weight", AVS_F32T(c), (avs_init){.kind = AVS_INIT_ONE});
+    *gamma = avs_param(g, "weight", AVS_F32T(c), (avs_init){.kind = gain});
     *beta = avs_param(g, "bias", AVS_F32T(c), (avs_init){.kind = AVS_INIT_ZERO});
+}
+
+static void affine(avs_graph *g, avs_val x, avs_val *gamma, avs_val *beta)
+{
+    affine_from(g, x, AVS_INIT_ONE, gamma, beta);
 }
 
 avs_val avs_nn_layernorm(avs_graph *g, avs_val x, const char *name, float eps)
@@ -109,12 +114,12 @@ avs_val avs_nn_groupnorm(avs_graph *g, avs_val x, const char *name, int groups)
     return y;
 }
 
-avs_val avs_nn_batchnorm(avs_graph *g, avs_val x, const char *name)
+static avs_val batchnorm(avs_graph *g, avs_val x, const char *name, avs_init_kind gain)
 {
     avs_val gamma, beta;
     const int c = channels(g, x);
     push(g, name);
-    affine(g, x, &gamma, &beta);
+    affine_from(g, x, gain, &gamma, &beta);
     avs_val mean = avs_buffer(g, "running_mean", AVS_F32T(c), (avs_init){.kind = AVS_INIT_ZERO});
     avs_val var = avs_buffer(g, "running_var", AVS_F32T(c), (avs_init){.kind = AVS_INIT_ONE});
     avs_val y = avs_batchnorm(g, x, gamma, beta, mean, var, 1e-5F, 0.1F, g->training);
@@ -127,6 +132,16 @@ avs_val avs_nn_ffn(avs_graph *g, avs_val x, const char *norm, int hidden, float 
     avs_val y = avs_gelu(g, avs_nn_linear(g, x, "linear1", hidden, true, init));
     y = avs_nn_linear(g, avs_dropout(g, y, dropout, false), "linear2", channels(g, x), true, init);
     return avs_nn_layernorm(g, avs_add(g, x, avs_dropout(g, y, dropout, false)), norm, 1e-5F);
+}
+
+avs_val avs_nn_batchnorm(avs_graph *g, avs_val x, const char *name)
+{
+    return batchnorm(g, x, name, AVS_INIT_ONE);
+}
+
+avs_val avs_nn_batchnorm_zero(avs_graph *g, avs_val x, const char *name)
+{
+    return batchnorm(g, x, name, AVS_INIT_ZERO);
 }
 
 avs_val avs_nn_tap(avs_graph *g, avs_val v, const char *fmt, ...)

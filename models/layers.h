@@ -26,8 +26,10 @@ avs_val avs_nn_depthwise(avs_graph *g, avs_val x, const char *name, int kernel, 
 avs_val avs_nn_linear(avs_graph *g, avs_val x, const char *name, int out, bool bias, avs_nn_init init);
 avs_val avs_nn_layernorm(avs_graph *g, avs_val x, const char *name, float eps);
 avs_val avs_nn_groupnorm(avs_graph *g, avs_val x, const char *name, int groups);
-/* eps 1e-5, momentum 0.1; batch statistics when g->training. */
+/* eps 1e-5, momentum 0.1; batch statistics when g->training. _zero: the gain starts at 0, so that what is normalised
+ * starts by adding nothing. */
 avs_val avs_nn_batchnorm(avs_graph *g, avs_val x, const char *name);
+avs_val avs_nn_batchnorm_zero(avs_graph *g, avs_val x, const char *name);
 
 /* Post-norm FFN: NORM(x + drop(linear2(drop(gelu(linear1(x)))))), linear1 to `hidden`. norm: name of the LayerNorm. */
 avs_val avs_nn_ffn(avs_graph *g, avs_val x, const char *norm, int hidden, float dropout, avs_nn_init init);

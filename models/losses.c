@@ -43,6 +43,13 @@ avs_val avs_foreground_prob(avs_graph *g, avs_val logits)
     return avs_ew_imm(g, AVS_EW_RSUB, background, 1.F);
 }
 
+avs_val avs_l2_normalized(avs_graph *g, avs_val x)
+{
+    const int rank = avs_t(g, x)->rank;
+    avs_val n = avs_reduce(g, avs_ew_unary(g, AVS_EW_SQUARE, x), rank - 1, rank, false);
+    return avs_div(g, x, avs_ew_unary(g, AVS_EW_SQRT, avs_ew_imm(g, AVS_EW_MAX, n, 1e-24F)));
+}
+
 static void add(avs_graph *g, avs_loss_sum *sum, avs_val part)
 {
     sum->total = sum->total ? avs_add(g, sum->total, part) : part;

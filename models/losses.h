@@ -23,6 +23,9 @@ avs_val avs_foreground(avs_graph *g, avs_val classes);
 /* Probability of the foreground [R,H,W,1]: sigmoid of one channel, or 1 - softmax(logits)[0] of K classes. */
 avs_val avs_foreground_prob(avs_graph *g, avs_val logits);
 
+/* x over its Euclidean length along the last axis, or over 1e-12 where that is larger. A zero vector has no gradient. */
+avs_val avs_l2_normalized(avs_graph *g, avs_val x);
+
 /* Collects weight * term; weight 0 leaves the term out of the total (it stays a tap). */
 typedef struct {
     avs_val total;

@@ -8,15 +8,23 @@
 #include "models/avsegformer.h"
 #include "models/backbones/backbones.h"
 #include "models/save.h"
+#include "models/tpavi.h"
 
-static const avs_model_rule *const rules[] = {&avs_avesformer_rule, &avs_avesformer_mini_rule,
-                                              &avs_avsegformer_rule, &avs_save_rule, &avs_sama_rule};
+static const avs_model_rule *const rules[] = {&avs_avesformer_rule,  &avs_avesformer_mini_rule,
+                                              &avs_avsegformer_rule, &avs_save_rule,
+                                              &avs_sama_rule,        &avs_tpavi_rule};
 
 const avs_model_rule *avs_model_find(const char *name)
 {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!strcmp(rules[i]->name, name)) return rules[i];
     return NULL;
+}
+
+const char *avs_model_backbone_prefix(const avs_model_rule *rule, const avs_cfg *cfg)
+{
+    const bool is_pvt = !strncmp(avs_cfg_str(cfg, "backbone"), "pvt_v2", 6);
+    return is_pvt && rule->pvt_prefix ? rule->pvt_prefix : rule->backbone_prefix;
 }
 
 avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io)
@@ -42,9 +50,10 @@ void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs
 
 bool avs_model_is_backbone(const avs_model_rule *rule, const char *key)
 {
-    const char *prefix = rule->backbone_prefix;
-    return prefix && !strncmp(key, prefix, strlen(prefix)) &&
-           !(rule->adapters && avs_key_matches(rule->adapters, key));
+    const char *const prefix[2] = {rule->backbone_prefix, rule->pvt_prefix};
+    bool is_under = false;
+    for (int i = 0; i < 2; i++) is_under |= prefix[i] && !strncmp(key, prefix[i], strlen(prefix[i]));
+    return is_under && !(rule->adapters && avs_key_matches(rule->adapters, key));
 }
 
 void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg)

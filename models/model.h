@@ -24,6 +24,7 @@ typedef enum { AVS_AUDIO_MEL, AVS_AUDIO_FEATURE } avs_audio_input;
 
 typedef struct {
     int rows;          /* R                                              */
+    int clip_rows;     /* rows of one clip, clips one after another; 0: all rows are one clip */
     int height, width; /* of frames and target                           */
     bool training;     /* dropout and batch statistics                   */
     bool with_loss;
@@ -50,7 +51,10 @@ typedef struct {
                                   * backbone is a part: rules for it carry the part "MODEL/BACKBONE" */
     const avs_key_rule *(*weight_rules)(const avs_cfg *cfg,
                                         int *n); /* more of them for this cfg; NULL: none */
+    const char *pvt_prefix; /* of the visual backbone where it is a PVTv2; NULL: backbone_prefix */
 } avs_model_rule;
+/* state_dict prefix of the configured visual backbone; NULL: none */
+const char *avs_model_backbone_prefix(const avs_model_rule *rule, const avs_cfg *cfg);
 
 /* For builders whose audio encoder is VGGish: declares the audio input of b and returns the feature [R,128]. */
 avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io);

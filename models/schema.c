@@ -251,6 +251,26 @@ static void refuse_pair(avs_cfg *c, const char *key, const char *other, const ch
     avs_cfg_problem(c, AVS_P_CONFLICT, &c->specs[avs_cfg_find(c, named, strlen(named))], second, text, NULL);
 }
 
+/* The matching loss compares with the sound that reached a stage: a stage that is asked for must hear, and one must. */
+static void check_matched_stages(avs_cfg *c, const avs_slot *matched, const avs_slot *hearing)
+{
+    const bool is_default = matched->n == 4; /* all there are: it stands for those that hear */
+    int n = 0;
+    for (int i = 0; i < matched->n; i++) {
+        bool hears = false;
+        for (int k = 0; k < hearing->n; k++) hears |= hearing->list[k] == matched->list[i];
+        n += hears;
+        if (hears || is_default) continue;
+        refuse_pair(c, "avm_stages", "tpavi_stages",
+                    avs_arena_fmt(c->a, "avm_stages has stage %lld, which is not in tpavi_stages",
+                                  (long long)matched->list[i]));
+        return;
+    }
+    if (n == 0)
+        refuse_pair(c, "avm_stages", "tpavi_stages",
+                    "aux_loss avm needs a stage that is in avm_stages and in tpavi_stages");
+}
+
 static void check_odd_ones(avs_cfg *c)
 {
 #define SLOT(name)                                                                                           \
@@ -285,6 +305,9 @@ static void check_odd_ones(avs_cfg *c)
                                           train ? "stage1_mask_train" : "stage1_mask_eval"),
                             NULL);
     }
+    s = SLOT("avm_stages");
+    t = SLOT("tpavi_stages");
+    if (s && t && s->active && !s->bad && !t->bad) check_matched_stages(c, s, t);
     s = SLOT("resolution");
     t = SLOT("backbone_patch_size");
     const avs_slot *adapter = SLOT("image_adapter");

@@ -115,6 +115,7 @@ const avs_constraint_rule avs_constraint_rules[] = {
     {"lightavseg", "cmfd=false", "aux_loss=none|mix", "aux_loss", "cmfd", "cmfd false needs aux_loss none or mix"},
     {"tpavi", "aux_loss=cosine", "task=s4", "aux_loss", "task", "aux_loss cosine needs task s4"},
     {"tpavi", "aux_loss=avm", "task=ms3|avss", "aux_loss", "task", "aux_loss avm needs task ms3 or avss"},
+    {"tpavi", "aux_loss=avm|cosine", "tpavi_audio_visual=true", "aux_loss", "tpavi_audio_visual", "aux_loss avm and cosine need tpavi_audio_visual true"},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -21,6 +21,7 @@ int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset 
                           .task = dc->task,
                           .control = control};
     const avs_net_cfg nc = {.rows = ev->clips_at_once * ev->T,
+                            .clip_rows = ev->T,
                             .height = dc->height,
                             .width = dc->width,
                             .features = features,
@@ -158,6 +159,8 @@ static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
         const int clip = first + k < n ? first + k : first;
         rc = avs_clip_load(ds, clip, &(avs_pick){.n = T},
                            &(avs_clip_out){.frames = ev->net.frames + (int64_t)k * T * frame * 3}, e);
+        for (int f = 0; f < T && ev->net.frame_mask; f++)
+            ev->net.frame_mask[k * T + f] = avs_dataset_clip(ds, clip)->frame_mask[f] ? 1.F : 0.F;
         float *audio = ev->net.audio ? ev->net.audio + (int64_t)k * T * ev->net.audio_width : NULL;
         if (rc == AVS_OK)
             rc = fill_audio(ev, ds, r->features,

@@ -210,7 +210,9 @@ int avs_models_command(int argc, char **argv)
                                           {"avsegformer", "resnet50", "paper"},
                                           {"avsegformer", "resnet50", "released"},
                                           {"avsegformer", "pvt_v2_b5", "paper"},
-                                          {"avsegformer", "pvt_v2_b5", "released"}};
+                                          {"avsegformer", "pvt_v2_b5", "released"},
+                                          {"tpavi", "resnet50"},
+                                          {"tpavi", "pvt_v2_b5"}};
     int status = 0;
     (void)argv;
     if (argc) {

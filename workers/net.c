@@ -17,10 +17,12 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                         "model '%s' is not built in yet (avsweep models lists those that are)",
                         avs_cfg_str(cfg, "model"));
     n->build = (avs_build){.rows = nc->rows,
+                           .clip_rows = nc->clip_rows,
                            .height = nc->height,
                            .width = nc->width,
                            .training = nc->training,
                            .with_loss = nc->training,
+                           .with_frame_mask = avs_cfg_is(cfg, "task", "avss"),
                            .audio_input = nc->features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
     int rc = rule->build(n->graph, cfg, &n->build, &io, e);
     avs_model_freeze(n->graph, rule, cfg);
@@ -68,6 +70,8 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
         n->audio = avs_plan_input(n->plan, nc->features ? "audio_feature" : "audio", &t);
         n->audio_width = n->audio ? avs_type_count(&t) / nc->rows : 0;
         n->row_weight = avs_plan_input(n->plan, "row_weight", &t);
+        n->frame_mask = avs_plan_input(n->plan, "frame_mask", &t);
+        for (int i = 0; n->frame_mask && i < nc->rows; i++) n->frame_mask[i] = 1.F;
         void *target = avs_plan_input(n->plan, "target", &t);
         if (target && t.dtype == AVS_I32)
             n->target_i32 = target;

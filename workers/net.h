@@ -12,12 +12,14 @@ typedef struct {
     avs_build build;
     int classes;                                     /* channels of the logits */
     float *frames, *audio, *target_f32, *row_weight; /* plan inputs; NULL where the graph has none */
+    float *frame_mask;                               /* likewise; starts as all ones */
     int32_t *target_i32;
     int64_t audio_width; /* floats per row of audio */
 } avs_net;
 
 typedef struct {
     int rows, height, width;
+    int clip_rows; /* rows of one clip; 0: all are one */
     bool training; /* with loss and backward; else inference */
     bool features; /* audio enters as cached encoder output   */
     bool taps;

@@ -160,6 +160,8 @@ static int predict_clip(predictor *p, const avs_dataset *ds, int i, const char *
     int rc = avs_clip_load(
         ds, i, &(avs_pick){.n = p->rows},
         &(avs_clip_out){.frames = p->net.frames, .frames_u8 = p->rgb, .logmel = p->net.audio}, e);
+    for (int t = 0; t < p->rows && p->net.frame_mask; t++)
+        p->net.frame_mask[t] = c->frame_mask[t] ? 1.F : 0.F;
     for (int t = 0; t < c->n_frames && rc == AVS_OK; t++) {
         names[t] = avs_arena_fmt(p->arena, "%s%s%s/%s_%d", c->group, c->group[0] ? "/" : "", c->name, c->name,
                                  t + 1);

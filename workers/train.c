@@ -106,6 +106,7 @@ static int open_nets(trainer *r, avs_err *e)
     avs_cfg_size(r->cfg, "resolution", &h, &w);
     r->features = avs_model_frozen_audio(r->cfg, &prefix, &width);
     const avs_net_cfg nc = {.rows = r->samples_per_pass * r->sampler.rows_per_sample,
+                            .clip_rows = r->sampler.rows_per_sample,
                             .height = h,
                             .width = w,
                             .training = true,
@@ -223,7 +224,13 @@ static int fill_inputs(trainer *r, const avs_batch *b, const int *counted)
     int64_t row = 0;
     for (int i = 0; i < b->n_items; i++)
         for (int k = 0; k < b->items[i].n; k++, row++) {
+            const bool exists = k < counted[i] && b->frame_weight[row] > 0.F;
             r->net.row_weight[row] = k < counted[i] ? b->row_weight[row] : 0.F;
+            if (r->net.frame_mask) { /* a frame that does not exist is a black picture and a silent row */
+                r->net.frame_mask[row] = exists ? 1.F : 0.F;
+                if (!exists)
+                    memset(r->net.frames + row * pixels * 3, 0, (size_t)(pixels * 3) * sizeof(float));
+            }
             if (r->features && r->net.audio)
                 memcpy(r->net.audio + row * r->net.audio_width,
                        avs_features_at(&r->train_features, b->items[i].sound, b->items[i].frames[k]),

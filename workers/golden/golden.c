@@ -26,6 +26,7 @@ static runner runner_of(const avs_json *root)
     if (avs_json_get(root, "fnv1a64") && !model[0]) return avs_golden_run_probe;
     for (size_t i = 0; component && i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].component, component)) return parts[i].run;
+    if (component && !strcmp(component, "loss") && !strcmp(model, "tpavi")) return avs_golden_run_matching;
     if (component) return NULL;
     if (!strcmp(model, "metrics")) return avs_golden_run_metrics;
     if (!strcmp(model, "mel_frontend")) return avs_golden_run_mel;

@@ -13,6 +13,7 @@ typedef struct {
     const avs_golden_source *src;
     avs_golden_inputs *in;
     avs_arena *a;
+    int depth; /* of inputs that are made because another one needs them */
 } maker;
 
 static int make(maker *m, const avs_json *spec, const char *name, avs_golden_tensor *t, avs_err *e);
@@ -232,6 +233,22 @@ static int copy_of(maker *m, const avs_golden_tensor *from, avs_golden_tensor *t
     return rc;
 }
 
+static bool fits(const avs_json *spec, const avs_json *config);
+
+/* An input that stands further down in the list. */
+static int make_ahead(maker *m, const char *role, avs_golden_tensor *t, avs_err *e)
+{
+    const avs_json *s = m->src->list ? m->src->list->first : NULL;
+    while (s && (strcmp(avs_json_str(s, "role", ""), role) != 0 || !fits(s, m->src->config))) s = s->next;
+    if (!s || m->depth > 4)
+        return avs_fail(e, AVS_EMISSING, "the case has no input with role '%s' that could be made first",
+                        role);
+    m->depth++;
+    int rc = make(m, s, avs_json_str(s, "name", ""), t, e);
+    m->depth--;
+    return rc;
+}
+
 static int make_reference(maker *m, const avs_json *spec, const char *kind, avs_golden_tensor *t, avs_err *e)
 {
     if (!strcmp(kind, "copy")) {
@@ -239,9 +256,9 @@ static int make_reference(maker *m, const avs_json *spec, const char *kind, avs_
         return make(m, of, avs_json_str(of, "name", ""), t, e);
     }
     if (!strcmp(kind, "input")) {
-        const avs_golden_tensor *from;
-        int rc = avs_golden_need(m->in, avs_json_str(spec, "role", ""), &from, e);
-        return rc == AVS_OK ? copy_of(m, from, t, e) : rc;
+        const char *role = avs_json_str(spec, "role", "");
+        const avs_golden_tensor *from = avs_golden_find(m->in, role);
+        return from ? copy_of(m, from, t, e) : make_ahead(m, role, t, e);
     }
     const char *name = avs_json_str(spec, "name", "");
     const avs_st_tensor *s = m->src->files ? avs_st_find(m->src->files, name) : NULL;

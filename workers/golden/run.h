@@ -5,6 +5,7 @@
 
 #include "engine/graph/graph.h"
 #include "engine/plan/plan.h"
+#include "models/model.h"
 #include "workers/golden/input.h"
 #include "workers/golden/report.h"
 
@@ -39,6 +40,7 @@ int avs_golden_run_position(avs_golden_case *c, avs_err *e); /* SAM's position t
 int avs_golden_run_sea_attention(avs_golden_case *c, avs_err *e);
 int avs_golden_run_mobilenet(avs_golden_case *c, avs_err *e);
 int avs_golden_run_vggish(avs_golden_case *c, avs_err *e);
+int avs_golden_run_matching(avs_golden_case *c, avs_err *e); /* losses of tpavi alone */
 int avs_golden_run_generator(avs_golden_case *c, avs_err *e);
 int avs_golden_run_elf_block(avs_golden_case *c, avs_err *e);
 int avs_golden_run_msdeform(avs_golden_case *c, avs_err *e);
@@ -62,6 +64,12 @@ void avs_golden_net_free(avs_golden_net *net);
 int avs_golden_plan(avs_golden_case *c, avs_golden_net *net, bool training, avs_err *e);
 /* The inputs that the case's `inputs` list makes. */
 int avs_golden_inputs_of(avs_golden_case *c, avs_golden_inputs *in, avs_err *e);
+/* The case's configuration with defaults filled in. training: without dropout and stochastic depth; thawed: nothing but the
+ * audio encoder frozen. */
+int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training, bool thawed, avs_cfg **cfg,
+                      avs_err *e);
+/* Taps what the cases of tpavi name beyond the model's own taps. */
+void avs_golden_extend_tpavi(avs_golden_case *c, avs_graph *g, const avs_model_io *io);
 /* An empty graph; NULL with *e set. */
 avs_graph *avs_golden_graph(avs_golden_case *c, bool training, avs_err *e);
 /* A graph input of t's extents: [B,C,H,W] becomes [B,H,W,C]. */

@@ -20,7 +20,8 @@ typedef struct {
     int rows;
 } run;
 
-static int resolve(avs_golden_case *c, run *r, const avs_json *config, avs_err *e)
+int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training, bool thawed, avs_cfg **cfg,
+                      avs_err *e)
 {
     static const char *const freezes[] = {"freeze_backbone", "freeze_prompt_encoder", "freeze_mask_decoder"};
     avs_problem *problems = NULL;
@@ -29,20 +30,20 @@ static int resolve(avs_golden_case *c, run *r, const avs_json *config, avs_err *
     const char *model = avs_json_str(c->root, "model", "");
     avs_json_add_str(c->arena, given, "model", model);
     for (const avs_json *o = config ? config->first : NULL; o; o = o->next) {
-        if (r->training && (!strcmp(o->key, "dropout") || !strcmp(o->key, "drop_path"))) continue;
+        if (training && (!strcmp(o->key, "dropout") || !strcmp(o->key, "drop_path"))) continue;
         avs_json *copy = AVS_NEW(c->arena, avs_json);
         if (!copy) return avs_fail(e, AVS_ENOMEM, "out of memory for a configuration");
         *copy = *o;
         copy->next = NULL;
         avs_json_add(c->arena, given, o->key, copy);
     }
-    for (size_t i = 0; r->thawed && i < sizeof freezes / sizeof *freezes; i++)
+    for (size_t i = 0; thawed && i < sizeof freezes / sizeof *freezes; i++)
         if (avs_schema_find(model, freezes[i])) avs_json_add_bool(c->arena, given, freezes[i], false);
-    if (r->training) { /* goldens in training run without dropout and stochastic depth */
+    if (training) { /* goldens in training run without dropout and stochastic depth */
         avs_json_add_num(c->arena, given, "dropout", 0);
         avs_json_add_num(c->arena, given, "drop_path", 0);
     }
-    int rc = avs_cfg_resolve(c->arena, "train", given, &r->cfg, &problems, e);
+    int rc = avs_cfg_resolve(c->arena, "train", given, cfg, &problems, e);
     if (rc == AVS_EPARSE && problems)
         return avs_fail(e, AVS_EPARSE, "config: %s: %s", problems->key ? problems->key : "?", problems->text);
     return rc;
@@ -59,6 +60,7 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
     r->rows = (int)frames->d[0];
     const bool features = avs_golden_find(&r->in, "audio_feature") != NULL;
     const avs_build b = {.rows = r->rows,
+                         .clip_rows = (int)avs_cfg_int(r->cfg, "frames"),
                          .height = (int)frames->d[2],
                          .width = (int)frames->d[3],
                          .training = r->training,
@@ -69,6 +71,7 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
     if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
     rc = r->rule->build(r->net.graph, r->cfg, &b, &io, e);
     avs_model_freeze(r->net.graph, r->rule, r->cfg);
+    if (rc == AVS_OK && !strcmp(r->rule->name, "tpavi")) avs_golden_extend_tpavi(c, r->net.graph, &io);
     const avs_json *g = avs_json_get(r->node, "gradients");
     r->backward = (r->training || (g && g->len)) && io.loss;
     if (rc == AVS_OK && r->backward) rc = avs_backward(r->net.graph, io.loss);
@@ -185,6 +188,18 @@ static void check_buffers(avs_golden_case *c, run *r)
     }
 }
 
+/* Entries of the reference's state dict, which counts the steps of each BatchNorm beside its mean and variance. */
+static int64_t entries(const avs_golden_net *net, bool with_params)
+{
+    int64_t params = 0, buffers = 0;
+    for (uint32_t i = 1; i < net->graph->n_v; i++) {
+        const avs_value *v = &net->graph->v[i];
+        params += v->kind == AVS_V_PARAM && !v->view_of;
+        buffers += v->kind == AVS_V_BUFFER && !v->view_of;
+    }
+    return (with_params ? params : 0) + buffers / 2 * 3;
+}
+
 void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *want)
 {
     for (const avs_json *w = want ? want->first : NULL; w; w = w->next) {
@@ -202,6 +217,8 @@ void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *
                                 (without ? !under : under);
             if (counts) got += avs_type_count(&v->type);
         }
+        if (!strcmp(w->key, "buffers_in_state_dict")) got = entries(net, false);
+        if (!strcmp(w->key, "state_dict_entries")) got = entries(net, true);
         avs_golden_number(c->report, "parameter count", w->key, (double)got, w->d, 0, 0);
     }
 }
@@ -281,7 +298,7 @@ static int run_net(avs_golden_case *c, run *r, const avs_json *config, avs_err *
                                    .list = inputs ? inputs : avs_json_get(c->root, "inputs"),
                                    .config = config,
                                    .files = &c->files};
-    int rc = resolve(c, r, config, e);
+    int rc = avs_golden_config(c, config, r->training, r->thawed, &r->cfg, e);
     if (rc == AVS_OK) rc = avs_golden_make(&src, &r->in, e);
     if (rc == AVS_OK) rc = build(c, r, e);
     for (int i = 0; rc == AVS_OK && i < r->in.n; i++)

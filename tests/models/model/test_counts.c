@@ -1,0 +1,90 @@
+/* Parameters of whole systems, by the first words of their keys, against the counts measured on the reference
+ * implementations. A graph is built and counted; no plan is made of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "models/model.h"
+
+enum { MODULES = 12 };
+
+typedef struct {
+    const char *options; /* JSON members, without braces */
+    struct {
+        const char *prefix; /* "": all */
+        int64_t n;
+    } want[MODULES];
+} system_case;
+
+static int64_t count_under(const avs_graph *g, const char *prefix)
+{
+    int64_t n = 0;
+    for (uint32_t i = 1; i < g->n_v; i++)
+        if (g->v[i].kind == AVS_V_PARAM && !g->v[i].view_of && !strncmp(g->v[i].name, prefix, strlen(prefix)))
+            n += avs_type_count(&g->v[i].type);
+    return n;
+}
+
+static void check(const system_case *c)
+{
+    avs_err e = AVS_ERR_INIT;
+    avs_arena *a = avs_arena_new();
+    avs_json *given = NULL;
+    avs_cfg *cfg = NULL;
+    avs_model_io io = {0};
+    int h, w;
+    char *text = avs_arena_fmt(a, "{%s}", c->options);
+    if (avs_json_parse(a, "case", text, strlen(text), &given, &e) != AVS_OK ||
+        avs_cfg_resolve(a, "latency", given, &cfg, NULL, &e) != AVS_OK)
+        fail_msg("%s: %s", c->options, e.msg);
+    avs_cfg_size(cfg, "resolution", &h, &w);
+    avs_graph *g = avs_graph_new(a, false);
+    const avs_build b = {.rows = 1, .height = h, .width = w};
+    if (avs_model_find(avs_cfg_str(cfg, "model"))->build(g, cfg, &b, &io, &e) != AVS_OK)
+        fail_msg("%s: %s", c->options, e.msg);
+    for (int i = 0; i < MODULES && c->want[i].prefix; i++) {
+        const int64_t n = count_under(g, c->want[i].prefix);
+        if (n != c->want[i].n)
+            fail_msg("%s: %s has %lld parameters, not %lld", c->options, c->want[i].prefix, (long long)n,
+                     (long long)c->want[i].n);
+    }
+    avs_arena_free(a);
+}
+
+static void tpavi_has_the_parameters_of_the_reference(void **state)
+{
+    (void)state;
+    static const system_case cases[] = {
+        {"\"model\":\"tpavi\"",
+         {{"", 163542145},
+          {"vggish.", 72141184},
+          {"resnet.", 45571136},
+          {"conv1.", 2360320},
+          {"conv2.", 4719616},
+          {"conv3.", 9438208},
+          {"conv4.", 18875392},
+          {"path4.", 2360320},
+          {"tpavi_b1.", 165760},
+          {"tpavi_b4.W_z.", 33536},
+          {"output_conv.", 331969}}},
+        {"\"model\":\"tpavi\",\"task\":\"avss\"",
+         {{"", 163543431},
+          {"tpavi_b1.", 165504},
+          {"tpavi_b2.align_channel.", 32768},
+          {"output_conv.", 334279}}},
+        {"\"model\":\"tpavi\",\"backbone\":\"pvt_v2_b5\"",
+         {{"", 173461761}, {"encoder_backbone.", 81443008}, {"conv1.", 590848}, {"conv4.", 4719616}}},
+        {"\"model\":\"tpavi\",\"tpavi_stages\":[2]", {{"", 163542145 - 3 * 165760}, {"tpavi_b3.", 165760}}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(&cases[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tpavi_has_the_parameters_of_the_reference)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
