@@ -7,12 +7,13 @@
 #include "models/avesformer_mini.h"
 #include "models/avsegformer.h"
 #include "models/backbones/backbones.h"
+#include "models/lightavseg.h"
 #include "models/save.h"
 #include "models/tpavi.h"
 
-static const avs_model_rule *const rules[] = {&avs_avesformer_rule,  &avs_avesformer_mini_rule,
-                                              &avs_avsegformer_rule, &avs_save_rule,
-                                              &avs_sama_rule,        &avs_tpavi_rule};
+static const avs_model_rule *const rules[] = {
+    &avs_avesformer_rule, &avs_avesformer_mini_rule, &avs_avsegformer_rule, &avs_save_rule,
+    &avs_sama_rule,       &avs_lightavseg_rule,      &avs_tpavi_rule};
 
 const avs_model_rule *avs_model_find(const char *name)
 {
@@ -39,6 +40,25 @@ avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io)
         avs_scope_pop(g);
     }
     return avs_tap(g, "vggish", feature);
+}
+
+avs_val avs_model_encoder(avs_graph *g, const avs_cfg *cfg, avs_val logmel)
+{
+    if (!avs_cfg_is(cfg, "audio_backbone", "mobilenet_v2")) return avs_vggish(g, logmel);
+    if (avs_cfg_int(cfg, "audio_channels") == 3)
+        logmel = avs_concat(g, (avs_val[]){logmel, logmel, logmel}, 3, 3);
+    return avs_mobilenet_v2(g, logmel);
+}
+
+avs_val avs_model_mobilenet(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io)
+{
+    if (b->audio_input == AVS_AUDIO_FEATURE)
+        return io->audio = avs_input(g, "audio_feature", AVS_F32T(b->rows, 1024));
+    io->audio = avs_input(g, "audio", AVS_F32T(b->rows, 96, 64, 1));
+    avs_scope_push(g, "audio");
+    avs_val feature = avs_model_encoder(g, cfg, io->audio);
+    avs_scope_pop(g);
+    return feature;
 }
 
 void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io)
@@ -84,9 +104,10 @@ void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3])
 
 bool avs_model_frozen_audio(const avs_cfg *cfg, const char **prefix, int *width)
 {
-    if (!avs_cfg_is(cfg, "audio_backbone", "vggish") || !avs_cfg_bool(cfg, "freeze_audio_backbone"))
-        return false;
-    *prefix = "vggish.";
-    *width = 128;
+    const bool is_mobilenet = avs_cfg_is(cfg, "audio_backbone", "mobilenet_v2");
+    if (!is_mobilenet && !avs_cfg_is(cfg, "audio_backbone", "vggish")) return false;
+    if (!avs_cfg_bool(cfg, "freeze_audio_backbone")) return false;
+    *prefix = is_mobilenet ? "audio." : "vggish.";
+    *width = is_mobilenet ? 1024 : 128;
     return true;
 }

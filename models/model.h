@@ -58,6 +58,10 @@ const char *avs_model_backbone_prefix(const avs_model_rule *rule, const avs_cfg 
 
 /* For builders whose audio encoder is VGGish: declares the audio input of b and returns the feature [R,128]. */
 avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io);
+/* The same for MobileNetV2: [R,1024], parameters under "audio.". */
+avs_val avs_model_mobilenet(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io);
+/* The configured audio encoder, parameters in the current scope: log-mel [R,96,64,1] -> [R,F]. */
+avs_val avs_model_encoder(avs_graph *g, const avs_cfg *cfg, avs_val logmel);
 /* For builders: the inputs target and row_weight. */
 void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model_io *io);
 

@@ -310,6 +310,11 @@ static void check_odd_ones(avs_cfg *c)
     if (s && t && s->active && !s->bad && !t->bad) check_matched_stages(c, s, t);
     s = SLOT("resolution");
     t = SLOT("backbone_patch_size");
+    if (SLOT("agve") && s && !s->bad && (s->i < 64 || s->n < 64))
+        avs_cfg_problem(
+            c, AVS_P_RANGE, &c->specs[s - c->slots], NULL,
+            avs_arena_fmt(c->a, "resolution is %lld, below 64", (long long)(s->i < s->n ? s->i : s->n)),
+            NULL);
     const avs_slot *adapter = SLOT("image_adapter");
     if (adapter && adapter->i && s && t && t->active && t->i > 0 &&
         (s->i / t->i % 2 || s->i % t->i || s->n / t->i % 2 || s->n % t->i))

@@ -211,6 +211,11 @@ int avs_models_command(int argc, char **argv)
                                           {"avsegformer", "resnet50", "released"},
                                           {"avsegformer", "pvt_v2_b5", "paper"},
                                           {"avsegformer", "pvt_v2_b5", "released"},
+                                          {"lightavseg", "seaformer_t"},
+                                          {"lightavseg", "seaformer_s"},
+                                          {"lightavseg", "seaformer_b"},
+                                          {"lightavseg", "seaformer_l"},
+                                          {"lightavseg", "resnet50"},
                                           {"tpavi", "resnet50"},
                                           {"tpavi", "pvt_v2_b5"}};
     int status = 0;

@@ -1,4 +1,4 @@
-/* Cached features of a frozen audio encoder (VGGish): an own small graph, run over every example of the split. */
+/* Cached features of a frozen audio encoder: an own small graph, run over every example of the split. */
 #include "workers/features.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "data/index.h"
 #include "engine/graph/ops.h"
 #include "engine/tensor/safetensors.h"
-#include "models/backbones/backbones.h"
+#include "models/model.h"
 
 enum { EXAMPLE = 96 * 64, AT_ONCE = 10 };
 
@@ -19,13 +19,13 @@ typedef struct {
     const char *prefix;
 } encoder;
 
-static int open_encoder(encoder *c, avs_net *weights, const char *prefix, avs_err *e)
+static int open_encoder(encoder *c, avs_net *weights, const avs_cfg *cfg, const char *prefix, avs_err *e)
 {
     c->arena = avs_arena_new();
     avs_graph *g = c->arena ? avs_graph_new(c->arena, false) : NULL;
     avs_type t;
     if (!g) return avs_fail(e, AVS_ENOMEM, "out of memory for the audio encoder");
-    avs_val y = avs_vggish(g, avs_input(g, "audio", AVS_F32T(AT_ONCE, 96, 64, 1)));
+    avs_val y = avs_model_encoder(g, cfg, avs_input(g, "audio", AVS_F32T(AT_ONCE, 96, 64, 1)));
     avs_graph_output(g, "feature", y);
     int rc = avs_graph_check(g, e);
     if (rc == AVS_OK) rc = avs_plan_build(&c->plan, g, &(avs_plan_cfg){.backend = "cpu"}, e);
@@ -128,11 +128,15 @@ static int write_cache(const avs_features *f, const char *path, avs_err *e)
     return rc;
 }
 
-int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, const char *prefix, int width,
+int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, const avs_cfg *cfg,
                       const char *cache_dir, avs_err *e)
 {
     char name[65], path[4096] = "";
     encoder c = {0};
+    const char *prefix;
+    int width;
+    if (!avs_model_frozen_audio(cfg, &prefix, &width))
+        return avs_fail(e, AVS_ERANGE, "an audio encoder that is trained has no features to keep");
     *f = (avs_features){
         .clips = avs_dataset_count(ds), .T = avs_task_frames(avs_dataset_config(ds)->task), .width = width};
     f->x = avs_xalloc(sizeof(float) * (size_t)f->clips * (size_t)f->T * (size_t)width);
@@ -142,7 +146,7 @@ int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, 
         if (rc == AVS_OK) snprintf(path, sizeof path, "%s/audio-features/%s.safetensors", cache_dir, name);
         if (rc == AVS_OK && read_cache(f, path)) return AVS_OK;
     }
-    if (rc == AVS_OK) rc = open_encoder(&c, weights, prefix, e);
+    if (rc == AVS_OK) rc = open_encoder(&c, weights, cfg, prefix, e);
     if (rc == AVS_OK) rc = compute(f, ds, &c, e);
     if (rc == AVS_OK && path[0]) rc = write_cache(f, path, e);
     avs_plan_free(c.plan);

@@ -14,8 +14,9 @@ typedef struct {
     int clips, T, width;
 } avs_features;
 
-/* cache_dir "": nothing is stored. encoder: a net whose plan holds the encoder's weights under `prefix`. */
-int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, const char *prefix, int width,
+/* cache_dir "": nothing is stored. weights: a net whose plan holds the encoder of cfg, which is frozen
+ * (avs_model_frozen_audio). */
+int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, const avs_cfg *cfg,
                       const char *cache_dir, avs_err *e);
 void avs_features_close(avs_features *f);
 const float *avs_features_at(const avs_features *f, int clip, int frame);

@@ -58,7 +58,7 @@ static int open_features(avs_trial *t, const avs_cfg *cfg, const avs_dataset *ds
     const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = t->job->seed};
     int rc = avs_net_open(&whole, cfg, &wc, e);
     if (rc == AVS_OK) rc = avs_weights_start(&whole, cfg, e);
-    if (rc == AVS_OK) rc = avs_features_open(f, ds, &whole, prefix, width, t->job->cache_dir, e);
+    if (rc == AVS_OK) rc = avs_features_open(f, ds, &whole, cfg, t->job->cache_dir, e);
     avs_net_close(&whole);
     return rc;
 }

@@ -120,9 +120,9 @@ static int open_nets(trainer *r, avs_err *e)
         rc = avs_net_open(&whole, r->cfg, &wc, e);
         if (rc == AVS_OK) rc = avs_weights_start(&whole, r->cfg, e);
         if (rc == AVS_OK)
-            rc = avs_features_open(&r->train_features, r->train, &whole, prefix, width, job->cache_dir, e);
+            rc = avs_features_open(&r->train_features, r->train, &whole, r->cfg, job->cache_dir, e);
         if (rc == AVS_OK && avs_dataset_count(r->val))
-            rc = avs_features_open(&r->val_features, r->val, &whole, prefix, width, job->cache_dir, e);
+            rc = avs_features_open(&r->val_features, r->val, &whole, r->cfg, job->cache_dir, e);
         avs_net_close(&whole);
     }
     if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);

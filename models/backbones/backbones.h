@@ -32,6 +32,8 @@ int avs_seaformer(avs_graph *g, char name, avs_val x, float drop_path, avs_val o
 avs_val avs_sea_attention(avs_graph *g, avs_val x, int key_dim, int heads);
 
 void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4]);
+/* Stage 1 (with the stem) to 4 alone; x is the image or the map of the stage before. */
+avs_val avs_resnet_stage(avs_graph *g, int depth, int nth, avs_val x);
 /* ResNet-50 as AVSBench and AVSegFormer have it: the upper stages are called layer3_1 and layer4_1, and a second copy,
  * layer3_2 and layer4_2 (22,063,104 parameters), is declared and never run. */
 void avs_resnet50_twin(avs_graph *g, avs_val x, avs_val out[4]);

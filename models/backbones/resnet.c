@@ -51,11 +51,15 @@ static avs_val stem(avs_graph *g, avs_val x)
     return avs_tap(g, "maxpool", avs_pool_max(g, avs_relu(g, x), 3, 2, 1));
 }
 
-void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4])
+avs_val avs_resnet_stage(avs_graph *g, int depth, int nth, avs_val x)
 {
     static const char *const names[4] = {"layer1", "layer2", "layer3", "layer4"};
-    x = stem(g, x);
-    for (int s = 0; s < 4; s++) out[s] = x = stage(g, x, names[s], s, depth);
+    return stage(g, nth == 1 ? stem(g, x) : x, names[nth - 1], nth - 1, depth);
+}
+
+void avs_resnet(avs_graph *g, int depth, avs_val x, avs_val out[4])
+{
+    for (int s = 0; s < 4; s++) out[s] = x = avs_resnet_stage(g, depth, s + 1, x);
 }
 
 void avs_resnet50_twin(avs_graph *g, avs_val x, avs_val out[4])

@@ -38,5 +38,6 @@ system() {
   [ "$(find "$W/$m-p" -name '*.overlay.png' | wc -l)" -eq 5 ] || die "$m: expected 5 overlays"
 }
 
+system lightavseg '"backbone":"seaformer_t","embed_dim":16'
 system tpavi '"backbone":"pvt_v2_b0","embed_dim":16,"tpavi_visual_visual":true'
 echo "systems: ok"

@@ -149,10 +149,10 @@ static void a_star_stands_for_anything(void **state)
 static void every_rule_is_for_a_part_that_exists(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"resnet18",        "pvt_v2_b2",    "swin_b",   "sam_vit_b",
-                                        "seaformer_l",     "mobilenet_v2", "vggish",   "avesformer",
-                                        "avesformer_mini", "save",         "sama",     "save/sam_vit_b",
-                                        "sama/sam_vit_h",  "avsegformer",  "resnet50", "tpavi"};
+    static const char *const parts[] = {
+        "resnet18",       "pvt_v2_b2",   "swin_b",          "sam_vit_b", "seaformer_l", "mobilenet_v2",
+        "vggish",         "avesformer",  "avesformer_mini", "save",      "sama",        "save/sam_vit_b",
+        "sama/sam_vit_h", "avsegformer", "resnet50",        "tpavi",     "lightavseg"};
     int n;
     const avs_key_rule *rule = avs_key_rules(&n);
     assert_true(n > 0);

@@ -68,6 +68,13 @@ int avs_golden_inputs_of(avs_golden_case *c, avs_golden_inputs *in, avs_err *e);
  * audio encoder frozen. */
 int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training, bool thawed, avs_cfg **cfg,
                       avs_err *e);
+/* One forward, and backward where node holds gradients, compared with all that node holds. */
+int avs_golden_run_node(avs_golden_case *c, const avs_json *node, const avs_json *config, avs_err *e);
+/* `gradients_of_other_totals`: the same step with another aux_loss each. Nothing if the case has none. */
+int avs_golden_other_totals(avs_golden_case *c, avs_err *e);
+/* Taps the auxiliary losses, totals and cosines that the cases of lightavseg hold. */
+void avs_golden_extend_lightavseg(avs_golden_case *c, avs_graph *g, const avs_cfg *cfg,
+                                  const avs_model_io *io);
 /* Taps what the cases of tpavi name beyond the model's own taps. */
 void avs_golden_extend_tpavi(avs_golden_case *c, avs_graph *g, const avs_model_io *io);
 /* An empty graph; NULL with *e set. */

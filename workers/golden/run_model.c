@@ -72,6 +72,8 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
     rc = r->rule->build(r->net.graph, r->cfg, &b, &io, e);
     avs_model_freeze(r->net.graph, r->rule, r->cfg);
     if (rc == AVS_OK && !strcmp(r->rule->name, "tpavi")) avs_golden_extend_tpavi(c, r->net.graph, &io);
+    if (rc == AVS_OK && !strcmp(r->rule->name, "lightavseg"))
+        avs_golden_extend_lightavseg(c, r->net.graph, r->cfg, &io);
     const avs_json *g = avs_json_get(r->node, "gradients");
     r->backward = (r->training || (g && g->len)) && io.loss;
     if (rc == AVS_OK && r->backward) rc = avs_backward(r->net.graph, io.loss);
@@ -116,7 +118,8 @@ void avs_golden_losses(avs_golden_case *c, avs_golden_net *net, const avs_json *
 {
     for (const avs_json *l = losses ? losses->first : NULL; l; l = l->next) {
         avs_type t;
-        const float *got = avs_plan_output(net->plan, avs_arena_fmt(c->arena, "act:loss:%s", l->key), &t);
+        const float *got =
+            avs_plan_output(net->plan, avs_arena_fmt(c->arena, "act:loss:%s", avs_golden_own(c, l->key)), &t);
         if (got)
             avs_golden_number(c->report, "loss", l->key, (double)got[0], l->d, 1e-3, c->report->forward);
         else
@@ -149,6 +152,19 @@ static void check_classes(avs_golden_case *c, run *r, const char *name)
     avs_golden_number(c->report, "output", name, (double)wrong, 0, 0, 0);
 }
 
+/* "after.KEY": a buffer after the forward, kept whole. */
+static void check_state(avs_golden_case *c, run *r, const char *name)
+{
+    const avs_plan_param *p = avs_plan_param_find(r->net.plan, name + strlen("after."));
+    avs_err err = AVS_ERR_INIT;
+    if (!p || p->kind != AVS_V_BUFFER) return; /* parameters after a step are compared by check_step */
+    float *v = AVS_NEW_N(c->arena, float, avs_type_count(&p->type));
+    if (v && avs_plan_param_get(r->net.plan, p->key, v, &err) == AVS_OK)
+        avs_golden_output(c, name, NULL, v, &p->type);
+    else
+        avs_golden_miss(c->report, "running statistic", name, "cannot be read");
+}
+
 /* An output is stored under the name of a plan output or of a tap, and "_strideN" where only a part is stored. */
 static void check_outputs(avs_golden_case *c, run *r)
 {
@@ -156,6 +172,7 @@ static void check_outputs(avs_golden_case *c, run *r)
     for (const avs_json *o = outputs ? outputs->first : NULL; o; o = o->next) {
         avs_type t;
         int64_t n = 0;
+        if (!strncmp(o->key, "after.", 6)) check_state(c, r, o->key);
         if (!strncmp(o->key, "grad", 4) || !strncmp(o->key, "after.", 6)) continue;
         const char *name = avs_golden_own(c, o->key), *cut = strstr(name, "_stride"), *key = name;
         const float *got = avs_golden_get(c, &r->net, key, &t, &n);
@@ -336,10 +353,17 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
         check_buffers(c, r);
         avs_golden_dissipation(c, &r->net, avs_json_get(r->node, "dissipation"));
         avs_golden_counts(c, &r->net, avs_json_get(r->node, "parameters"));
+        avs_golden_counts(c, &r->net, avs_json_get(avs_json_get(r->node, "parameters"), "modules"));
         rc = check_step(c, r, e);
     }
     avs_golden_net_free(&r->net);
     return rc == AVS_OK ? check_frozen(c, r, config, e) : rc;
+}
+
+int avs_golden_run_node(avs_golden_case *c, const avs_json *node, const avs_json *config, avs_err *e)
+{
+    run r = {.node = node, .name = "", .rule = avs_model_find(avs_json_str(c->root, "model", ""))};
+    return run_node(c, &r, config, e);
 }
 
 static int run_set(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
@@ -381,8 +405,8 @@ static avs_json *entries_of(avs_arena *a, const avs_json *list, const char *pref
     return out;
 }
 
-/* One forward for each entry of `subconfigs`; names of outputs and activations begin with "SUBCASE.", losses and counts are
- * objects by sub-case. */
+/* One forward for each entry of `subconfigs`; names of outputs and activations begin with "SUBCASE.", losses and counts
+ * are objects by sub-case, or named so too. */
 static int run_subconfigs(avs_golden_case *c, const avs_model_rule *rule, const avs_json *set, avs_err *e)
 {
     static const char *const by_name[] = {"outputs", "activations"}, *const by_case[] = {"losses",
@@ -402,6 +426,7 @@ static int run_subconfigs(avs_golden_case *c, const avs_model_rule *rule, const 
             if (mine) avs_json_add(c->arena, node, by_name[i], mine);
             avs_json *alone =
                 entries_of(c->arena, avs_json_get(avs_json_get(c->root, by_case[i]), v->key), "");
+            if (alone && !alone->len) alone = entries_of(c->arena, avs_json_get(c->root, by_case[i]), c->sub);
             if (alone) avs_json_add(c->arena, node, by_case[i], alone);
         }
         run r = {.node = node, .name = v->key, .rule = rule};
@@ -428,6 +453,6 @@ int avs_golden_run_model(avs_golden_case *c, avs_err *e)
     }
     const avs_json *subs = avs_json_get(c->root, "subconfigs");
     if (subs) return run_subconfigs(c, rule, subs, e);
-    run r = {.node = c->root, .name = "", .rule = rule};
-    return run_node(c, &r, avs_json_get(c->root, "config"), e);
+    int rc = avs_golden_run_node(c, c->root, avs_json_get(c->root, "config"), e);
+    return rc == AVS_OK ? avs_golden_other_totals(c, e) : rc;
 }

@@ -83,8 +83,40 @@ static void tpavi_has_the_parameters_of_the_reference(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(&cases[i]);
 }
 
+static void lightavseg_has_the_parameters_of_its_specification(void **state)
+{
+    (void)state;
+#define LIGHT "\"model\":\"lightavseg\""
+    static const system_case cases[] = {
+        {LIGHT,
+         {{"", 20547521},
+          {"audio.", 3535040},
+          {"visual.", 13725504},
+          {"enc_audio.", 148096},
+          {"enc_gate.", 123520},
+          {"ctx.", 148480},
+          {"lateral.", 331776},
+          {"mix.", 1116160},
+          {"gate.", 329728},
+          {"inject.", 1050624},
+          {"head_", 38593}}},
+        {LIGHT ",\"backbone\":\"seaformer_b\"", {{"", 13037025}, {"visual.", 8485664}}},
+        {LIGHT ",\"backbone\":\"seaformer_s\"", {{"", 8054113}, {"visual.", 3912656}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\"", {{"", 5461089}, {"visual.", 1620096}}},
+        {LIGHT ",\"backbone\":\"resnet50\"", {{"", 39068353}, {"visual.", 23508032}, {"ctx.", 0}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\",\"context\":false", {{"", 5423713}, {"visual.", 1620096}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\",\"har\":false", {{"", 5439089}, {"enc_gate.", 0}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\",\"cmfd\":false", {{"", 5447649}, {"mix.", 0}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\",\"agve\":false,\"har\":false,\"cmfd\":false", {{"", 5398273}}},
+        {LIGHT ",\"backbone\":\"seaformer_t\",\"task\":\"avss\"", {{"", 5465639}}},
+    };
+#undef LIGHT
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(&cases[i]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tpavi_has_the_parameters_of_the_reference)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tpavi_has_the_parameters_of_the_reference),
+                                       cmocka_unit_test(lightavseg_has_the_parameters_of_its_specification)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

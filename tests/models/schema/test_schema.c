@@ -223,6 +223,8 @@ static void every_kind_of_problem_names_its_key(void **state)
          "robust_key has no effect here: it acts only where stage=two", NULL},
         {"{\"model\":\"lightavseg\",\"cmfd\":false,\"aux_loss\":\"avm\"}", AVS_P_CONFLICT, "aux_loss", NULL,
          NULL},
+        {"{\"model\":\"lightavseg\",\"resolution\":[96,48]}", AVS_P_RANGE, "resolution",
+         "resolution is 48, below 64", NULL},
         {"{\"model\":\"avsegformer\",\"aux_loss\":\"mix\"}", AVS_P_CONFLICT, "aux_loss", NULL, NULL},
         {"{\"model\":\"tpavi\",\"task\":\"s4\",\"aux_loss\":\"avm\"}", AVS_P_CONFLICT, "aux_loss", NULL,
          NULL},
