@@ -37,13 +37,16 @@ static int should_fail(void)
     return atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
+/* calloc, because fresh pages come zeroed from the kernel and cost nothing until they are touched; what it returned stands
+ * in front of the aligned block. */
 void *avs_xalloc(size_t bytes)
 {
     if (should_fail() || bytes > SIZE_MAX / 2) return NULL;
-    size_t rounded = (bytes + X_ALIGN - 1) / X_ALIGN * X_ALIGN;
-    if (rounded == 0) rounded = X_ALIGN;
-    void *p = aligned_alloc(X_ALIGN, rounded);
-    if (p) memset(p, 0, rounded);
+    char *base = calloc(1, bytes + 2 * X_ALIGN);
+    if (!base) return NULL;
+    char *p = base + sizeof(void *);
+    p += (X_ALIGN - (uintptr_t)p % X_ALIGN) % X_ALIGN;
+    memcpy(p - sizeof base, &base, sizeof base);
     return p;
 }
 
@@ -55,7 +58,10 @@ void *avs_xrealloc(void *p, size_t bytes)
 
 void avs_xfree(void *p)
 {
-    free(p);
+    char *base;
+    if (!p) return;
+    memcpy(&base, (char *)p - sizeof base, sizeof base);
+    free(base);
 }
 
 avs_arena *avs_arena_new(void)
@@ -77,7 +83,7 @@ void avs_arena_free(avs_arena *a)
     free(a);
 }
 
-/* calloc: fresh pages come zeroed from the kernel, so big blocks cost nothing until they are touched. */
+/* calloc, as above. */
 static block *block_new(size_t size)
 {
     block *b = calloc(1, sizeof(block) + size);

@@ -32,8 +32,8 @@ int avs_arena_failed(const avs_arena *a);
 /* Tests: the n-th allocation from now (1 = next) in any arena or avs_buf fails; 0 switches injection off. */
 void avs_alloc_fail_after(long n);
 /* For the few other places that allocate (base/, growable buffers, glue): malloc with the same injection. */
-void *avs_xalloc(size_t bytes);            /* zeroed, 64-byte aligned; free() with avs_xfree */
+void *avs_xalloc(size_t bytes);            /* zeroed, 64-byte aligned; only avs_xfree frees it    */
 void *avs_xrealloc(void *p, size_t bytes); /* only for pointers from avs_xrealloc or NULL; free with free() */
-void avs_xfree(void *p);
+void avs_xfree(void *p);                   /* only for pointers from avs_xalloc; accepts NULL     */
 
 #endif
