@@ -23,7 +23,7 @@ typedef struct {
 
 static const char *key(char *buf, size_t n, const char *name, int i)
 {
-    snprintf(buf, n, "%s.%d", name, i);
+    (void)snprintf(buf, n, "%s.%d", name, i);
     return buf;
 }
 #define KEY(name, i) key((char[24]){0}, 24, (name), (i))

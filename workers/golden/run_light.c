@@ -72,7 +72,7 @@ int avs_golden_other_totals(avs_golden_case *c, avs_err *e)
     int rc = AVS_OK;
     for (const avs_json *o = all ? all->first : NULL; o && rc == AVS_OK; o = o->next) {
         char name[160];
-        snprintf(name, sizeof name, "%s/%s", outer, o->key);
+        (void)snprintf(name, sizeof name, "%s/%s", outer, o->key);
         avs_json *node = avs_json_new(c->arena, AVS_J_OBJ), *digests = AVS_NEW(c->arena, avs_json);
         avs_json *config =
             with_aux(c->arena, avs_json_get(c->root, "config"), strcmp(o->key, "seg") ? o->key : "none");

@@ -227,7 +227,7 @@ int avs_golden_run_matching(avs_golden_case *c, avs_err *e)
     int rc = AVS_OK;
     for (const avs_json *v = cases ? cases->first : NULL; v && rc == AVS_OK; v = v->next) {
         char name[160];
-        snprintf(name, sizeof name, "%s/%s", outer, v->key);
+        (void)snprintf(name, sizeof name, "%s/%s", outer, v->key);
         c->report->case_name = name;
         c->arena = avs_arena_new();
         rc = c->arena ? run_losses(c, v, e) : avs_fail(e, AVS_ENOMEM, "out of memory");
