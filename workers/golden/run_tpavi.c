@@ -70,8 +70,6 @@ static void pvt_names(avs_golden_case *c, avs_graph *g)
         avs_nn_tap(g, v, "encoder_backbone.patch_embed%d.out0", s + 1);
         v = tapped(g, avs_arena_fmt(c->arena, "encoder_backbone.block%d.%d", s + 1, last[s]));
         avs_nn_tap(g, v, "encoder_backbone.block%d.last", s + 1);
-        v = tapped(g, avs_arena_fmt(c->arena, "encoder_backbone.out.%d", s));
-        avs_nn_tap(g, avs_nn_tokens(g, v), "encoder_backbone.norm%d", s + 1);
     }
 }
 
