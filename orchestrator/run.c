@@ -224,8 +224,11 @@ int avs_run_agent(int argc, char **argv)
     avs_spawner s = {.fd = -1};
     avs_transport *t = NULL;
     char *end = NULL;
-    const long cores = argc == 5 ? strtol(argv[4], &end, 10) : 0;
-    if (!end || *end || cores < 1 || cores > INT_MAX) return EXIT_USAGE;
+    const long cores = argc == 5 ? strtol(argv[4], &end, 10) : 0; /* 0: those of the machine */
+    if (!end || *end || cores < 0 || cores > INT_MAX) {
+        say("agent: started with wrong arguments; it is no command for users");
+        return EXIT_USAGE;
+    }
     avs_agent_cfg cfg = {.program = argv[2],
                          .root = argv[3],
                          .offer_spool = true,

@@ -24,6 +24,11 @@ sweep order 3
 avs run order.yaml --db order.db --max-parallel 1 2> order.err || fail "one at a time"
 expect "seed=0 seed=1 seed=2 " "$(grep ^start "$FAKE_LOG" | grep -o 'seed=[0-9]' | tr '\n' ' ')" "order"
 
+# As users start it, no number of cores given: those of the machine.
+sweep own 2
+(unset AVSWEEP_CORES; avs run own.yaml --db own.db 2> own.err) || fail "cores of the machine"
+expect "done 2 " "$(states own.db)" "states with the machine's cores"
+
 # Looking at it.
 expect 12 "$("$AVSWEEP" ls --db out/r.db | wc -l)" "lines of ls"
 hash=$("$AVSWEEP" ls --db out/r.db | head -1 | cut -c1-8)
