@@ -4,10 +4,7 @@
 #   bench/backbones.sh [--backbones resnet18,seaformer_l] [--threads 2,1] [--rounds 5] [--runs 10] [--training --batch 4]
 set -eu
 cd "$(dirname "$0")/.."
-scripts/install-packages.sh build bench
-. bench/python.sh
-[ -f build/release/build.ninja ] || cmake --preset release
-cmake --build --preset release --target avsweep-trial
+. bench/prepare.sh
 out=bench/results/backbones.md
 case " $* " in *" --training "*) out=bench/results/backbones-training.md ;; esac
-exec "$python" bench/pytorch/backbones.py --trial "$PWD/build/release/bin/avsweep-trial" --out "$out" "$@"
+exec "$python" bench/pytorch/backbones.py --trial "$trial" --out "$out" "$@"

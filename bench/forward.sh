@@ -3,8 +3,5 @@
 #   bench/forward.sh [--backbones resnet18,resnet50] [--threads 2,1] [--rounds 7] [--runs 10]
 set -eu
 cd "$(dirname "$0")/.."
-scripts/install-packages.sh build bench
-. bench/python.sh
-[ -f build/release/build.ninja ] || cmake --preset release
-cmake --build --preset release --target avsweep-trial
-exec "$python" bench/pytorch/forward.py --trial "$PWD/build/release/bin/avsweep-trial" --out bench/results/forward.md "$@"
+. bench/prepare.sh
+exec "$python" bench/pytorch/forward.py --trial "$trial" --out bench/results/forward.md "$@"

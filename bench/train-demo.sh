@@ -3,10 +3,8 @@
 #   bench/train-demo.sh [--steps 1100] [--seed 0] [--threads n]
 set -eu
 cd "$(dirname "$0")/.."
-scripts/install-packages.sh build demo bench
-. bench/python.sh
-[ -f build/release/build.ninja ] || cmake --preset release
-cmake --build --preset release
+scripts/install-packages.sh demo
+. bench/prepare.sh
 [ -f demo/data/Multi-sources/ms3_meta_data.csv ] ||
-  build/release/bin/avsweep data compose demo/data --settings ms3 --classes 16 --size 96 --train 800 --val 128 --test 128 --seed 1
-exec "$python" bench/pytorch/train_demo.py --trial "$PWD/build/release/bin/avsweep-trial" "$@"
+  "$trial" data compose demo/data --settings ms3 --classes 16 --size 96 --train 800 --val 128 --test 128 --seed 1
+exec "$python" bench/pytorch/train_demo.py --trial "$trial" "$@"

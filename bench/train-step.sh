@@ -4,14 +4,11 @@
 #   bench/train-step.sh [--nets resnet50,avesformer-resnet18] [--threads 2,1] [--batch 8] [--rounds 3] [--runs 5] [--deform]
 set -eu
 cd "$(dirname "$0")/.."
-scripts/install-packages.sh build bench
-. bench/python.sh
-[ -f build/release/build.ninja ] || cmake --preset release
-cmake --build --preset release --target avsweep-trial
+. bench/prepare.sh
 kernels=
 case " $* " in *" --deform "*) # the kernel benchmark is built with the tests
   [ -f build/check/build.ninja ] || cmake --preset check
   cmake --build --preset check --target bench_kernels
   kernels=$PWD/build/check/bench/bench_kernels ;;
 esac
-exec "$python" bench/pytorch/train_step.py --trial "$PWD/build/release/bin/avsweep-trial" --kernels "$kernels" "$@"
+exec "$python" bench/pytorch/train_step.py --trial "$trial" --kernels "$kernels" "$@"

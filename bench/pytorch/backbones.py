@@ -2,10 +2,8 @@
 each system once; a system's figure is the median over all its samples. Run it through bench/backbones.sh.
 """
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
@@ -75,15 +73,7 @@ def time_torch(run, n, training):
 def time_ours(args, name, threads, n):
     cmd = [args.trial, "bench-forward", "--backbone-only", name, "--resolution", str(args.resolution), "--threads",
            str(threads), "--runs", str(n), "--batch", str(args.batch), "--json"] + ["--training"] * args.training
-    r = subprocess.run(cmd, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
-    if r.returncode != 0:
-        sys.exit("%s: exit status %d: %s" % (" ".join(cmd), r.returncode, r.stderr.strip()))
-    return json.loads(r.stdout.strip().splitlines()[-1])
-
-
-def p90(samples):
-    s = sorted(samples)
-    return s[min(len(s) - 1, int(0.9 * len(s)))]
+    return machine.run_json(cmd, threads)
 
 
 def measure(args, name, threads):
@@ -104,7 +94,7 @@ def measure(args, name, threads):
         sys.exit("%s: the PyTorch module has %d parameters, ours %d" % (name, count, ours[0]["params"]))
     row = {"backbone": name, "threads": threads, "params": count, "macs": ours[0]["macs"]}
     for k, s in samples.items():
-        row[k] = (statistics.median(s), min(s), p90(s))
+        row[k] = (statistics.median(s), min(s), machine.p90(s))
     row["ours"] = (statistics.median(r["median_ms"] for r in ours), min(r["min_ms"] for r in ours),
                    statistics.median(r["p90_ms"] for r in ours))
     print("%-14s %d threads: ours %.2f ms, eager %.2f ms, %.2f" %

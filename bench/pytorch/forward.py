@@ -3,10 +3,8 @@ same cores. Every round times each system once; a system's figure is the median 
 bench/forward.sh.
 """
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
@@ -44,16 +42,7 @@ def time_torch(run, n):
 def time_ours(trial, backbone, resolution, threads, n):
     cmd = [trial, "bench-forward", "--model", "avesformer", "--backbone", backbone, "--resolution", str(resolution),
            "--threads", str(threads), "--runs", str(n), "--json"]
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    r = subprocess.run(cmd, capture_output=True, text=True, env=env)
-    if r.returncode != 0:
-        sys.exit("%s: exit status %d: %s" % (" ".join(cmd), r.returncode, r.stderr.strip()))
-    return json.loads(r.stdout.strip().splitlines()[-1])
-
-
-def p90(samples):
-    s = sorted(samples)
-    return s[min(len(s) - 1, int(0.9 * len(s)))]
+    return machine.run_json(cmd, threads)
 
 
 def measure(args, backbone, threads):
@@ -67,7 +56,7 @@ def measure(args, backbone, threads):
             torch_samples[name] += time_torch(run, args.runs)
     row = {"backbone": backbone, "threads": threads}
     for name, s in torch_samples.items():
-        row[name] = (statistics.median(s), min(s), p90(s))
+        row[name] = (statistics.median(s), min(s), machine.p90(s))
     if our_rounds:
         row["ours"] = (statistics.median(r["median_ms"] for r in our_rounds), min(r["min_ms"] for r in our_rounds),
                        statistics.median(r["p90_ms"] for r in our_rounds))

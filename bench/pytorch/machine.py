@@ -1,9 +1,12 @@
-"""What a result depends on: machine, load, versions, and the BLAS that torch really runs on."""
+"""What a result depends on (machine, load, versions, the BLAS that torch really runs on), and how a program of its own is
+timed. Importing it does not import torch."""
 import datetime
+import json
 import os
 import platform
 import re
 import subprocess
+import sys
 
 
 def _read(path):
@@ -66,3 +69,16 @@ def lines(trial):
             "- PyTorch %s, oneDNN %s, BLAS: %s" % (torch.__version__, mkldnn.group(1) if mkldnn else "?", blas()),
             "- ours: %s" % ours(trial),
             "- date: %s" % datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")]
+
+
+def run_json(cmd, threads):
+    """What a command prints as its last line, a JSON object."""
+    r = subprocess.run(cmd, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+    if r.returncode != 0:
+        sys.exit("%s: exit status %d: %s" % (" ".join(cmd), r.returncode, r.stderr.strip()[-2000:]))
+    return json.loads(r.stdout.strip().splitlines()[-1])
+
+
+def p90(samples):
+    s = sorted(samples)
+    return s[min(len(s) - 1, int(0.9 * len(s)))]

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import machine
+
 GOAL_TIME, GOAL_MEMORY, GOAL_DEFORM, GOAL_BUILD = 0.6, 0.75, 0.1, 2000.0
 WARMUP = 2
 LARGEST = (("pvt_v2_b5", 224), ("swin_b", 224), ("sam_vit_h", 1024))
@@ -62,30 +64,19 @@ def child(args):
 
 # ---------------------------------------------------------------- measuring both
 
-def run_json(cmd, threads):
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    r = subprocess.run(cmd, capture_output=True, text=True, env=env)
-    if r.returncode != 0:
-        sys.exit("%s: exit status %d: %s" % (" ".join(cmd), r.returncode, r.stderr.strip()[-2000:]))
-    return json.loads(r.stdout.strip().splitlines()[-1])
-
-
 def ours(args, net, threads):
     model = ["--backbone-only", net]
     if net.startswith("avesformer-"):
         model = ["--model", "avesformer", "--backbone", net.split("-")[1], "--dropout", "0"]
-    return run_json([args.trial, "bench-step"] + model + ["--batch", str(args.batch), "--resolution", str(args.resolution),
-                                                          "--threads", str(threads), "--runs", str(args.runs)], threads)
+    return machine.run_json([args.trial, "bench-step"] + model +
+                            ["--batch", str(args.batch), "--resolution", str(args.resolution), "--threads", str(threads),
+                             "--runs", str(args.runs)], threads)
 
 
 def theirs(args, net, threads):
-    return run_json([sys.executable, os.path.abspath(__file__), "--child", net, "--batch", str(args.batch), "--resolution",
-                     str(args.resolution), "--threads", str(threads), "--runs", str(args.runs)], threads)
-
-
-def p90(samples):
-    s = sorted(samples)
-    return s[min(len(s) - 1, int(0.9 * len(s)))]
+    return machine.run_json([sys.executable, os.path.abspath(__file__), "--child", net, "--batch", str(args.batch),
+                             "--resolution", str(args.resolution), "--threads", str(threads), "--runs", str(args.runs)],
+                            threads)
 
 
 def measure(args, net, threads):
@@ -99,7 +90,7 @@ def measure(args, net, threads):
             peak[name].append(r["peak_kib"] / 1024)
     row = {"net": net, "threads": threads}
     for name in systems:
-        row[name] = (statistics.median(ms[name]), min(ms[name]), p90(ms[name]))
+        row[name] = (statistics.median(ms[name]), min(ms[name]), machine.p90(ms[name]))
         row[name + " MiB"] = (max(peak[name]), statistics.median(before[name]))
     row["time"] = row["ours"][0] / row["eager"][0]
     (po, bo), (pe, be) = row["ours MiB"], row["eager MiB"]
@@ -191,7 +182,6 @@ def deform_torch(runs, side, batch):
 
 def deform(args):
     import torch
-    import machine
     torch.manual_seed(0)
     out = ["# Multi-scale deformable attention, forward and backward, fp32", "",
            "Command: `bench/train-step.sh --deform`. 8 heads of 32 channels, 3 levels, 4 points, every token a query.", ""]
@@ -203,7 +193,7 @@ def deform(args):
         for side, batch in ((28, 1), (28, 8), (64, 1)):
             mine, other = [], []
             for _ in range(args.rounds):
-                r = run_json([args.kernels, "--msdeform", str(side), str(batch), "-t", str(threads), "-r", str(args.runs)],
+                r = machine.run_json([args.kernels, "--msdeform", str(side), str(batch), "-t", str(threads), "-r", str(args.runs)],
                              threads)
                 mine += list(zip(r["forward_ms"], r["backward_ms"]))
                 other += deform_torch(args.runs, side, batch)
@@ -246,7 +236,6 @@ def main():
     if args.deform:
         return write(os.path.join(args.out, "msdeform.md"), deform(args))
     import torch
-    import machine
     torch.randn(64, 64) @ torch.randn(64, 64)  # maps the BLAS
     about = machine.lines(args.trial)
     rows = [measure(args, net, int(t)) for net in args.nets.split(",") for t in args.threads.split(",")]
