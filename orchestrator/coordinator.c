@@ -7,62 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "base/rng.h"
-#include "orchestrator/queue.h"
+#include "orchestrator/coordinator_state.h"
 
-enum { KILL_WAIT_MS = 15000, SCAN_AHEAD = 64, INFRA_WINDOW_MS = 600000, INFRA_LIMIT = 3 };
-
-typedef struct {
-    avs_coord_trial in;
-    avs_job_state state;
-    int32_t unmet;  /* upstream trials that are not done */
-    int32_t faults; /* error, crash and hang attempts of this run */
-    int32_t free_retries;
-    int32_t last_agent;  /* of the attempt that ended last, -1 none */
-    uint64_t text_hash;  /* of the last error, 0 none               */
-    uint64_t committing; /* attempt whose results are being stored  */
-    int32_t commit_agent;
-    uint32_t commit_epoch;
-} trial;
-
-typedef struct {
-    uint64_t attempt;
-    uint32_t epoch;
-    int32_t trial, agent, cores;
-    bool exclusive, stopping, killed;
-    int64_t deadline; /* of the stop or the kill; INT64_MAX none */
-} live;
-
-typedef struct {
-    bool known, up, suspect, quarantined;
-    int32_t cores, free, n_live;
-    bool exclusive; /* an exclusive trial is on it */
-    int64_t seen;
-    int32_t infra_trial[INFRA_LIMIT];
-    int64_t infra_at[INFRA_LIMIT];
-    int32_t n_infra;
-} agent;
-
-struct avs_coord {
-    avs_coord_cfg cfg;
-    trial *t;
-    int32_t n;
-    int32_t *need, *dep_first, *dep; /* upstream lists; downstream lists as CSR */
-    avs_queue ready, pause;
-    live *live;
-    int32_t n_live, cap_live;
-    agent *agent;
-    int32_t n_agent, cap_agent; /* n_agent: highest id + 1 */
-    avs_action *act, sink;      /* sink: written when memory is out */
-    int32_t n_act, cap_act;
-    int64_t now, hold_until;
-    int32_t count[AVS_JOB_BLOCKED + 1];
-    int32_t done_before, n_down;
-    uint64_t n_started;
-    bool started, placing, draining, killing, db_failed, finished, oom;
-    int32_t forced_code; /* exit code decided by a failure limit, the database or a second signal; 0 none */
-    avs_rng rng;
-};
+enum { KILL_WAIT_MS = 15000, INFRA_WINDOW_MS = 600000 };
 
 avs_coord_cfg avs_coord_cfg_default(void)
 {
@@ -76,7 +23,7 @@ avs_coord_cfg avs_coord_cfg_default(void)
 
 /* ---- small helpers ---- */
 
-static avs_action *emit(avs_coord *c, avs_action_type type)
+avs_action *coord_emit(avs_coord *c, avs_action_type type)
 {
     if (c->n_act == c->cap_act) {
         int32_t cap = c->cap_act ? 2 * c->cap_act : 32;
@@ -93,7 +40,7 @@ static avs_action *emit(avs_coord *c, avs_action_type type)
     return a;
 }
 
-static void set_state(avs_coord *c, int32_t i, avs_job_state s)
+void coord_set_state(avs_coord *c, int32_t i, avs_job_state s)
 {
     c->count[c->t[i].state]--;
     c->t[i].state = s;
@@ -102,7 +49,7 @@ static void set_state(avs_coord *c, int32_t i, avs_job_state s)
 
 static void enqueue(avs_coord *c, int32_t i, int64_t at)
 {
-    set_state(c, i, AVS_JOB_PENDING);
+    coord_set_state(c, i, AVS_JOB_PENDING);
     bool ok = at > c->now ? avs_queue_push(&c->pause, at, i) : avs_queue_push(&c->ready, i, i);
     if (!ok) c->oom = true;
 }
@@ -133,7 +80,7 @@ static void release(avs_coord *c, int32_t k)
 
 static void send_ack(avs_coord *c, int32_t ag, uint64_t attempt, uint32_t epoch)
 {
-    avs_action *a = emit(c, AVS_ACT_ACK);
+    avs_action *a = coord_emit(c, AVS_ACT_ACK);
     a->agent = ag;
     a->attempt = attempt;
     a->epoch = epoch;
@@ -142,7 +89,7 @@ static void send_ack(avs_coord *c, int32_t ag, uint64_t attempt, uint32_t epoch)
 static void stop_live(avs_coord *c, live *l, bool kill)
 {
     if (kill ? l->killed : (l->stopping || l->killed)) return;
-    avs_action *a = emit(c, kill ? AVS_ACT_KILL : AVS_ACT_STOP);
+    avs_action *a = coord_emit(c, kill ? AVS_ACT_KILL : AVS_ACT_STOP);
     a->agent = l->agent;
     a->trial = l->trial;
     a->attempt = l->attempt;
@@ -165,8 +112,8 @@ static void block_downstream(avs_coord *c, int32_t i)
     for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
         int32_t d = c->dep[k];
         if (c->t[d].state != AVS_JOB_WAITING) continue;
-        set_state(c, d, AVS_JOB_BLOCKED);
-        avs_action *a = emit(c, AVS_ACT_STATE);
+        coord_set_state(c, d, AVS_JOB_BLOCKED);
+        avs_action *a = coord_emit(c, AVS_ACT_STATE);
         a->trial = d;
         a->state = AVS_JOB_BLOCKED;
         block_downstream(c, d); /* depth is that of the stages, a handful */
@@ -214,7 +161,7 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
         enqueue(c, i, at);
         return;
     }
-    set_state(c, i, AVS_JOB_FAILED);
+    coord_set_state(c, i, AVS_JOB_FAILED);
     block_downstream(c, i);
     if (c->cfg.max_failures > 0 && c->count[AVS_JOB_FAILED] >= c->cfg.max_failures && !c->draining) {
         c->forced_code = 1;
@@ -228,7 +175,7 @@ static void attempt_over(avs_coord *c, const live *l, avs_outcome o, uint64_t te
     t->last_agent = l->agent;
     bool current = t->state == AVS_JOB_RUNNING;
     int32_t rec = c->n_act;
-    emit(c, AVS_ACT_RECORD);
+    coord_emit(c, AVS_ACT_RECORD);
     if (current) requeue_or_fail(c, l->trial, o, text_hash);
     if (c->oom) return;
     avs_action *a = &c->act[rec];
@@ -243,11 +190,11 @@ static void attempt_over(avs_coord *c, const live *l, avs_outcome o, uint64_t te
 static void commit(avs_coord *c, int32_t i, int32_t ag, uint64_t attempt, uint32_t epoch)
 {
     trial *t = &c->t[i];
-    set_state(c, i, AVS_JOB_COMMITTING);
+    coord_set_state(c, i, AVS_JOB_COMMITTING);
     t->committing = attempt;
     t->commit_agent = ag;
     t->commit_epoch = epoch;
-    avs_action *a = emit(c, AVS_ACT_COMMIT);
+    avs_action *a = coord_emit(c, AVS_ACT_COMMIT);
     a->agent = ag;
     a->trial = i;
     a->attempt = attempt;
@@ -276,7 +223,7 @@ static void agent_lost(avs_coord *c, int32_t id)
     if (!a->up) return;
     a->up = false;
     c->n_down++;
-    emit(c, AVS_ACT_LOST)->agent = id;
+    coord_emit(c, AVS_ACT_LOST)->agent = id;
     for (int32_t k = c->n_live - 1; k >= 0; k--) {
         if (c->live[k].agent != id) continue;
         live l = c->live[k];
@@ -301,7 +248,7 @@ static void agent_down(avs_coord *c, int32_t id)
     if (!a->known) { /* it died before its HELLO */
         a->known = true;
         c->n_down++;
-        emit(c, AVS_ACT_LOST)->agent = id;
+        coord_emit(c, AVS_ACT_LOST)->agent = id;
     }
     agent_lost(c, id);
 }
@@ -323,7 +270,7 @@ static void note_infra(avs_coord *c, int32_t id, int32_t i)
     }
     a->n_infra--;
     a->quarantined = true;
-    emit(c, AVS_ACT_QUARANTINE)->agent = id;
+    coord_emit(c, AVS_ACT_QUARANTINE)->agent = id;
 }
 
 static void ended(avs_coord *c, const avs_event *ev)
@@ -335,8 +282,8 @@ static void ended(avs_coord *c, const avs_event *ev)
         trial *t = &c->t[l.trial];
         release(c, k);
         if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING && c->db_failed) {
-            set_state(c, l.trial,
-                      AVS_JOB_PENDING); /* no ACK: the result stays in the spool for the next run */
+            coord_set_state(c, l.trial,
+                            AVS_JOB_PENDING); /* no ACK: the result stays in the spool for the next run */
             return;
         }
         if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING) {
@@ -370,7 +317,7 @@ static void committed(avs_coord *c, const avs_event *ev)
     if (ev->trial < 0 || ev->trial >= c->n) return;
     trial *t = &c->t[ev->trial];
     if (t->state != AVS_JOB_COMMITTING || t->committing != ev->attempt) return;
-    set_state(c, ev->trial, AVS_JOB_DONE);
+    coord_set_state(c, ev->trial, AVS_JOB_DONE);
     send_ack(c, t->commit_agent, t->committing, t->commit_epoch);
     t->committing = 0;
     release_downstream(c, ev->trial);
@@ -384,7 +331,7 @@ static void refused(avs_coord *c, const avs_event *ev)
     live l = {
         .attempt = t->committing, .epoch = t->commit_epoch, .trial = ev->trial, .agent = t->commit_agent};
     t->committing = 0;
-    set_state(c, ev->trial, AVS_JOB_RUNNING);
+    coord_set_state(c, ev->trial, AVS_JOB_RUNNING);
     attempt_over(c, &l, AVS_OUT_ERROR, 1);
     send_ack(c, l.agent, l.attempt, l.epoch);
 }
@@ -431,132 +378,6 @@ static void time_passes(avs_coord *c)
     }
 }
 
-/* ---- placement ---- */
-
-static bool usable(const agent *a)
-{
-    return a->up && !a->suspect && !a->quarantined;
-}
-
-static int32_t wants(const avs_coord *c, int32_t i, const agent *a)
-{
-    (void)c;
-    const avs_coord_trial *t = &c->t[i].in;
-    return t->cores > 0 && !t->exclusive ? t->cores : a->cores;
-}
-
-/* Tightest fit, another node than the last time first. -1: none has room now; *could: some node ever could. */
-static int32_t find_agent(const avs_coord *c, int32_t i, const bool *reserved, int32_t *could)
-{
-    const avs_coord_trial *t = &c->t[i].in;
-    int32_t best = -1;
-    int64_t best_score = INT64_MAX;
-    *could = -1;
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        const agent *a = &c->agent[id];
-        if (!usable(a) || t->cores > a->cores) continue;
-        if (!reserved[id] && (*could < 0 || a->free > c->agent[*could].free)) *could = id;
-        if (reserved[id] || a->exclusive || a->free < wants(c, i, a) || (t->exclusive && a->n_live > 0))
-            continue;
-        int64_t score = (int64_t)a->free + (id == c->t[i].last_agent && c->t[i].faults > 0 ? 1 << 20 : 0);
-        if (score < best_score) {
-            best_score = score;
-            best = id;
-        }
-    }
-    return best;
-}
-
-static void start_trial(avs_coord *c, int32_t i, int32_t id)
-{
-    trial *t = &c->t[i];
-    agent *a = &c->agent[id];
-    if (c->n_live == c->cap_live) {
-        int32_t cap = c->cap_live ? 2 * c->cap_live : 64;
-        live *l = avs_xrealloc(c->live, sizeof *l * (size_t)cap);
-        if (!l) {
-            c->oom = true;
-            return;
-        }
-        c->live = l;
-        c->cap_live = cap;
-    }
-    live *l = &c->live[c->n_live++];
-    *l = (live){.attempt = AVS_COORD_PROVISIONAL | ++c->n_started,
-                .epoch = ++t->in.epoch,
-                .trial = i,
-                .agent = id,
-                .cores = wants(c, i, a),
-                .exclusive = t->in.exclusive,
-                .deadline = INT64_MAX};
-    a->free -= l->cores;
-    a->n_live++;
-    a->exclusive |= l->exclusive;
-    set_state(c, i, AVS_JOB_RUNNING);
-    avs_action *s = emit(c, AVS_ACT_START);
-    s->agent = id;
-    s->trial = i;
-    s->attempt = l->attempt;
-    s->epoch = l->epoch;
-    s->cores = l->cores;
-}
-
-/* Once, when the agents are there: a trial that no node can ever hold ends the run before anything starts. */
-static bool all_fit(avs_coord *c)
-{
-    int32_t most = 0;
-    for (int32_t id = 0; id < c->n_agent; id++)
-        if (c->agent[id].up && c->agent[id].cores > most) most = c->agent[id].cores;
-    for (int32_t i = 0; i < c->n; i++) {
-        avs_job_state s = c->t[i].state;
-        if ((s != AVS_JOB_PENDING && s != AVS_JOB_WAITING) || c->t[i].in.cores <= most) continue;
-        avs_action *a = emit(c, AVS_ACT_TOO_BIG);
-        a->trial = i;
-        a->cores = most;
-        c->forced_code = 6;
-        c->draining = true;
-        return false;
-    }
-    return true;
-}
-
-static void place(avs_coord *c)
-{
-    if (c->draining || c->finished) return;
-    int32_t n_up = 0, free = 0;
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        n_up += c->agent[id].up;
-        if (usable(&c->agent[id])) free += c->agent[id].free;
-    }
-    if (!c->placing) {
-        if (n_up == 0 || (n_up + c->n_down < c->cfg.agents_expected && c->now < c->hold_until)) return;
-        if (!all_fit(c)) return;
-        c->placing = true;
-    }
-    bool reserved[AVS_COORD_AGENTS];
-    memset(reserved, 0, sizeof *reserved * (size_t)c->n_agent);
-    int32_t skipped[SCAN_AHEAD], n_skipped = 0;
-    avs_queue_entry e;
-    while (free > 0 && n_skipped < SCAN_AHEAD && !c->oom &&
-           (c->cfg.max_parallel == 0 || c->n_live < c->cfg.max_parallel) && avs_queue_pop(&c->ready, &e)) {
-        int32_t i = e.item, could;
-        if (c->t[i].state != AVS_JOB_PENDING) continue;
-        int32_t id = find_agent(c, i, reserved, &could);
-        if (id >= 0) {
-            start_trial(c, i, id);
-            free -= c->live[c->n_live - 1].cores;
-            continue;
-        }
-        skipped[n_skipped++] = i;
-        if (could >= 0) { /* nobody may overtake it there: a big trial waits no longer than what runs now */
-            reserved[could] = true;
-            free -= c->agent[could].free;
-        }
-    }
-    for (int32_t k = 0; k < n_skipped; k++)
-        if (!avs_queue_push(&c->ready, skipped[k], skipped[k])) c->oom = true;
-}
-
 static void look_for_end(avs_coord *c)
 {
     if (c->finished || c->n_live > 0 || c->count[AVS_JOB_COMMITTING] > 0) return;
@@ -573,8 +394,8 @@ static void look_for_end(avs_coord *c)
     if (c->forced_code && (left || c->forced_code != 1)) code = c->forced_code;
     c->finished = true;
     for (int32_t id = 0; id < c->n_agent; id++)
-        if (c->agent[id].up) emit(c, AVS_ACT_BYE)->agent = id;
-    emit(c, AVS_ACT_FINISH)->code = code;
+        if (c->agent[id].up) coord_emit(c, AVS_ACT_BYE)->agent = id;
+    coord_emit(c, AVS_ACT_FINISH)->code = code;
 }
 
 /* ---- public ---- */
@@ -598,12 +419,12 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
         a->suspect = false;
         /* Counted out, yet alive (its network came back): its trials run elsewhere, so it must end. */
         if (a->known && !a->up && !c->finished && ev->type == AVS_EV_SEEN)
-            emit(c, AVS_ACT_BYE)->agent = ev->agent;
+            coord_emit(c, AVS_ACT_BYE)->agent = ev->agent;
     }
     switch (ev->type) {
     case AVS_EV_AGENT_UP:
         agent_up(c, ev);
-        if (c->finished) emit(c, AVS_ACT_BYE)->agent = ev->agent;
+        if (c->finished) coord_emit(c, AVS_ACT_BYE)->agent = ev->agent;
         break;
     case AVS_EV_AGENT_DOWN:
         agent_down(c, ev->agent);
@@ -625,7 +446,7 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
         drain(c);
         /* What was about to be committed stays in the spools. */
         for (int32_t i = 0; i < c->n; i++)
-            if (c->t[i].state == AVS_JOB_COMMITTING) set_state(c, i, AVS_JOB_PENDING);
+            if (c->t[i].state == AVS_JOB_COMMITTING) coord_set_state(c, i, AVS_JOB_PENDING);
         break;
     case AVS_EV_DRAIN:
         drain(c);
@@ -637,7 +458,7 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
         break;
     }
     time_passes(c);
-    place(c);
+    coord_place(c);
     look_for_end(c);
     *actions = c->act;
     *n = c->n_act;
@@ -738,12 +559,12 @@ static void first_states(avs_coord *c)
     for (int32_t i = 0; i < c->n; i++) {
         if (!c->t[i].in.done) continue;
         c->done_before++;
-        set_state(c, i, AVS_JOB_DONE);
+        coord_set_state(c, i, AVS_JOB_DONE);
         for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) c->t[c->dep[k]].unmet--;
     }
     for (int32_t i = 0; i < c->n; i++)
         if (c->t[i].state == AVS_JOB_WAITING && c->t[i].in.failed) {
-            set_state(c, i, AVS_JOB_FAILED);
+            coord_set_state(c, i, AVS_JOB_FAILED);
             block_downstream(c, i); /* its STATE actions are dropped: the database knows already */
         }
     for (int32_t i = 0; i < c->n; i++)
