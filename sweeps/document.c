@@ -159,6 +159,46 @@ static bool is_top_key(const char *word, size_t len)
     return false;
 }
 
+/* A copy of the list of stages in which the stages that `by_name` names are merged with what it says. */
+static avs_ynode *merge_stages(loader *l, const avs_ynode *list, const avs_ynode *by_name)
+{
+    avs_ynode *out = AVS_NEW(l->a, avs_ynode);
+    if (!out) return no_memory(l);
+    *out = *list;
+    out->items = AVS_NEW_N(l->a, avs_ynode *, list->n + 1);
+    if (!out->items) return no_memory(l);
+    for (uint32_t i = 0; i < list->n; i++) out->items[i] = list->items[i];
+    for (uint32_t k = 0; k < by_name->n; k++) {
+        uint32_t at = 0;
+        for (; at < list->n; at++) {
+            const avs_ynode *name = avs_yaml_get(list->items[at], "name");
+            if (name && name->s && strcmp(name->s, by_name->keys[k]->s) == 0) break;
+        }
+        if (at == list->n) {
+            avs_diag_add(l->d, "E047", by_name->keys[k]->pos, NULL, "there is no stage '%.60s'",
+                         by_name->keys[k]->s);
+            return NULL;
+        }
+        out->items[at] = avs_yaml_merge(l->a, out->items[at], by_name->items[k]);
+        if (!out->items[at]) return no_memory(l);
+    }
+    return out;
+}
+
+/* `over` on top of the document. A map under `stages` reaches stages by their names. */
+static avs_ynode *lay_over(loader *l, avs_ynode *root, avs_ynode *over)
+{
+    avs_ynode *list = avs_yaml_get(root, "stages"), *by_name = avs_yaml_get(over, "stages");
+    bool named = list && by_name && list->kind == AVS_Y_SEQ && by_name->kind == AVS_Y_MAP;
+    avs_ynode *stages = named ? merge_stages(l, list, by_name) : NULL;
+    if (named && !stages) return NULL;
+    root = avs_yaml_merge(l->a, root, over);
+    if (!root) return no_memory(l);
+    for (uint32_t i = 0; named && i < root->n; i++)
+        if (strcmp(root->keys[i]->s, "stages") == 0) root->items[i] = stages;
+    return root;
+}
+
 static avs_ynode *apply_set(loader *l, avs_ynode *root, const char *set)
 {
     const char *eq = strchr(set, '=');
@@ -203,8 +243,7 @@ static avs_ynode *apply_set(loader *l, avs_ynode *root, const char *set)
         if (!value) return no_memory(l);
         if (cut != path) cut[-1] = '\0';
     }
-    root = avs_yaml_merge(l->a, root, value);
-    return root ? root : no_memory(l);
+    return lay_over(l, root, value);
 }
 
 static avs_ynode *apply_profile(loader *l, avs_ynode *root, const char *name)
@@ -224,8 +263,7 @@ static avs_ynode *apply_profile(loader *l, avs_ynode *root, const char *name)
                          own[i]);
             return NULL;
         }
-    root = avs_yaml_merge(l->a, root, chosen);
-    return root ? root : no_memory(l);
+    return lay_over(l, root, chosen);
 }
 
 static avs_ynode *apply_options(loader *l, avs_ynode *root)

@@ -344,6 +344,32 @@ static void when_multiplies_only_the_points_it_holds_for(void **state)
     unload(&l);
 }
 
+static void a_profile_reaches_stages_by_their_names(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "avsweep: 1\nname: t\nbase: {model: avesformer}\nstages:\n"
+        "  - {name: one, kind: train, seeds: 3, base: {lr: 1e-3}, sweep: [{grid: {batch: [2, 4]}}]}\n"
+        "  - {name: two, kind: noop, seeds: 2}\n"
+        "profiles:\n  smoke:\n    stages:\n      one: {seeds: 1, base: {steps: 4}, sweep: [{grid: {batch: "
+        "[2]}}]}\n"
+        "  none: {stages: {three: {seeds: 1}}}\n";
+    const char *sets[] = {"profile=smoke", "stages.two.seeds=5"};
+    avs_sweep_options o = {.sets = sets, .n_sets = 2};
+    loaded l = parse_with(text, &o);
+    assert_non_null(l.s);
+    assert_int_equal(l.s->stages[0].n_trials, 1);
+    assert_int_equal(l.s->stages[1].n_trials, 5);
+    assert_non_null(strstr(l.s->trials[0]->config->params, "\"steps\":4"));
+    assert_non_null(strstr(l.s->trials[0]->config->params, "\"lr\":0.001"));
+    unload(&l);
+    sets[0] = "profile=none";
+    l = parse_with(text, &o);
+    assert_null(l.s);
+    assert_non_null(strstr(avs_buf_cstr(&l.text), "t.yaml:11:19: error[E047]: there is no stage 'three'"));
+    unload(&l);
+}
+
 static void overrides_and_profiles_replace_values(void **state)
 {
     (void)state;
@@ -537,6 +563,7 @@ int main(void)
         cmocka_unit_test(repeated_points_collapse_with_a_warning),
         cmocka_unit_test(rules_count_what_they_drop_and_warn_when_they_never_act),
         cmocka_unit_test(when_multiplies_only_the_points_it_holds_for),
+        cmocka_unit_test(a_profile_reaches_stages_by_their_names),
         cmocka_unit_test(overrides_and_profiles_replace_values),
         cmocka_unit_test(environment_values_are_recorded),
         cmocka_unit_test(includes_merge_below_the_file),
