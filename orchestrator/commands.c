@@ -204,7 +204,7 @@ int avs_command_show(const avs_options *o)
 
 /* ---- the rest ---- */
 
-int avs_command_explain(const avs_options *o, char **argv)
+int avs_command_explain(const avs_options *o)
 {
     const char *w = o->words[0];
     const avs_explanation *x = avs_explain(w);
@@ -213,7 +213,7 @@ int avs_command_explain(const avs_options *o, char **argv)
         avs_buf_fmt(&b, "%s: %s\n\n%s\n", x->code, x->title, x->text);
         return print(&b);
     }
-    if (avs_list_knows_model(w)) return avs_command_trial(o, argv);
+    if (avs_list_knows_model(w)) return avs_command_trial(o);
     avs_err err = AVS_ERR_INIT;
     avs_fail(&err, AVS_EMISSING,
              "'%s' is neither a message code (E012, W031, ..) nor a model (avsweep models)", w);
@@ -239,23 +239,36 @@ int avs_command_version(const avs_options *o)
     return print(&b);
 }
 
+int avs_command_completion(const avs_options *o)
+{
+    avs_buf b = AVS_BUF_INIT;
+    avs_err err = AVS_ERR_INIT;
+    if (avs_cli_completion(&b, o->words[0], &err) == AVS_OK) return print(&b);
+    avs_buf_free(&b);
+    return complain(EXIT_USAGE, &err);
+}
+
 int avs_command_help(const avs_options *o)
 {
     avs_buf b = AVS_BUF_INIT;
     avs_err err = AVS_ERR_INIT;
+    if (o->man) {
+        avs_cli_man(&b);
+        return print(&b);
+    }
     if (avs_cli_help(&b, o->n_words ? o->words[0] : NULL, &err) == AVS_OK) return print(&b);
     avs_buf_free(&b);
     return complain(EXIT_USAGE, &err);
 }
 
-int avs_command_trial(const avs_options *o, char **argv)
+int avs_command_trial(const avs_options *o)
 {
     char program[4096];
     avs_err err = AVS_ERR_INIT;
     const char *wanted = o->trial_program ? o->trial_program : getenv("AVSWEEP_TRIAL");
     if (avs_trial_program(wanted, program, sizeof program, &err) != AVS_OK)
         return complain(EXIT_INTERNAL, &err);
-    execv(program, argv);
+    execv(program, o->argv);
     avs_fail(&err, AVS_EIO, "%s: %s", program, strerror(errno));
     return complain(EXIT_INTERNAL, &err);
 }

@@ -24,30 +24,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], AVS_SPAWNER_WORD) == 0) return avs_spawner_serve(3);
     if (argc > 1 && strcmp(argv[1], AVS_AGENT_WORD) == 0) return avs_run_agent(argc, argv);
     if (avs_cli_parse(&o, argc, argv, &err) != AVS_OK) return usage_error(&err);
-    switch (o.command) {
-    case AVS_CMD_RUN:
-        return avs_run(&o, argc, argv);
-    case AVS_CMD_CHECK:
-        return avs_command_check(&o);
-    case AVS_CMD_EXPAND:
-        return avs_command_expand(&o);
-    case AVS_CMD_REPORT:
-        return avs_command_report(&o);
-    case AVS_CMD_STATUS:
-        return avs_command_status(&o);
-    case AVS_CMD_SHOW:
-        return avs_command_show(&o);
-    case AVS_CMD_LS:
-        return avs_command_ls(&o);
-    case AVS_CMD_EXPLAIN:
-        return avs_command_explain(&o, argv);
-    case AVS_CMD_VERSION:
-        return avs_command_version(&o);
-    case AVS_CMD_TRIAL:
-        return avs_command_trial(&o, argv);
-    case AVS_CMD_HELP:
-    case AVS_CMD_COUNT:
-        break;
-    }
+    for (size_t i = 0; i < avs_cli_n_commands; i++)
+        if (avs_cli_commands[i].command == o.command) return avs_cli_commands[i].run(&o);
     return avs_command_help(&o);
 }

@@ -352,12 +352,12 @@ static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
     return AVS_OK;
 }
 
-static int register_trials(session *s, int argc, char **argv, avs_err *e)
+static int register_trials(session *s, avs_err *e)
 {
     int rc;
     int64_t orphans = 0;
     const avs_trial_list_options lo = {.retry_failed = s->o->retry && strstr(s->o->retry, "failed"),
-                                       .argv_json = argv_json(s->arena, argc, argv)};
+                                       .argv_json = argv_json(s->arena, s->o->argc, s->o->argv)};
     AVS_TRY(avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, e));
     AVS_TRY(avs_store_lose_orphans(s->db, &orphans, e));
     AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &lo, e));
@@ -378,11 +378,11 @@ static void summary(const session *s)
         say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again", s->o->db);
 }
 
-static int run_sweep(session *s, const avs_launch *launch, int argc, char **argv)
+static int run_sweep(session *s, const avs_launch *launch)
 {
     avs_err err = AVS_ERR_INIT;
     avs_dispatch_cfg d = {.list = &s->list, .lease = &s->lease, .quiet = s->o->quiet};
-    int rc = register_trials(s, argc, argv, &err), code = EXIT_DB;
+    int rc = register_trials(s, &err), code = EXIT_DB;
     if (rc == AVS_OK) {
         code = EXIT_INTERNAL;
         rc = connect_agents(s, launch, &err);
@@ -478,7 +478,7 @@ static int prepare(session *s)
     return 0;
 }
 
-int avs_run(const avs_options *o, int argc, char **argv)
+int avs_run(const avs_options *o)
 {
     avs_launch launch = avs_launch_read();
     avs_err err = AVS_ERR_INIT;
@@ -506,7 +506,7 @@ int avs_run(const avs_options *o, int argc, char **argv)
             code = EXIT_DB;
         } else {
             remove_exit(o->db);
-            code = run_sweep(&s, &launch, argc, argv);
+            code = run_sweep(&s, &launch);
             close_session(&s);
             write_exit(o->db, code);
             avs_lease_drop(&s.lease);

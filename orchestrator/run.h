@@ -7,7 +7,7 @@
 
 #include "orchestrator/cli.h"
 
-int avs_run(const avs_options *o, int argc, char **argv);
+int avs_run(const avs_options *o);
 
 /* Body of `avsweep __agent PROGRAM ROOT CORES`: the agent of the coordinator's node, on fd 3. */
 int avs_run_agent(int argc, char **argv);

@@ -208,3 +208,8 @@ bool avs_list_knows_model(const char *model)
 {
     return avs_schema_of(model) != NULL;
 }
+
+const char *const *avs_list_models(void)
+{
+    return avs_schema_models();
+}

@@ -15,5 +15,6 @@ void avs_list_json(avs_buf *out, const avs_sweep *s);
 /* The parameters of a model; format "text", "md" or "json". AVS_EMISSING, AVS_ERANGE. */
 int avs_list_schema(avs_buf *out, const char *model, const char *format, avs_err *e);
 bool avs_list_knows_model(const char *model);
+const char *const *avs_list_models(void); /* names, NULL-terminated */
 
 #endif

@@ -67,19 +67,86 @@ static void missing_and_wrong_values_are_refused(void **state)
     assert_int_equal(PARSE("report", "--ci", "nan"), AVS_ERANGE);
 }
 
+static void global_options_stand_before_or_after_the_command(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(PARSE("--db", "r.db", "-vv", "status", "-v", "--json"), AVS_OK);
+    assert_int_equal(o.command, AVS_CMD_STATUS);
+    assert_string_equal(o.db, "r.db");
+    assert_int_equal(o.verbose, 3);
+    assert_true(o.json);
+    assert_string_equal(o.format, "json");
+    assert_int_equal(PARSE("--sweep", "x", "status"), AVS_ERANGE); /* not a global one */
+    assert_int_equal(PARSE("-q"), AVS_ERANGE);
+    assert_int_equal(PARSE("-vq", "status"), AVS_ERANGE);
+    assert_int_equal(PARSE("-qq", "status"), AVS_ERANGE);
+    assert_int_equal(PARSE("--version"), AVS_OK);
+    assert_int_equal(o.command, AVS_CMD_VERSION);
+}
+
+static void values_outside_their_list_are_refused(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(PARSE("ls", "--format", "xml"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "text json"));
+    assert_int_equal(PARSE("report", "--format", "html"), AVS_OK);
+    assert_int_equal(PARSE("status", "--format", "html"), AVS_ERANGE);
+    assert_int_equal(PARSE("ls", "--state", "runnin"), AVS_ERANGE);
+    assert_int_equal(PARSE("expand", "x", "--json", "--format", "csv"), AVS_ERANGE);
+    assert_int_equal(PARSE("status", "--color", "auto"), AVS_OK);
+}
+
+static void an_option_comes_before_the_environment(void **state)
+{
+    (void)state;
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    setenv("AVSWEEP_DB", "env.db", 1);
+    assert_int_equal(PARSE("status"), AVS_OK);
+    assert_string_equal(o.db, "env.db");
+    assert_int_equal(PARSE("status", "--db", "flag.db"), AVS_OK);
+    assert_string_equal(o.db, "flag.db");
+    unsetenv("AVSWEEP_DB");
+}
+
+static void every_row_of_the_table_is_complete(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < avs_cli_n_commands; i++) {
+        const avs_cli_command *c = &avs_cli_commands[i];
+        assert_non_null(c->run);
+        assert_true(c->min_words <= c->max_words && c->max_words <= AVS_CLI_MANY);
+        for (size_t k = 0; k < i; k++) {
+            assert_string_not_equal(c->word, avs_cli_commands[k].word);
+            /* One function a command: main takes the first row with it. */
+            if (c->command == avs_cli_commands[k].command) assert_ptr_equal(c->run, avs_cli_commands[k].run);
+        }
+    }
+    for (size_t i = 0; i < avs_cli_n_options; i++) {
+        const avs_cli_option *r = &avs_cli_options[i];
+        assert_true(r->at < sizeof(avs_options));
+        assert_int_equal(r->arg == NULL, r->kind == AVS_OPT_FLAG || r->kind == AVS_OPT_TALLY);
+        for (size_t k = 0; k < i && r->letter; k++)
+            if (avs_cli_options[k].letter == r->letter)
+                assert_int_equal(avs_cli_options[k].commands & r->commands, 0);
+    }
+}
+
 static void every_command_has_a_help_text(void **state)
 {
     (void)state;
-    static const char *const words[] = {"run",     "check",  "expand",  "report",  "status",
-                                        "show",    "ls",     "explain", "version", "data",
-                                        "predict", "models", "golden",  "convert", "help"};
     avs_err e = AVS_ERR_INIT;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    for (size_t i = 0; i < avs_cli_n_commands; i++) {
+        const char *word = avs_cli_commands[i].word;
         avs_buf b = AVS_BUF_INIT, all = AVS_BUF_INIT;
-        assert_int_equal(avs_cli_help(&b, words[i], &e), AVS_OK);
+        assert_int_equal(avs_cli_help(&b, word, &e), AVS_OK);
         assert_int_equal(avs_cli_help(&all, NULL, &e), AVS_OK);
-        assert_non_null(strstr(avs_buf_cstr(&b), words[i]));
-        assert_non_null(strstr(avs_buf_cstr(&all), words[i]));
+        assert_non_null(strstr(avs_buf_cstr(&b), word));
+        assert_non_null(strstr(avs_buf_cstr(&all), word));
         avs_buf_free(&b);
         avs_buf_free(&all);
     }
@@ -110,6 +177,10 @@ int main(void)
         cmocka_unit_test(options_and_words_may_be_mixed),
         cmocka_unit_test(misspelt_words_get_a_suggestion),
         cmocka_unit_test(missing_and_wrong_values_are_refused),
+        cmocka_unit_test(global_options_stand_before_or_after_the_command),
+        cmocka_unit_test(values_outside_their_list_are_refused),
+        cmocka_unit_test(an_option_comes_before_the_environment),
+        cmocka_unit_test(every_row_of_the_table_is_complete),
         cmocka_unit_test(every_command_has_a_help_text),
         cmocka_unit_test(durations_have_units),
     };

@@ -1,0 +1,88 @@
+/* The table of commands and the table of options. A new command is one row here, one word in avs_command and one
+ * function; a new option is one row and one field of avs_options. Usage, man page and completions follow. */
+#include "orchestrator/cli.h"
+#include "orchestrator/commands.h"
+#include "orchestrator/run.h"
+
+// clang-format off
+const avs_cli_command avs_cli_commands[] = {
+    {"run",        "FILE --db DB",        "run what is missing of a sweep; the same command again resumes", AVS_CMD_RUN,     avs_run,             1, 1, "@file"},
+    {"check",      "FILE",                "validate a sweep file and say nothing when it is right",          AVS_CMD_CHECK,   avs_command_check,   1, 1, "@file"},
+    {"expand",     "FILE",                "list the trials of a sweep with their hashes",                    AVS_CMD_EXPAND,  avs_command_expand,  1, 1, "@file"},
+    {"report",     "--db DB",             "tables from a database: text, md, csv, json, html",               AVS_CMD_REPORT,  avs_command_report,  0, 0, NULL},
+    {"status",     "--db DB",             "counts, best results and last failures of a database",            AVS_CMD_STATUS,  avs_command_status,  0, 0, NULL},
+    {"show",       "HASH | --schema MODEL", "one trial, or every option of a model",                         AVS_CMD_SHOW,    avs_command_show,    0, 1, NULL},
+    {"ls",         "--db DB",             "one line per trial",                                              AVS_CMD_LS,      avs_command_ls,      0, 0, NULL},
+    {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
+    {"data",       "..",                  "data sets: index, compose, .. (avsweep-trial data)",              AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
+    {"predict",    "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
+    {"models",     "..",                  "the models that are built in (avsweep-trial models)",             AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
+    {"golden",     "..",                  "compare with golden cases (avsweep-trial golden)",                AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
+    {"convert",    "..",                  "PyTorch checkpoint to safetensors (avsweep-trial convert)",       AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
+    {"completion", "bash | zsh | fish",   "completions for a shell, to be sourced or installed",             AVS_CMD_COMPLETION, avs_command_completion, 1, 1, "bash zsh fish"},
+    {"version",    "",                    "version, commit and libraries",                                   AVS_CMD_VERSION, avs_command_version, 0, 0, NULL},
+    {"help",       "[COMMAND] | --man",   "this text, that of a command, or the man page",                   AVS_CMD_HELP,    avs_command_help,    0, 1, "@command"},
+};
+const size_t avs_cli_n_commands = sizeof avs_cli_commands / sizeof *avs_cli_commands;
+
+#define C(x) (UINT64_C(1) << AVS_CMD_##x)
+#define AT(field) offsetof(avs_options, field)
+#define FLAG AVS_OPT_FLAG
+#define TALLY AVS_OPT_TALLY
+#define TEXT AVS_OPT_TEXT
+#define INTEGER AVS_OPT_INTEGER
+#define NUMBER AVS_OPT_NUMBER
+#define LIST AVS_OPT_LIST
+#define FILES (C(RUN) | C(CHECK) | C(EXPAND))
+#define TABLES (C(REPORT) | C(STATUS) | C(SHOW) | C(LS))
+#define EVERY (~UINT64_C(0))
+/* Where an option has several rows (--format), the first that belongs to the command counts. */
+const avs_cli_option avs_cli_options[] = {
+    {"set",           "K=V",    "set base.K, vars.K or profile for this run; repeatable",   LIST,    AT(sets),          FILES, 0, NULL},
+    {"allow-env",     NULL,     "allow ${env:NAME} in the file",                            FLAG,    AT(allow_env),     FILES, 0, NULL},
+    {"dry-run",       NULL,     "say what would run, and stop",                             FLAG,    AT(dry_run),       C(RUN), 'n', NULL},
+    {"retry",         "WHAT",   "failed: try failed trials of earlier runs again",          TEXT,    AT(retry),         C(RUN), 0, NULL},
+    {"fail-fast",     NULL,     "stop at the first failed trial",                           FLAG,    AT(fail_fast),     C(RUN), 0, NULL},
+    {"keep-going",    NULL,     "never stop early, however many trials fail",               FLAG,    AT(keep_going),    C(RUN), 0, NULL},
+    {"walltime",      "TIME",   "checkpoint and stop after TIME (90s, 15m, 6h)",            TEXT,    AT(walltime),      C(RUN), 0, NULL},
+    {"end-time",      "EPOCH",  "the same at a time in seconds UTC; default $AVSWEEP_END_TIME, $SLURM_JOB_END_TIME", TEXT, AT(end_time), C(RUN), 0, NULL},
+    {"max-parallel",  "N",      "at most N trials at one time",                             INTEGER, AT(max_parallel),  C(RUN), 0, NULL},
+    {"cores",         "N",      "cores to use on each node; default all; $AVSWEEP_CORES",   INTEGER, AT(cores),         C(RUN), 0, NULL},
+    {"lost-after",    "TIME",   "a node that is silent for TIME is lost; default 10m",      TEXT,    AT(lost_after),    C(RUN), 0, NULL},
+    {"steal-lease",   NULL,     "take a database whose owner is surely gone",               FLAG,    AT(steal_lease),   C(RUN), 0, NULL},
+    {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN), 0, NULL},
+    {"backoff-ms",    "N",      NULL,                                                       INTEGER, AT(backoff_ms),    C(RUN), 0, NULL},
+    {"json",          NULL,     "the same as --format json",                                FLAG,    AT(json),          EVERY, 0, NULL},
+    {"csv",           NULL,     "comma-separated values",                                   FLAG,    AT(csv),           C(EXPAND), 0, NULL},
+    {"count",         NULL,     "counts only",                                              FLAG,    AT(count),         C(EXPAND), 0, NULL},
+    {"by",            "KEYS",   "row keys, separated by commas",                            TEXT,    AT(by),            C(REPORT), 0, NULL},
+    {"metrics",       "LIST",   "columns, separated by commas: miou, miou@task=s4, ..",     TEXT,    AT(metrics),       C(REPORT) | C(LS), 0, NULL},
+    {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT) | C(LS), 0, NULL},
+    {"sweep",         "NAME",   "only this sweep",                                          TEXT,    AT(sweep),         TABLES, 0, NULL},
+    {"state",         "STATE",  "only trials in this state",                                TEXT,    AT(state),         C(LS), 0,
+     "pending running done failed paused preempted blocked cancelled pruned"},
+    {"title",         "TEXT",   "heading of the table",                                     TEXT,    AT(title),         C(REPORT), 0, NULL},
+    {"sort",          "METRIC", "best first",                                               TEXT,    AT(sort),          C(REPORT), 0, NULL},
+    {"top",           "N",      "only the first N rows",                                    INTEGER, AT(top),           C(REPORT), 0, NULL},
+    {"ci",            "PERCENT","confidence level, default 95",                             NUMBER,  AT(ci),            C(REPORT), 0, NULL},
+    {"baseline",      "LIST",   "compare every row with the one that has these values",     TEXT,    AT(baseline),      C(REPORT), 0, NULL},
+    {"mixed",         NULL,     "allow different machines in one latency column",           FLAG,    AT(mixed),         C(REPORT), 0, NULL},
+    {"no-published",  NULL,     "without the papers' values",                               FLAG,    AT(no_published),  C(REPORT), 0, NULL},
+    {"pareto",        "X,Y",    "metrics of the plot (html)",                               TEXT,    AT(pareto),        C(REPORT), 0, NULL},
+    {"output",        "PATH",   "write here instead of stdout",                             TEXT,    AT(output),        C(REPORT), 'o', "@file"},
+    {"schema",        "MODEL",  "every option of a model: type, range, default, help",      TEXT,    AT(schema),        C(SHOW), 0, "@model"},
+    {"man",           NULL,     "the whole manual as a man page: avsweep help --man | man -l -", FLAG, AT(man),         C(HELP), 0, NULL},
+    /* Global ones. */
+    {"db",            "DB",     "the database; default $AVSWEEP_DB",                        TEXT,    AT(db),            EVERY, 0, "@file"},
+    {"format",        "WORD",   "text, md, csv, json, html",                                TEXT,    AT(format),        C(REPORT), 0, "text md csv json html"},
+    {"format",        "WORD",   "text, json; with --schema also md",                        TEXT,    AT(format),        C(SHOW), 0, "text json md"},
+    {"format",        "WORD",   "text, json, csv",                                          TEXT,    AT(format),        C(EXPAND), 0, "text json csv"},
+    {"format",        "WORD",   "text, or json: one object with a type per line",           TEXT,    AT(format),        EVERY, 0, "text json"},
+    {"color",         "WHEN",   "auto, always, never; auto: on a terminal without $NO_COLOR", TEXT,  AT(color),         EVERY, 0, "auto always never"},
+    {"quiet",         NULL,     "errors only",                                              FLAG,    AT(quiet),         EVERY, 'q', NULL},
+    {"verbose",       NULL,     "say more; twice: everything",                              TALLY,   AT(verbose),       EVERY, 'v', NULL},
+    {"no-input",      NULL,     "never ask",                                                FLAG,    AT(no_input),      EVERY, 0, NULL},
+    {"help",          NULL,     "usage of the command",                                     FLAG,    AT(help),          EVERY, 'h', NULL},
+};
+// clang-format on
+const size_t avs_cli_n_options = sizeof avs_cli_options / sizeof *avs_cli_options;
