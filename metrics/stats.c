@@ -6,8 +6,9 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 
-enum { WILCOXON_MAX = 12, BISECTIONS = 200 };
+enum { BISECTIONS = 200 };
 
 double avs_mean(const double *x, size_t n)
 {
@@ -148,54 +149,70 @@ avs_paired avs_paired_t(const double *a, const double *b, size_t n, double level
     return r;
 }
 
-void avs_holm(const double *p, size_t n, double *out)
+/* NaN last; equal values in order of their places. */
+static int by_p(const void *x, const void *y, void *values)
 {
-    /* The k-th smallest p is multiplied by n-k; a later one is never below an earlier one. Ties go by index.
-     */
+    const size_t a = *(const size_t *)x, b = *(const size_t *)y;
+    const double *p = values;
+    if (isnan(p[a]) || isnan(p[b])) return isnan(p[a]) - isnan(p[b]);
+    return p[a] != p[b] ? (p[a] > p[b]) - (p[a] < p[b]) : (a > b) - (a < b);
+}
+
+void avs_holm(const double *p, size_t n, double *out, size_t *order)
+{
     double running = 0;
-    for (size_t i = 0; i < n; i++) out[i] = -1;
-    for (size_t k = 0; k < n; k++) {
-        size_t pick = n;
-        for (size_t i = 0; i < n; i++)
-            if (out[i] < 0 && (pick == n || p[i] < p[pick])) pick = i;
-        double v = (double)(n - k) * p[pick];
+    size_t known = 0;
+    for (size_t i = 0; i < n; i++) {
+        order[i] = i;
+        out[i] = (double)NAN;
+        known += !isnan(p[i]);
+    }
+    qsort_r(order, n, sizeof *order, by_p, (void *)(uintptr_t)p);
+    for (size_t k = 0; k < known;
+         k++) { /* the k-th smallest times what is left, never below an earlier one */
+        double v = (double)(known - k) * p[order[k]];
         if (v > 1) v = 1;
         if (v > running) running = v;
-        out[pick] = running;
+        out[order[k]] = running;
     }
 }
 
-double avs_wilcoxon_exact(const double *diff, size_t n)
+/* Twice the mid-rank of |d[i]| among the differences that are not zero: an integer. */
+static size_t double_rank(const double *d, size_t n, size_t i)
 {
-    double d[WILCOXON_MAX], rank[WILCOXON_MAX];
-    size_t m = 0;
+    size_t below = 0, same = 0;
+    for (size_t j = 0; j < n; j++) {
+        below += d[j] != 0 && fabs(d[j]) < fabs(d[i]);
+        same += fabs(d[j]) == fabs(d[i]);
+    }
+    return 2 * below + same + 1;
+}
+
+double avs_wilcoxon(const double *diff, size_t n)
+{
+    double up[AVS_WILCOXON_EXACT * (AVS_WILCOXON_EXACT + 1) + 1] = {
+        1}; /* P[twice the sum of positive ranks = s] */
+    double observed = 0, squares = 0;
+    size_t m = 0, top = 0;
+
     for (size_t i = 0; i < n; i++) {
         if (isnan(diff[i])) return (double)NAN;
-        if (diff[i] == 0) continue;
-        if (m == WILCOXON_MAX) return (double)NAN;
-        d[m++] = diff[i];
+        m += diff[i] != 0;
     }
     if (m == 0) return 1;
-    double total = 0, observed = 0;
-    for (size_t i = 0; i < m; i++) {
-        size_t below = 0, same = 0;
-        for (size_t j = 0; j < m; j++) {
-            below += fabs(d[j]) < fabs(d[i]);
-            same += fabs(d[j]) == fabs(d[i]);
-        }
-        rank[i] = (double)below + ((double)same + 1) / 2;
-        total += rank[i];
-        if (d[i] > 0) observed += rank[i];
+    for (size_t i = 0; i < n; i++) {
+        if (diff[i] == 0) continue;
+        size_t r = double_rank(diff, n, i);
+        if (diff[i] > 0) observed += (double)r;
+        squares += (double)r * (double)r;
+        top += r;
+        if (m > AVS_WILCOXON_EXACT) continue;
+        for (size_t s = top + 1; s-- > 0;) up[s] = 0.5 * (up[s] + (s >= r ? up[s - r] : 0));
     }
-    /* Under the null every sign pattern is equally likely; ranks are multiples of 1/2, so the sums are exact.
-     */
-    double distance = fabs(observed - total / 2);
-    uint32_t extreme = 0;
-    for (uint32_t signs = 0; signs < (1u << m); signs++) {
-        double w = 0;
-        for (size_t i = 0; i < m; i++)
-            if (signs >> i & 1u) w += rank[i];
-        extreme += fabs(w - total / 2) >= distance;
-    }
-    return (double)extreme / (double)(1u << m);
+    double distance = fabs(observed - (double)top / 2);
+    if (m > AVS_WILCOXON_EXACT) return 2 * avs_normal_cdf(-distance / (0.5 * sqrt(squares)));
+    double p = 0;
+    for (size_t s = 0; s <= top; s++)
+        if (fabs((double)s - (double)top / 2) >= distance) p += up[s];
+    return p < 1 ? p : 1;
 }

@@ -27,11 +27,14 @@ typedef struct {
 avs_paired avs_paired_t(const double *a, const double *b, size_t n,
                         double level); /* n < 2: t, p, lo, hi NaN */
 
-/* Holm's step-down: adjusted p-values into out (may be p itself is NOT allowed: out and p must differ). */
-void avs_holm(const double *p, size_t n, double *out);
+/* Holm's step-down: adjusted p-values into out. order is scratch for n numbers; p, out and order must not overlap. A NaN
+ * stays NaN and counts as no comparison. O(n log n). */
+void avs_holm(const double *p, size_t n, double *out, size_t *order);
 
-/* Two-sided exact Wilcoxon signed-rank p of the differences (zeros dropped, mid-ranks for ties), n <= 12
- * after dropping; NaN above; 1 when nothing is left. */
-double avs_wilcoxon_exact(const double *diff, size_t n);
+/* Two-sided Wilcoxon signed-rank p of the differences (zeros dropped, mid-ranks for ties): 1 when nothing is left. Exact up
+ * to AVS_WILCOXON_EXACT differences, by counting rank sums, ties included; above by the normal limit with the variance
+ * corrected for ties, without continuity correction. NaN if any difference is NaN. O(n^2). */
+enum { AVS_WILCOXON_EXACT = 50 };
+double avs_wilcoxon(const double *diff, size_t n);
 
 #endif

@@ -40,7 +40,7 @@ typedef struct {
     double ci;
     int top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, mixed,
-        no_published, man, help;
+        no_published, suspect, nonparametric, man, help;
 } avs_options;
 
 /* ---- the table ---- */

@@ -143,6 +143,8 @@ int avs_command_report(const avs_options *o)
                             .ci = o->ci,
                             .baseline = o->baseline,
                             .mixed = o->mixed,
+                            .suspect = o->suspect,
+                            .nonparametric = o->nonparametric,
                             .hide_published = o->no_published,
                             .color = wants_color(o)};
     spec.n_by = split_list(o->by ? avs_arena_str(a, o->by) : NULL, by, AVS_CLI_MANY);

@@ -66,14 +66,17 @@ const char *avs_cell_signed(avs_arena *a, const avs_q_column *c, double v)
 const char *avs_cell_text(avs_arena *a, const avs_q_column *c, const avs_q_cell *x)
 {
     if (x->expected == 0) return "";
+    if (x->n == 0 && x->suspect) return avs_arena_fmt(a, "- (%d suspect)", x->suspect);
     if (x->n == 0) return avs_arena_fmt(a, "- (0/%d)", x->expected);
     const char *mark = x->is_flagged ? "†" : "", *mean = avs_cell_number(a, c, x->mean);
     bool fixed = c->unit == AVS_U_COUNT && x->is_same; /* a parameter count has no spread to speak of */
     const char *half = x->n > 1 && !fixed && !isnan(x->half) ? avs_cell_number(a, c, x->half) : NULL;
     const char *text =
         half ? avs_arena_fmt(a, "%s%s ± %s", mean, mark, half) : avs_arena_fmt(a, "%s%s", mean, mark);
+    if (x->suspect) return avs_arena_fmt(a, "%s (%d/%d, %d suspect)", text, x->n, x->expected, x->suspect);
     if (x->n < x->expected) return avs_arena_fmt(a, "%s (%d/%d)", text, x->n, x->expected);
-    return x->n == 1 && !fixed ? avs_arena_fmt(a, "%s (n=1)", text) : text;
+    if (fixed || (x->n > 1 && !c->show_n)) return text;
+    return avs_arena_fmt(a, "%s (n=%d)", text, x->n);
 }
 
 const char *avs_row_label(const avs_table *t, const avs_q_row *r, avs_arena *a)

@@ -1,12 +1,10 @@
-/* Which trials, and how they fall into rows: selection by where, keys as text, grouping in order of appearance. */
+/* Which trials a report is about: configurations as words, trials, selection by where, and the order of all steps. */
 #include "results/query.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/hash.h"
-#include "base/rng.h"
 #include "results/db.h"
 
 static void push(const char ***list, int *n, int *cap, avs_arena *a, const char *text)
@@ -45,6 +43,13 @@ void avs_q_provenance(avs_table *t, avs_arena *a, const char *fmt, ...)
     va_end(args);
 }
 
+static const char *value_of(const avs_q_config *c, const char *key)
+{
+    for (int i = 0; i < c->shape->n; i++)
+        if (strcmp(c->shape->key[i], key) == 0) return avs_q_word_text(c->shape->words, c->value[i]);
+    return NULL;
+}
+
 const char *avs_q_text(const avs_q_trial *t, const char *key)
 {
     if (strcmp(key, "kind") == 0) return t->cfg->kind;
@@ -52,26 +57,7 @@ const char *avs_q_text(const avs_q_trial *t, const char *key)
     if (strcmp(key, "task") == 0 && *t->cfg->task) return t->cfg->task;
     if (strcmp(key, "state") == 0) return avs_trial_state_name(t->state);
     if (strcmp(key, "seed") == 0) return t->seed_text;
-    int i = 0;
-    for (const avs_json *p = t->cfg->params->first; p; p = p->next, i++)
-        if (strcmp(p->key, key) == 0) return t->cfg->text[i];
-    return NULL;
-}
-
-/* Strings as they are, anything else as canonical JSON. */
-static int make_texts(avs_arena *a, avs_q_config *c, avs_err *e)
-{
-    avs_buf b = AVS_BUF_INIT;
-    int i = 0;
-    bool ok = (c->text = AVS_NEW_N(a, const char *, c->params->len + 1)) != NULL;
-    for (const avs_json *p = c->params->first; p && ok; p = p->next) {
-        avs_buf_clear(&b);
-        if (p->kind != AVS_J_STR) avs_json_write(&b, p, true);
-        ok = avs_buf_ok(&b);
-        c->text[i++] = p->kind == AVS_J_STR ? p->s : avs_arena_str(a, avs_buf_cstr(&b));
-    }
-    avs_buf_free(&b);
-    return ok ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for the parameters of a configuration");
+    return value_of(t->cfg, key);
 }
 
 int avs_q_where_parse(avs_arena *a, const char *text, avs_q_where *out, avs_err *e)
@@ -117,76 +103,72 @@ bool avs_q_where_holds(const avs_q_where *w, const avs_q_trial *t)
     return true;
 }
 
-static const char *const special[] = {"kind", "model", "task", "seed", "state"};
-
-static bool has_key(const avs_table *t, const char *key)
+/* Trials of one configuration mostly follow each other, and only seed and state differ between them. */
+void avs_q_select(const avs_table *t, const avs_q_where *w, bool *into)
 {
-    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-        if (strcmp(special[i], key) == 0) return true;
-    for (int i = 0; i < t->n_trials; i++)
-        if (avs_json_get(t->trial[i].cfg->params, key)) return true;
-    return false;
+    const avs_q_config *last = NULL;
+    bool by_trial = false, verdict = true;
+    for (int i = 0; i < w->n; i++)
+        by_trial = by_trial || strcmp(w->term[i].key, "seed") == 0 || strcmp(w->term[i].key, "state") == 0;
+    for (int i = 0; i < t->n_trials; i++) {
+        if (w->n && (by_trial || t->trial[i].cfg != last)) verdict = avs_q_where_holds(w, &t->trial[i]);
+        last = t->trial[i].cfg;
+        into[i] = verdict;
+    }
 }
 
-static int unknown_key(const avs_table *t, const char *key, avs_err *e)
-{
-    char known[300] = "kind, model, task, seed, state";
-    size_t len = strlen(known);
-    for (const avs_json *p = t->n_trials ? t->trial[0].cfg->params->first : NULL; p; p = p->next)
-        if (len + strlen(p->key) + 3 < sizeof known)
-            len += (size_t)snprintf(known + len, sizeof known - len, ", %s", p->key);
-    return avs_fail(e, AVS_EMISSING, "no trial has the parameter '%s'; there are: %s", key, known);
-}
-
-/* Configs are few compared with trials and kept sorted by id for look-up. */
-static int load_configs(avs_store *s, avs_arena *a, avs_q_config **list, int *n, avs_err *e)
+/* Configurations are kept in order of their ids. */
+static int load_configs(avs_store *s, avs_table *t, avs_arena *a, avs_err *e)
 {
     sqlite3_stmt *q;
     int64_t count;
     bool row;
     int rc;
 
-    *n = 0;
     AVS_TRY(avs_db_int(s, &count, 0, e, "SELECT count(*) FROM config", ""));
-    *list = AVS_NEW_N(a, avs_q_config, count + 1);
-    if (!*list) return avs_fail(e, AVS_ENOMEM, "no memory for %lld configurations", (long long)count);
+    t->config = AVS_NEW_N(a, avs_q_config, count + 1);
+    t->words = avs_q_words_new(a);
+    if (!t->config || !t->words)
+        return avs_fail(e, AVS_ENOMEM, "no memory for %lld configurations", (long long)count);
     AVS_TRY(avs_db_bind(s, &q, e,
                         "SELECT config_id, kind, model, task, params FROM config ORDER BY config_id LIMIT ?",
                         "i", count));
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
-        avs_q_config *c = &(*list)[(*n)++];
-        avs_json *params;
+        avs_q_config *c = &t->config[t->n_configs++];
+        const char **name[] = {&c->kind, &c->model, &c->task};
         c->id = sqlite3_column_int64(q, 0);
-        c->kind = avs_arena_str(a, avs_db_text(q, 1));
-        c->model = avs_arena_str(a, avs_db_text(q, 2));
-        c->task = avs_arena_str(a, avs_db_text(q, 3));
-        rc = avs_json_parse(a, "stored parameters", avs_db_text(q, 4), (size_t)sqlite3_column_bytes(q, 4),
-                            &params, e);
-        if (rc != AVS_OK || !c->kind || !c->model || !c->task) {
-            sqlite3_reset(q);
-            return rc != AVS_OK ? rc : avs_fail(e, AVS_ENOMEM, "no memory for a configuration");
+        bool ok = true;
+        for (int i = 0; i < 3; i++) {
+            const char *text = avs_db_text(q, 1 + i);
+            *name[i] = avs_q_word_text(t->words, avs_q_word(t->words, text, strlen(text)));
+            ok = ok && *name[i];
         }
-        c->params = params;
-        if ((rc = make_texts(a, c, e)) != AVS_OK) {
+        const char *params = avs_db_text(q, 4);
+        rc = ok ? avs_q_params(t->words, params, (size_t)sqlite3_column_bytes(q, 4), c, e)
+                : avs_fail(e, AVS_ENOMEM, "no memory for a configuration");
+        if (rc != AVS_OK) {
             sqlite3_reset(q);
             return rc;
         }
     }
+    t->n_shapes = avs_q_shapes(t->words);
 out:
     return rc;
 }
 
-static const avs_q_config *find_config(const avs_q_config *list, int n, int64_t id)
+/* Ids are mostly 1..n without gaps: the first guess is right. */
+static const avs_q_config *find_config(const avs_table *t, int64_t id)
 {
-    int lo = 0, hi = n - 1;
+    int lo = 0, hi = t->n_configs - 1;
+    if (id >= 1 && id <= t->n_configs && t->config[id - 1].id == id) return &t->config[id - 1];
     while (lo < hi) {
-        int mid = (lo + hi) / 2;
-        if (list[mid].id < id)
+        int mid = lo + (hi - lo) / 2;
+        if (t->config[mid].id < id)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return n && list[lo].id == id ? &list[lo] : NULL;
+    return t->n_configs && t->config[lo].id == id ? &t->config[lo] : NULL;
 }
 
 static const char TRIALS_OF_SWEEP[] =
@@ -197,14 +179,57 @@ static const char ALL_TRIALS[] =
     "SELECT trial_id, config_id, seed, state, coalesce(best_attempt,0) FROM trial WHERE ?1=0"
     " ORDER BY trial_id LIMIT ?2";
 
+static const char *seed_text(avs_table *t, int64_t seed)
+{
+    char text[32];
+    int n = snprintf(text, sizeof text, "%lld", (long long)seed);
+    return avs_q_word_text(t->words, avs_q_word(t->words, text, (size_t)n));
+}
+
+static int load_trials(avs_store *s, int64_t sweep, avs_arena *a, avs_table *t, avs_err *e)
+{
+    const char *small[64] = {0}; /* texts of the seeds 0..63 */
+    sqlite3_stmt *q;
+    int64_t count;
+    bool row;
+    int rc;
+
+    AVS_TRY(sweep
+                ? avs_db_int(s, &count, 0, e, "SELECT count(*) FROM sweep_trial WHERE sweep_id=?", "i", sweep)
+                : avs_db_int(s, &count, 0, e, "SELECT count(*) FROM trial", ""));
+    if (count > INT32_MAX / 2)
+        return avs_fail(e, AVS_ERANGE, "%lld trials are more than a report can hold; narrow it with --sweep",
+                        (long long)count);
+    t->trial = AVS_NEW_N(a, avs_q_trial, count + 1);
+    if (!t->trial) return avs_fail(e, AVS_ENOMEM, "no memory for %lld trials", (long long)count);
+    AVS_TRY(avs_db_bind(s, &q, e, sweep ? TRIALS_OF_SWEEP : ALL_TRIALS, "ii", sweep, count));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        avs_q_trial *x = &t->trial[t->n_trials];
+        *x = (avs_q_trial){.id = sqlite3_column_int64(q, 0),
+                           .cfg = find_config(t, sqlite3_column_int64(q, 1)),
+                           .seed = sqlite3_column_int64(q, 2),
+                           .state = (avs_trial_state)sqlite3_column_int(q, 3),
+                           .attempt = sqlite3_column_int64(q, 4)};
+        if (!x->cfg || (unsigned)x->state >= AVS_TRIAL_STATES) continue;
+        const bool is_small = x->seed >= 0 && x->seed < (int)(sizeof small / sizeof *small);
+        if (is_small && !small[x->seed]) small[x->seed] = seed_text(t, x->seed);
+        x->seed_text = is_small ? small[x->seed] : seed_text(t, x->seed);
+        if (!x->seed_text) {
+            sqlite3_reset(q);
+            return avs_fail(e, AVS_ENOMEM, "no memory for the seeds");
+        }
+        t->n_trials++;
+    }
+out:
+    return rc;
+}
+
 int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
 {
-    avs_q_config *configs;
     avs_q_where where;
-    sqlite3_stmt *q;
-    int64_t sweep = 0, count;
-    bool row;
-    int rc, n_configs;
+    bool *hold = NULL;
+    int64_t sweep = 0;
+    int rc;
 
     AVS_TRY(avs_q_where_parse(a, spec->where, &where, e));
     if (spec->sweep) {
@@ -213,128 +238,26 @@ int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_tabl
         if (!sweep)
             return avs_fail(e, AVS_EMISSING, "%s holds no sweep called %s", avs_store_path(s), spec->sweep);
     }
-    AVS_TRY(load_configs(s, a, &configs, &n_configs, e));
-    AVS_TRY(avs_db_int(s, &count, 0, e, "SELECT count(*) FROM trial", ""));
-    t->trial = AVS_NEW_N(a, avs_q_trial, count + 1);
-    if (!t->trial) return avs_fail(e, AVS_ENOMEM, "no memory for %lld trials", (long long)count);
-    AVS_TRY(avs_db_bind(s, &q, e, sweep ? TRIALS_OF_SWEEP : ALL_TRIALS, "ii", sweep, count));
-    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
-        avs_q_trial *x = &t->trial[t->n_trials];
-        *x = (avs_q_trial){.id = sqlite3_column_int64(q, 0),
-                           .cfg = find_config(configs, n_configs, sqlite3_column_int64(q, 1)),
-                           .seed = sqlite3_column_int64(q, 2),
-                           .state = (avs_trial_state)sqlite3_column_int(q, 3),
-                           .attempt = sqlite3_column_int64(q, 4)};
-        x->seed_text = avs_arena_fmt(a, "%lld", (long long)x->seed);
-        if (x->cfg && (unsigned)x->state < AVS_TRIAL_STATES) t->n_trials++;
-    }
-    if (rc != AVS_OK) goto out;
+    AVS_TRY(load_configs(s, t, a, e));
+    AVS_TRY(load_trials(s, sweep, a, t, e));
     for (int i = 0; i < where.n; i++)
-        if (!has_key(t, where.term[i].key)) return unknown_key(t, where.term[i].key, e);
+        if (!avs_q_has_key(t, where.term[i].key)) return avs_q_unknown_key(t, where.term[i].key, e);
     int kept = 0;
-    for (int i = 0; i < t->n_trials; i++)
-        if (avs_q_where_holds(&where, &t->trial[i])) t->trial[kept++] = t->trial[i];
-    t->n_trials = kept;
-    if (!kept)
+    if (where.n) {
+        hold = avs_xalloc((size_t)t->n_trials + 1);
+        if (!hold) return avs_fail(e, AVS_ENOMEM, "no memory to select among %d trials", t->n_trials);
+        avs_q_select(t, &where, hold);
+        for (int i = 0; i < t->n_trials; i++)
+            if (hold[i]) t->trial[kept++] = t->trial[i];
+        avs_xfree(hold);
+        t->n_trials = kept;
+    }
+    if (!t->n_trials)
         return avs_fail(e, AVS_EMISSING, "%s: no trial matches%s%s%s%s", avs_store_path(s),
                         spec->sweep ? " sweep " : "", spec->sweep ? spec->sweep : "",
                         spec->where ? " where " : "", spec->where ? spec->where : "");
 out:
     return rc;
-}
-
-static bool is_pinned(const avs_table *t, const char *key)
-{
-    for (int c = 0; c < t->n_columns; c++)
-        for (int i = 0; i < t->column[c].pin.n; i++)
-            if (strcmp(t->column[c].pin.term[i].key, key) == 0) return true;
-    return false;
-}
-
-/* A key varies when two trials of one kind differ in it: stages of another kind set other parameters anyway. */
-static bool varies(const avs_table *t, const char *key)
-{
-    for (int i = 1; i < t->n_trials; i++) {
-        const avs_q_trial *x = &t->trial[i];
-        for (int k = i - 1; k >= 0; k--) {
-            if (strcmp(t->trial[k].cfg->kind, x->cfg->kind) != 0) continue;
-            if (t->trial[k].cfg == x->cfg) break;
-            const char *u = avs_q_text(x, key), *v = avs_q_text(&t->trial[k], key);
-            if ((!u != !v) || (u && strcmp(u, v) != 0)) return true;
-            break; /* neighbours of a kind suffice: any difference shows between some two of them */
-        }
-    }
-    return false;
-}
-
-static void add_by(avs_table *t, const char *key)
-{
-    for (int i = 0; i < t->n_by; i++)
-        if (strcmp(t->by[i], key) == 0) return;
-    if (t->n_by < 64 && !is_pinned(t, key) && varies(t, key)) t->by[t->n_by++] = key;
-}
-
-static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
-{
-    t->by = AVS_NEW_N(a, const char *, spec->n_by + 64);
-    if (!t->by) return avs_fail(e, AVS_ENOMEM, "no memory for row keys");
-    for (size_t i = 0; i < spec->n_by; i++) {
-        if (!has_key(t, spec->by[i])) return unknown_key(t, spec->by[i], e);
-        t->by[t->n_by++] = spec->by[i];
-    }
-    if (t->n_by) return AVS_OK;
-    add_by(t, "model");
-    add_by(t, "task");
-    const avs_q_config *last = NULL;
-    for (int i = 0; i < t->n_trials; i++) {
-        if (t->trial[i].cfg == last) continue;
-        last = t->trial[i].cfg;
-        for (const avs_json *p = last->params->first; p; p = p->next) add_by(t, p->key);
-    }
-    if (!t->n_by) t->by[t->n_by++] = "model";
-    return AVS_OK;
-}
-
-/* Row of a trial's key texts; rows are found by hash and stay in order of appearance. */
-static int find_row(avs_table *t, const char **key, int *slots, uint64_t mask)
-{
-    uint64_t h = 0;
-    for (int k = 0; k < t->n_by; k++) h = avs_splitmix64(h ^ (key[k] ? avs_fnv1a64_str(key[k]) : 1));
-    for (uint64_t i = h & mask;; i = (i + 1) & mask) {
-        if (slots[i] < 0) {
-            slots[i] = t->n_rows;
-            t->row[t->n_rows].key = key;
-            return t->n_rows++;
-        }
-        const avs_q_row *r = &t->row[slots[i]];
-        bool same = true;
-        for (int k = 0; k < t->n_by && same; k++)
-            same = (!key[k] && !r->key[k]) || (key[k] && r->key[k] && strcmp(key[k], r->key[k]) == 0);
-        if (same) return slots[i];
-    }
-}
-
-int avs_q_group(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
-{
-    uint64_t size = 16;
-    int rc = choose_keys(spec, a, t, e);
-
-    if (rc != AVS_OK) return rc;
-    while (size < 2 * (uint64_t)t->n_trials) size *= 2;
-    int *slots = AVS_NEW_N(a, int, size);
-    t->row = AVS_NEW_N(a, avs_q_row, t->n_trials + 1);
-    if (!slots || !t->row) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_trials);
-    memset(slots, -1, size * sizeof *slots);
-    for (int i = 0; i < t->n_trials; i++) {
-        const char **key = AVS_NEW_N(a, const char *, t->n_by);
-        if (!key) return avs_fail(e, AVS_ENOMEM, "no memory for row keys");
-        for (int k = 0; k < t->n_by; k++) key[k] = avs_q_text(&t->trial[i], t->by[k]);
-        t->trial[i].row = find_row(t, key, slots, size - 1);
-        avs_q_row *r = &t->row[t->trial[i].row];
-        r->n_trials++;
-        r->n_state[t->trial[i].state]++;
-    }
-    return AVS_OK;
 }
 
 static size_t strings_of(avs_arena *a, const avs_json *list, const char *const **out)
@@ -385,9 +308,10 @@ int avs_query(avs_store *s, const avs_report_spec *asked, avs_arena *a, avs_tabl
         return avs_fail(e, AVS_ERANGE, "the confidence level is %g %%; 50 to below 100 were expected", t->ci);
     AVS_TRY(use_block(s, spec, a, t, e));
     AVS_TRY(avs_q_load(s, spec, a, t, e));
-    AVS_TRY(avs_q_columns(s, spec, a, t, e));
+    AVS_TRY(avs_q_columns(spec, a, t, e));
     AVS_TRY(avs_q_group(spec, a, t, e));
-    AVS_TRY(avs_q_cells(spec, a, t, e));
+    AVS_TRY(avs_q_values(s, spec, a, t, e));
+    AVS_TRY(avs_q_cells(s, spec, a, t, e));
     if (!spec->hide_published) AVS_TRY(avs_q_published(s, a, t, e));
     AVS_TRY(avs_q_footer(s, spec, a, t, e));
 out:

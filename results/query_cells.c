@@ -1,141 +1,145 @@
-/* Statistics of the cells: mean and t-interval over seeds, median and bootstrap for latency, the best of a column and
- * those that are not significantly worse, and differences from a baseline row. */
+/* Statistics of the cells: mean and t-interval over seeds, the best of a column and those that are not significantly worse,
+ * differences from a baseline row, and the order of rows. Latency cells get theirs in query_latency.c. */
 #include "results/query.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/rng.h"
 #include "metrics/stats.h"
 
-enum { BOOTSTRAP = 10000 };
+enum { KNOWN_DF = 256, WILCOXON_FROM = 10 };
+static const double FAMILY = 0.05; /* error rate of the tests of one column */
 
-static int ascending(const void *x, const void *y)
+/* Critical values by degrees of freedom, computed when first needed. */
+typedef struct {
+    double level, t[KNOWN_DF];
+} critical;
+
+static double critical_t(critical *k, int df)
 {
-    double a, b;
-    memcpy(&a, x, sizeof a);
-    memcpy(&b, y, sizeof b);
-    return (a > b) - (a < b);
+    if (df >= KNOWN_DF) return avs_t_quantile(0.5 + k->level / 2, df);
+    if (k->t[df] == 0) k->t[df] = avs_t_quantile(0.5 + k->level / 2, df);
+    return k->t[df];
 }
 
-static double median(double *sorted, int n)
-{
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
-
-/* Half-width of the percentile bootstrap of the median over process repeats; fixed seed, so a report repeats. */
-static double median_halfwidth(avs_arena *a, const double *x, int n, double level)
-{
-    double *draw = AVS_NEW_N(a, double, n), *medians = AVS_NEW_N(a, double, BOOTSTRAP);
-    avs_rng r = avs_rng_seed(20240801);
-    if (!draw || !medians) return (double)NAN;
-    for (int b = 0; b < BOOTSTRAP; b++) {
-        for (int i = 0; i < n; i++) draw[i] = x[avs_rng_range(&r, 0, n - 1)];
-        qsort(draw, (size_t)n, sizeof *draw, ascending);
-        medians[b] = median(draw, n);
-    }
-    qsort(medians, BOOTSTRAP, sizeof *medians, ascending);
-    double tail = (1 - level) / 2;
-    return (medians[(int)((BOOTSTRAP - 1) * (1 - tail))] - medians[(int)((BOOTSTRAP - 1) * tail)]) / 2;
-}
-
-static void summarise(avs_arena *a, const avs_q_column *c, avs_q_cell *x, double ci)
+static void summarise(avs_q_cell *x, critical *k)
 {
     x->is_same = true;
     for (int i = 1; i < x->n; i++) x->is_same = x->is_same && x->value[i] == x->value[0];
     x->mean = avs_mean(x->value, (size_t)x->n);
     x->sd = avs_sd(x->value, (size_t)x->n);
-    x->half = avs_t_halfwidth(x->value, (size_t)x->n, ci / 100);
-    if (!c->latency || x->n == 0) return;
-    double *sorted = avs_arena_dup(a, x->value, (size_t)x->n * sizeof *sorted);
-    if (!sorted) return;
-    qsort(sorted, (size_t)x->n, sizeof *sorted, ascending);
-    x->mean = median(sorted, x->n);
-    x->half = x->n > 1 ? median_halfwidth(a, x->value, x->n, ci / 100) : (double)NAN;
+    x->half = x->n > 1 ? critical_t(k, x->n - 1) * x->sd / sqrt((double)x->n) : (double)NAN;
+    x->lo = x->mean - x->half;
+    x->hi = x->mean + x->half;
+    x->best_p = (double)NAN;
 }
 
 /* A kind of trial (train, latency, ..) produces a metric when one of its trials has it; only those are expected to. */
-static bool produces(const avs_table *t, const avs_q_column *c, const char *kind)
+typedef struct {
+    const char *kind[16];
+    bool produces[16];
+    int n;
+    bool any;
+} producers;
+
+static void find_producers(const avs_table *t, const avs_q_column *c, const bool *holds, producers *p)
 {
-    bool any = false;
+    *p = (producers){.n = 0};
     for (int i = 0; i < t->n_trials; i++) {
-        if (isnan(c->value[i]) || !avs_q_where_holds(&c->pin, &t->trial[i])) continue;
-        any = true;
-        if (strcmp(t->trial[i].cfg->kind, kind) == 0) return true;
+        int k = 0;
+        while (k < p->n && p->kind[k] != t->trial[i].cfg->kind) k++;
+        if (k == p->n && k < 16) p->kind[p->n++] = t->trial[i].cfg->kind;
+        if (k == 16 || !holds[i] || (isnan(c->value[i]) && !c->flag[i])) continue;
+        p->produces[k] = p->any = true;
     }
-    return !any && (c->latency != NULL) == (strcmp(kind, "latency") == 0);
 }
 
-static bool expected_here(const avs_table *t, const avs_q_column *c, int i, const char **kinds, int *verdict,
-                          int *n_kinds)
+static bool produces(const producers *p, const avs_q_column *c, const char *kind)
 {
-    const char *kind = t->trial[i].cfg->kind;
-    int k = 0;
-    while (k < *n_kinds && strcmp(kinds[k], kind) != 0) k++;
-    if (k == *n_kinds) {
-        if (k == 8) return true;
-        kinds[k] = kind;
-        verdict[(*n_kinds)++] = produces(t, c, kind);
-    }
-    return verdict[k] && avs_q_where_holds(&c->pin, &t->trial[i]);
+    for (int k = 0; k < p->n; k++)
+        if (p->kind[k] == kind)
+            return p->any ? p->produces[k] : (c->latency != NULL) == (strcmp(kind, "latency") == 0);
+    return true;
 }
 
-static int fill_column(avs_arena *a, avs_table *t, int col, avs_err *e)
+/* Values of a cell: a piece of the column where nothing is missing, else a copy of those that are there. */
+static int gather(avs_arena *a, const avs_table *t, const avs_q_column *c, const avs_q_row *r,
+                  const bool *wanted, avs_q_cell *x)
 {
-    const avs_q_column *c = &t->column[col];
-    const char *kinds[8];
-    int verdict[8], n_kinds = 0;
-    int *fill = AVS_NEW_N(a, int, t->n_rows);
-    bool *wanted = AVS_NEW_N(a, bool, t->n_trials);
-
-    if (!fill || !wanted) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
-    for (int i = 0; i < t->n_trials; i++) {
-        avs_q_cell *x = &t->row[t->trial[i].row].cell[col];
-        wanted[i] = expected_here(t, c, i, kinds, verdict, &n_kinds);
-        x->expected += wanted[i];
-        x->n += wanted[i] && !isnan(c->value[i]);
-        x->is_flagged = x->is_flagged || (wanted[i] && c->flag[i]);
+    const int from = r->first_trial, to = from + r->n_trials;
+    for (int i = from; i < to; i++) {
+        if (!wanted[i]) continue;
+        x->expected++;
+        x->n += !isnan(c->value[i]);
+        x->suspect += c->flag[i] && isnan(c->value[i]);
+        x->is_flagged = x->is_flagged || (c->flag[i] && !isnan(c->value[i]));
     }
-    for (int r = 0; r < t->n_rows; r++) {
-        avs_q_cell *x = &t->row[r].cell[col];
-        x->value = AVS_NEW_N(a, double, x->n + 1);
-        x->seed = AVS_NEW_N(a, int64_t, x->n + 1);
-        if (!x->value || !x->seed) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
-    }
-    for (int i = 0; i < t->n_trials; i++) {
+    x->value = c->value + from;
+    x->seed = t->seed + from;
+    if (x->n == r->n_trials || x->n == 0) return AVS_OK;
+    double *value = AVS_NEW_N(a, double, x->n);
+    int64_t *seed = AVS_NEW_N(a, int64_t, x->n);
+    if (!value || !seed) return AVS_ENOMEM;
+    x->value = value;
+    x->seed = seed;
+    for (int i = from; i < to; i++) {
         if (!wanted[i] || isnan(c->value[i])) continue;
-        avs_q_cell *x = &t->row[t->trial[i].row].cell[col];
-        int at = fill[t->trial[i].row]++;
-        while (at > 0 &&
-               x->seed[at - 1] > t->trial[i].seed) { /* ordered by seed, in order of trials within one */
-            x->seed[at] = x->seed[at - 1];
-            x->value[at] = x->value[at - 1];
-            at--;
-        }
-        x->seed[at] = t->trial[i].seed;
-        x->value[at] = c->value[i];
+        *value++ = c->value[i];
+        *seed++ = t->seed[i];
     }
-    for (int r = 0; r < t->n_rows; r++) summarise(a, c, &t->row[r].cell[col], t->ci);
     return AVS_OK;
 }
 
-/* Values of the seeds that two cells share, in pairs; a seed that occurs twice in a cell cannot be paired. */
-static int common(const avs_q_cell *x, const avs_q_cell *y, double *u, double *v)
+static int fill_column(avs_store *s, avs_arena *a, avs_table *t, int col, critical *k, avs_err *e)
+{
+    avs_q_column *c = &t->column[col];
+    producers p;
+    int rc = AVS_OK, n = 0;
+    bool *wanted = avs_xalloc((size_t)t->n_trials);
+
+    if (!wanted) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
+    avs_q_select(t, &c->pin, wanted);
+    find_producers(t, c, wanted, &p);
+    for (int i = 0; i < t->n_trials; i++) wanted[i] = wanted[i] && produces(&p, c, t->trial[i].cfg->kind);
+    for (int r = 0; r < t->n_rows; r++) {
+        avs_q_cell *x = &t->row[r].cell[col];
+        if (gather(a, t, c, &t->row[r], wanted, x) != AVS_OK) {
+            rc = avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
+            goto out;
+        }
+        summarise(x, k);
+        if (x->n < 2 || x->n < x->expected) continue;
+        c->show_n = c->show_n || (n && n != x->n);
+        n = x->n;
+    }
+    if (c->latency) AVS_TRY(avs_q_latency_intervals(s, a, t, col, e));
+out:
+    avs_xfree(wanted);
+    return rc;
+}
+
+static bool is_alone(const avs_q_cell *x, int i)
+{
+    return (i == 0 || x->seed[i] != x->seed[i - 1]) && (i + 1 == x->n || x->seed[i] != x->seed[i + 1]);
+}
+
+int avs_q_common(const avs_q_cell *x, const avs_q_cell *y, double *u, double *v)
 {
     int n = 0;
-    for (int i = 0; i < x->n; i++) {
-        if ((i > 0 && x->seed[i] == x->seed[i - 1]) || (i + 1 < x->n && x->seed[i] == x->seed[i + 1]))
-            continue;
-        int hits = 0, at = 0;
-        for (int k = 0; k < y->n; k++) {
-            if (y->seed[k] != x->seed[i]) continue;
-            hits++;
-            at = k;
+    for (int i = 0, k = 0; i < x->n && k < y->n;) {
+        if (x->seed[i] < y->seed[k]) {
+            i++;
+        } else if (x->seed[i] > y->seed[k]) {
+            k++;
+        } else {
+            if (is_alone(x, i) && is_alone(y, k)) {
+                u[n] = x->value[i];
+                v[n++] = y->value[k];
+            }
+            i++;
+            k++;
         }
-        if (hits != 1) continue;
-        u[n] = x->value[i];
-        v[n++] = y->value[at];
     }
     return n;
 }
@@ -145,171 +149,314 @@ static bool is_constant(const avs_q_column *c)
     return c->unit == AVS_U_COUNT;
 }
 
-/* Returns how many rows were tested against the best one. */
-static int mark_best(avs_arena *a, avs_table *t, int col)
+/* Room for the tests of one column against one cell. */
+typedef struct {
+    double *u, *v, *p, *adjusted;
+    size_t *order;
+    int *row, n;                         /* rows tested */
+    int least, most, wilcoxon, untested; /* common seeds; tests by ranks; cells without two common seeds */
+} tests;
+
+static void tests_free(tests *w)
+{
+    avs_xfree(w->u);
+    avs_xfree(w->v);
+    avs_xfree(w->p);
+    avs_xfree(w->adjusted);
+    avs_xfree(w->order);
+    avs_xfree(w->row);
+}
+
+static int tests_init(tests *w, int rows, int n, avs_err *e)
+{
+    const size_t r = (size_t)rows + 1;
+    w->u = avs_xalloc(((size_t)n + 1) * sizeof *w->u);
+    w->v = avs_xalloc(((size_t)n + 1) * sizeof *w->v);
+    w->p = avs_xalloc(r * sizeof *w->p);
+    w->adjusted = avs_xalloc(r * sizeof *w->adjusted);
+    w->order = avs_xalloc(r * sizeof *w->order);
+    w->row = avs_xalloc(r * sizeof *w->row);
+    w->n = 0;
+    if (w->u && w->v && w->p && w->adjusted && w->order && w->row) return AVS_OK;
+    tests_free(w);
+    *w = (tests){0};
+    return avs_fail(e, AVS_ENOMEM, "no memory to test %d rows", rows);
+}
+
+/* p of x against the cell `with`; the pairs are left in u (with) and v (x). NaN: fewer than two common seeds. */
+static double test(tests *w, const avs_report_spec *spec, const avs_q_cell *with, const avs_q_cell *x, int *n)
+{
+    *n = avs_q_common(with, x, w->u, w->v);
+    if (*n < 2) {
+        w->untested++;
+        return (double)NAN;
+    }
+    if (!w->least || *n < w->least) w->least = *n;
+    if (*n > w->most) w->most = *n;
+    if (!spec->nonparametric || *n < WILCOXON_FROM) return avs_paired_t(w->u, w->v, (size_t)*n, 0.95).p;
+    for (int i = 0; i < *n; i++) w->u[i] -= w->v[i];
+    w->wilcoxon++;
+    return avs_wilcoxon(w->u, (size_t)*n);
+}
+
+/* Marks the best cells of a column and tests the others against the best; tested: sums over columns. */
+static int mark_best(const avs_report_spec *spec, avs_table *t, int col, tests *sum, avs_err *e)
 {
     const avs_q_column *c = &t->column[col];
-    int best = -1, with = 0, tested = 0;
+    tests w = {0};
+    int best = -1, with = 0, n;
+    bool differ = false; /* a column of equal numbers has no best */
 
     for (int r = 0; r < t->n_rows; r++) {
         const avs_q_cell *x = &t->row[r].cell[col];
         if (x->n == 0) continue;
         with++;
+        differ = differ || (best >= 0 && x->mean != t->row[best].cell[col].mean);
         if (best < 0 || (x->mean - t->row[best].cell[col].mean) * c->better > 0) best = r;
     }
-    if (with < 2 || c->better == 0) return 0;
-    avs_q_cell *top = &t->row[best].cell[col];
-    bool differ = false; /* a column of equal numbers has no best */
-    for (int r = 0; r < t->n_rows; r++)
-        differ = differ || (t->row[r].cell[col].n && t->row[r].cell[col].mean != top->mean);
-    if (!differ) return 0;
-    for (int r = 0; r < t->n_rows; r++) /* equal cells are all best */
-        t->row[r].cell[col].is_best = t->row[r].cell[col].n && t->row[r].cell[col].mean == top->mean;
-    if (is_constant(c)) return 0;
-    double *p = AVS_NEW_N(a, double, t->n_rows), *adjusted = AVS_NEW_N(a, double, t->n_rows);
-    int *row = AVS_NEW_N(a, int, t->n_rows);
-    double *u = AVS_NEW_N(a, double, top->n + 1), *v = AVS_NEW_N(a, double, top->n + 1);
-    if (!p || !adjusted || !row || !u || !v) return 0;
-    for (int r = 0; r < t->n_rows; r++) {
-        if (t->row[r].cell[col].is_best || t->row[r].cell[col].n == 0) continue;
-        int n = common(top, &t->row[r].cell[col], u, v);
-        if (n < 2) continue;
-        row[tested] = r;
-        p[tested++] = avs_paired_t(u, v, (size_t)n, t->ci / 100).p;
+    if (with < 2 || c->better == 0 || !differ) return AVS_OK;
+    const avs_q_cell *top = &t->row[best].cell[col];
+    for (int r = 0; r < t->n_rows; r++) { /* equal cells are all best */
+        avs_q_cell *x = &t->row[r].cell[col];
+        x->is_best = x->is_tested = x->n && x->mean == top->mean;
     }
-    avs_holm(p, (size_t)tested, adjusted);
-    for (int i = 0; i < tested; i++) t->row[row[i]].cell[col].is_tied = adjusted[i] > 0.05;
-    return tested;
+    if (is_constant(c)) return AVS_OK;
+    int rc = tests_init(&w, t->n_rows, top->n, e);
+    if (rc != AVS_OK) return rc;
+    for (int r = 0; r < t->n_rows; r++) {
+        const avs_q_cell *x = &t->row[r].cell[col];
+        if (x->is_best || x->n == 0) continue;
+        const double p = test(&w, spec, top, x, &n);
+        if (isnan(p)) continue;
+        w.row[w.n] = r;
+        w.p[w.n++] = p;
+    }
+    avs_holm(w.p, (size_t)w.n, w.adjusted, w.order);
+    for (int i = 0; i < w.n; i++) {
+        avs_q_cell *x = &t->row[w.row[i]].cell[col];
+        x->best_p = w.adjusted[i];
+        x->is_tested = true;
+        x->is_tied = w.adjusted[i] > FAMILY;
+    }
+    if (w.n && (!sum->least || w.least < sum->least)) sum->least = w.least;
+    if (w.most > sum->most) sum->most = w.most;
+    sum->n += w.n;
+    sum->wilcoxon += w.wilcoxon;
+    sum->untested += w.untested;
+    tests_free(&w);
+    return AVS_OK;
+}
+
+static int find_base(const avs_report_spec *spec, avs_arena *a, avs_table *t, int *base, avs_err *e)
+{
+    avs_q_where where;
+    int rc = avs_q_where_parse(a, spec->baseline, &where, e);
+    *base = -1;
+    if (rc != AVS_OK) return rc;
+    for (int i = 0; i < t->n_trials; i++) {
+        if (t->trial[i].row == *base || !avs_q_where_holds(&where, &t->trial[i])) continue;
+        if (*base >= 0)
+            return avs_fail(e, AVS_ERANGE, "the baseline '%s' matches more than one row; name more keys",
+                            spec->baseline);
+        *base = t->trial[i].row;
+    }
+    if (*base < 0) return avs_fail(e, AVS_EMISSING, "the baseline '%s' matches no row", spec->baseline);
+    t->row[*base].is_base = true;
+    return AVS_OK;
+}
+
+static int base_column(const avs_report_spec *spec, avs_arena *a, avs_table *t, int base, int col, avs_err *e)
+{
+    const avs_q_cell *b = &t->row[base].cell[col];
+    tests w = {0};
+    int n, rc;
+
+    if (b->n == 0 || is_constant(&t->column[col])) return AVS_OK;
+    if ((rc = tests_init(&w, t->n_rows, b->n, e)) != AVS_OK) return rc;
+    for (int r = 0; r < t->n_rows; r++) {
+        avs_q_cell *x = &t->row[r].cell[col];
+        if (r == base || x->n == 0) continue;
+        avs_q_base *d = AVS_NEW_N(a, avs_q_base, 1);
+        if (!d) {
+            rc = avs_fail(e, AVS_ENOMEM, "no memory to compare with the baseline");
+            goto out;
+        }
+        const double p = test(&w, spec, b, x, &n);
+        n = avs_q_common(b, x, w.u, w.v);
+        const avs_paired pair = avs_paired_t(w.v, w.u, (size_t)n, t->ci / 100);
+        *d = (avs_q_base){n >= 2 ? pair.diff : x->mean - b->mean, pair.lo, pair.hi, (double)NAN, n};
+        x->base = d;
+        x->has_base = t->column[col].has_base = true;
+        w.row[w.n] = r;
+        w.p[w.n++] = p;
+    }
+    avs_holm(w.p, (size_t)w.n, w.adjusted, w.order);
+    for (int i = 0; i < w.n; i++)
+        ((avs_q_base *)(uintptr_t)t->row[w.row[i]].cell[col].base)->p = w.adjusted[i];
+out:
+    tests_free(&w);
+    return rc;
 }
 
 static int compare_with_base(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
 {
-    avs_q_where where;
-    int base = -1, rc = avs_q_where_parse(a, spec->baseline, &where, e);
-    if (rc != AVS_OK) return rc;
-    for (int i = 0; i < t->n_trials; i++) {
-        if (!avs_q_where_holds(&where, &t->trial[i]) || t->trial[i].row == base) continue;
-        if (base >= 0)
-            return avs_fail(e, AVS_ERANGE, "the baseline '%s' matches more than one row; name more keys",
-                            spec->baseline);
-        base = t->trial[i].row;
-    }
-    if (base < 0) return avs_fail(e, AVS_EMISSING, "the baseline '%s' matches no row", spec->baseline);
-    t->row[base].is_base = true;
-    for (int col = 0; col < t->n_columns; col++) {
-        const avs_q_cell *b = &t->row[base].cell[col];
-        double *u = AVS_NEW_N(a, double, b->n + 1), *v = AVS_NEW_N(a, double, b->n + 1);
-        if (!u || !v) return avs_fail(e, AVS_ENOMEM, "no memory to compare with the baseline");
-        for (int r = 0; r < t->n_rows; r++) {
-            avs_q_cell *x = &t->row[r].cell[col];
-            if (r == base || x->n == 0 || b->n == 0 || is_constant(&t->column[col])) continue;
-            int n = common(b, x, u, v);
-            avs_paired d = avs_paired_t(v, u, (size_t)n, t->ci / 100);
-            x->has_base = t->column[col].has_base = true;
-            x->base_diff = n >= 2 ? d.diff : x->mean - b->mean;
-            x->base_p = d.p;
-        }
-    }
-    avs_q_note(t, a, "Differences are from the row %s; p by paired t over common seeds, not corrected.",
-               spec->baseline);
-    return AVS_OK;
+    int base, rc;
+    AVS_TRY(find_base(spec, a, t, &base, e));
+    for (int col = 0; col < t->n_columns; col++) AVS_TRY(base_column(spec, a, t, base, col, e));
+    avs_q_note(
+        t, a,
+        "Differences are from the row %s; p by paired %s over common seeds, Holm-corrected over each column.",
+        spec->baseline, spec->nonparametric ? "t (Wilcoxon from 10 seeds on)" : "t");
+out:
+    return rc;
 }
 
-/* qsort has no argument, and rows are few: insertion keeps the order of equal rows. */
-static void sort_rows(avs_table *t, int col, avs_arena *a)
+typedef struct {
+    const avs_table *t;
+    int col, sign;
+} row_order;
+
+/* Best first; rows without a number last; equal rows as they were. */
+static int better_row(const void *x, const void *y, void *order)
 {
-    int *place = AVS_NEW_N(a, int, t->n_rows), *now = AVS_NEW_N(a, int, t->n_rows);
+    const row_order *o = order;
+    const int i = *(const int *)x, k = *(const int *)y;
+    const avs_q_cell *a = &o->t->row[i].cell[o->col], *b = &o->t->row[k].cell[o->col];
+    if (!a->n || !b->n) return a->n || b->n ? (a->n ? -1 : 1) : i - k;
+    if (a->mean != b->mean) return (a->mean > b->mean) == (o->sign > 0) ? -1 : 1;
+    return i - k;
+}
+
+static int sort_rows(avs_table *t, int col, avs_arena *a, avs_err *e)
+{
+    int *place = avs_xalloc((size_t)t->n_rows * 2 * sizeof *place), *now = place ? place + t->n_rows : NULL;
     avs_q_row *sorted = AVS_NEW_N(a, avs_q_row, t->n_rows);
-    if (!place || !now || !sorted) return;
-    int sign = t->column[col].better < 0 ? -1 : 1;
-    for (int r = 0; r < t->n_rows; r++) {
-        const avs_q_cell *x = &t->row[r].cell[col];
-        int at = r;
-        for (; at > 0; at--) {
-            const avs_q_cell *y = &t->row[place[at - 1]].cell[col];
-            if (x->n == 0 || (y->n > 0 && sign * y->mean >= sign * x->mean)) break;
-            place[at] = place[at - 1];
-        }
-        place[at] = r;
+    if (!place || !sorted) {
+        avs_xfree(place);
+        return avs_fail(e, AVS_ENOMEM, "no memory to sort %d rows", t->n_rows);
     }
+    row_order order = {t, col, t->column[col].better < 0 ? -1 : 1};
+    for (int r = 0; r < t->n_rows; r++) place[r] = r;
+    qsort_r(place, (size_t)t->n_rows, sizeof *place, better_row, &order);
     for (int r = 0; r < t->n_rows; r++) {
         sorted[r] = t->row[place[r]];
         now[place[r]] = r;
     }
     for (int i = 0; i < t->n_trials; i++) t->trial[i].row = now[t->trial[i].row];
     t->row = sorted;
+    avs_xfree(place);
+    return AVS_OK;
+}
+
+/* Parameters over which rows average. */
+typedef struct {
+    char names[400];
+    size_t len;
+    int rows;
+} hidden;
+
+static bool is_pinned_everywhere(const avs_table *t, const char *key)
+{
+    int pins = 0; /* columns that pin this parameter do not average over it */
+    for (int col = 0; col < t->n_columns; col++)
+        for (int j = 0; j < t->column[col].pin.n; j++)
+            pins += strcmp(t->column[col].pin.term[j].key, key) == 0;
+    return pins >= t->n_columns;
+}
+
+static void add_hidden(const avs_table *t, const avs_q_config *c, const avs_q_config *first, avs_q_row *r,
+                       hidden *h)
+{
+    const avs_q_trial x = {.cfg = c}, y = {.cfg = first};
+    if (c->shape == first->shape &&
+        memcmp(c->value, first->value, (size_t)c->shape->n * sizeof *c->value) == 0)
+        return;
+    for (int i = 0; i < c->shape->n; i++) {
+        const char *key = c->shape->key[i];
+        if (c->shape == first->shape && c->value[i] == first->value[i]) continue;
+        const char *u = avs_q_text(&x, key), *v = avs_q_text(&y, key);
+        if ((u && v && strcmp(u, v) == 0) || is_pinned_everywhere(t, key)) continue;
+        h->rows += r->n_configs == 1;
+        r->n_configs = 2;
+        if (strstr(h->names, key) || h->len + strlen(key) + 3 > sizeof h->names) continue;
+        h->len +=
+            (size_t)snprintf(h->names + h->len, sizeof h->names - h->len, "%s%s", h->len ? ", " : "", key);
+    }
 }
 
 /* A row that averages over several configurations says over which parameters. */
 static void note_hidden_parameters(avs_arena *a, avs_table *t)
 {
-    char names[400] = "";
-    size_t len = 0;
-    int rows = 0;
-
+    hidden h = {.names = ""};
     for (int r = 0; r < t->n_rows; r++) {
-        const avs_q_config *first[8] = {0};
-        for (int i = 0; i < t->n_trials; i++) {
+        avs_q_row *row = &t->row[r];
+        const avs_q_config *first[8] = {0}, *last = NULL;
+        for (int i = row->first_trial; i < row->first_trial + row->n_trials; i++) {
             const avs_q_config *c = t->trial[i].cfg;
-            if (t->trial[i].row != r) continue;
             int k = 0;
-            while (k < 8 && first[k] && strcmp(first[k]->kind, c->kind) != 0) k++;
+            if (c == last) continue;
+            last = c;
+            while (k < 8 && first[k] && first[k]->kind != c->kind) k++;
             if (k == 8) continue;
             if (!first[k]) {
                 first[k] = c;
-                t->row[r].n_configs = 1;
-                continue;
-            }
-            if (first[k] == c) continue;
-            for (const avs_json *p = c->params->first; p; p = p->next) {
-                avs_q_trial x = {.cfg = c}, y = {.cfg = first[k]};
-                const char *u = avs_q_text(&x, p->key), *v = avs_q_text(&y, p->key);
-                int pins = 0; /* columns that pin this parameter: they do not average over it */
-                for (int col = 0; col < t->n_columns; col++)
-                    for (int j = 0; j < t->column[col].pin.n; j++)
-                        pins += strcmp(t->column[col].pin.term[j].key, p->key) == 0;
-                if (pins >= t->n_columns || (u && v && strcmp(u, v) == 0)) continue;
-                rows += t->row[r].n_configs == 1;
-                t->row[r].n_configs = 2;
-                if (strstr(names, p->key) || len + strlen(p->key) + 3 > sizeof names) continue;
-                len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", len ? ", " : "", p->key);
+                row->n_configs = row->n_configs > 1 ? row->n_configs : 1;
+            } else if (first[k] != c) {
+                add_hidden(t, c, first[k], row, &h);
             }
         }
     }
-    if (rows)
-        avs_q_note(t, a, "%d row%s average%s over trials that differ in: %s.", rows, rows == 1 ? "" : "s",
-                   rows == 1 ? "s" : "", names);
+    if (h.rows)
+        avs_q_note(t, a, "%d row%s average%s over trials that differ in: %s.", h.rows, h.rows == 1 ? "" : "s",
+                   h.rows == 1 ? "s" : "", h.names);
 }
 
-int avs_q_cells(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
+static void note_tests(const tests *w, const avs_report_spec *spec, avs_arena *a, avs_table *t)
 {
-    int rc = AVS_OK, tested = 0, sort_col = -1;
+    char seeds[48];
+    if (w->n == 0) return;
+    if (w->least == w->most)
+        snprintf(seeds, sizeof seeds, "n = %d", w->most);
+    else
+        snprintf(seeds, sizeof seeds, "n = %d to %d", w->least, w->most);
+    avs_q_note(
+        t, a,
+        "Not significantly worse than the best: paired %s over common seeds (%s), Holm-corrected over each "
+        "column, 0.05 (%d comparison%s).",
+        !spec->nonparametric || !w->wilcoxon ? "t"
+        : w->wilcoxon == w->n                ? "Wilcoxon"
+                                             : "t, Wilcoxon from n = 10 on,",
+        seeds, w->n, w->n == 1 ? "" : "s");
+    if (w->untested)
+        avs_q_note(t, a, "%d cell%s not tested against the best: fewer than two common seeds.", w->untested,
+                   w->untested == 1 ? " is" : "s are");
+}
 
-    for (int r = 0; r < t->n_rows; r++) {
-        t->row[r].cell = AVS_NEW_N(a, avs_q_cell, t->n_columns + 1);
-        if (!t->row[r].cell) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_rows);
-    }
+int avs_q_cells(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
+{
+    int rc = AVS_OK, sort_col = -1;
+    critical k = {.level = t->ci / 100};
+    tests sum = {0};
+
+    avs_q_cell *cells = AVS_NEW_N(a, avs_q_cell, (size_t)t->n_rows * (size_t)t->n_columns + 1);
+    if (!cells) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_rows);
+    for (int r = 0; r < t->n_rows; r++) t->row[r].cell = cells + (size_t)r * (size_t)t->n_columns;
     for (int c = 0; c < t->n_columns; c++) {
-        AVS_TRY(fill_column(a, t, c, e));
-        tested += mark_best(a, t, c);
+        AVS_TRY(fill_column(s, a, t, c, &k, e));
+        AVS_TRY(mark_best(spec, t, c, &sum, e));
         if (spec->sort && strcmp(spec->sort, t->column[c].name) == 0) sort_col = c;
     }
     if (spec->sort && sort_col < 0)
         return avs_fail(e, AVS_EMISSING, "the report cannot be sorted by '%s': it is not one of its columns",
                         spec->sort);
     if (spec->baseline) AVS_TRY(compare_with_base(spec, a, t, e));
-    if (sort_col >= 0) sort_rows(t, sort_col, a);
+    if (sort_col >= 0) AVS_TRY(sort_rows(t, sort_col, a, e));
     if (spec->top > 0 && t->n_rows > spec->top) {
         t->n_hidden = t->n_rows - spec->top;
         t->n_rows = spec->top;
     }
     note_hidden_parameters(a, t);
-    if (tested)
-        avs_q_note(
-            t, a,
-            "Not significantly worse than the best: paired t over common seeds, Holm-corrected over each "
-            "column, 0.05 (%d comparisons).",
-            tested);
+    note_tests(&sum, spec, a, t);
 out:
     return rc;
 }

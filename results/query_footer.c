@@ -81,10 +81,10 @@ static const published_row *find_published(const avs_table *t, int r, int col, c
     for (int i = 0; i < n; i++) {
         bool all = true, any = false;
         if (best && rows[i].rank <= best->rank) continue;
-        for (int k = 0; k < t->n_trials && all; k++) {
+        const int from = t->row[r].first_trial;
+        for (int k = from; k < from + t->row[r].n_trials && all; k++) {
             const avs_q_trial *x = &t->trial[k];
-            if (x->row != r || isnan(t->column[col].value[k]) || !avs_q_where_holds(&t->column[col].pin, x))
-                continue;
+            if (isnan(t->column[col].value[k]) || !avs_q_where_holds(&t->column[col].pin, x)) continue;
             any = true;
             all = matches(rows[i].match, x);
         }
@@ -108,9 +108,11 @@ int avs_q_published(avs_store *s, avs_arena *a, avs_table *t, avs_err *e)
             x->has_paper = c->has_paper = true;
             x->paper = p->value;
             x->paper_source = p->note;
-            x->paper_inside = !isnan(x->half) && fabs(x->mean - p->value) <= x->half;
+            x->paper_inside = !isnan(x->half) && p->value >= x->lo && p->value <= x->hi;
             bool known = false;
-            for (int i = 0; i < t->n_notes; i++) known = known || strcmp(t->note[i] + 7, p->note) == 0;
+            for (int i = 0; i < t->n_notes; i++)
+                known =
+                    known || (strncmp(t->note[i], "paper: ", 7) == 0 && strcmp(t->note[i] + 7, p->note) == 0);
             if (!known) avs_q_note(t, a, "paper: %s", p->note);
         }
     }
@@ -201,7 +203,9 @@ int avs_q_footer(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_ta
     }
     if (interval) avs_q_note(t, a, "± is half of the %g %% t-interval of the mean over seeds.", t->ci);
     if (latency)
-        avs_q_note(t, a, "Latency is the median over processes; ± is half of its %g %% bootstrap interval.",
+        avs_q_note(t, a,
+                   "Latency is the median over processes; ± is half of its %g %% interval by bootstrap over "
+                   "processes, then samples.",
                    t->ci);
     if (missing)
         avs_q_note(t, a, "k/n: only k of n trials have the number; the others are missing or failed.");
@@ -210,12 +214,16 @@ int avs_q_footer(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_ta
             avs_q_note(t, a, "%d of %d trials: %s.", state[st], t->n_trials,
                        avs_trial_state_name((avs_trial_state)st));
     for (int c = 0; c < t->n_columns; c++) {
-        if (t->column[c].n_flagged)
-            avs_q_note(t, a, "%s: %d measurement%s drifted or were disturbed (†); see v_latency.",
-                       t->column[c].name, t->column[c].n_flagged, t->column[c].n_flagged == 1 ? "" : "s");
-        if (t->column[c].is_mixed)
-            avs_q_note(t, a, "%s mixes machines or code versions; its numbers do not compare.",
-                       t->column[c].name);
+        const avs_q_column *x = &t->column[c];
+        if (x->n_suspect)
+            avs_q_note(t, a, "%s: %d suspect measurement%s drifted or %s disturbed and %s; see v_latency.",
+                       x->name, x->n_suspect, x->n_suspect == 1 ? "" : "s",
+                       x->n_suspect == 1 ? "was" : "were",
+                       spec->suspect       ? x->n_suspect == 1 ? "is marked (†)" : "are marked (†)"
+                       : x->n_suspect == 1 ? "is left out"
+                                           : "are left out");
+        if (x->is_mixed)
+            avs_q_note(t, a, "%s mixes machines or code versions; its numbers do not compare.", x->name);
     }
     if (t->n_hidden) avs_q_note(t, a, "%d more rows are not shown.", t->n_hidden);
     AVS_TRY(provenance_of_sweeps(s, spec, a, t, e));

@@ -64,7 +64,7 @@ void avs_render_csv(const avs_table *t, avs_buf *out)
             csv_number(out, x->n);
             csv_number(out, x->expected);
             if (t->column[c].has_paper) csv_number(out, x->has_paper ? x->paper : (double)NAN);
-            if (t->column[c].has_base) csv_number(out, x->has_base ? x->base_diff : (double)NAN);
+            if (t->column[c].has_base) csv_number(out, x->has_base ? x->base->diff : (double)NAN);
         }
         avs_buf_char(out, '\n');
     }
@@ -82,6 +82,8 @@ static void json_cell(avs_arena *a, avs_json *list, const avs_q_cell *x)
     avs_json_add_int(a, o, "expected", x->expected);
     if (x->n) num(a, o, "mean", x->mean);
     num(a, o, "half", x->half);
+    num(a, o, "lo", x->lo);
+    num(a, o, "hi", x->hi);
     num(a, o, "sd", x->sd);
     avs_json *values = avs_json_add(a, o, "values", avs_json_new(a, AVS_J_ARR));
     avs_json *seeds = avs_json_add(a, o, "seeds", avs_json_new(a, AVS_J_ARR));
@@ -91,7 +93,9 @@ static void json_cell(avs_arena *a, avs_json *list, const avs_q_cell *x)
     }
     avs_json_add_bool(a, o, "best", x->is_best);
     avs_json_add_bool(a, o, "tied", x->is_tied);
-    if (x->is_flagged) avs_json_add_bool(a, o, "suspect", true);
+    num(a, o, "best_p", x->best_p);
+    if (x->suspect) avs_json_add_int(a, o, "suspect", x->suspect);
+    if (x->is_flagged) avs_json_add_bool(a, o, "flagged", true);
     if (x->has_paper) {
         avs_json_add_num(a, o, "paper", x->paper);
         avs_json_add_str(a, o, "paper_source", x->paper_source);
@@ -99,8 +103,10 @@ static void json_cell(avs_arena *a, avs_json *list, const avs_q_cell *x)
         avs_json_add_bool(a, o, "paper_inside", x->paper_inside);
     }
     if (x->has_base) {
-        num(a, o, "vs_base", x->base_diff);
-        num(a, o, "vs_base_p", x->base_p);
+        num(a, o, "vs_base", x->base->diff);
+        num(a, o, "vs_base_lo", x->base->lo);
+        num(a, o, "vs_base_hi", x->base->hi);
+        num(a, o, "vs_base_p", x->base->p);
     }
 }
 

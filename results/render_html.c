@@ -138,8 +138,8 @@ static void put_table(const avs_table *t, avs_arena *a, avs_buf *out)
                             x->has_paper ? x->mean - x->paper : none);
             }
             if (col->has_base)
-                number_cell(out, x->has_base ? avs_cell_signed(a, col, x->base_diff) : "", "",
-                            x->has_base ? x->base_diff : none);
+                number_cell(out, x->has_base ? avs_cell_signed(a, col, x->base->diff) : "", "",
+                            x->has_base ? x->base->diff : none);
         }
         avs_buf_str(out, "</tr>\n");
     }

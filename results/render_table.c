@@ -22,8 +22,8 @@ static void put(grid *g, int r, int c, const char *text, style look)
 static const char *base_text(avs_arena *a, const avs_q_column *c, const avs_q_cell *x)
 {
     if (!x->has_base) return "";
-    const char *diff = avs_cell_signed(a, c, x->base_diff);
-    return isnan(x->base_p) ? diff : avs_arena_fmt(a, "%s (p=%.3f)", diff, x->base_p);
+    const char *diff = avs_cell_signed(a, c, x->base->diff);
+    return isnan(x->base->p) ? diff : avs_arena_fmt(a, "%s (p=%.3f)", diff, x->base->p);
 }
 
 static bool build(const avs_table *t, avs_arena *a, grid *g)

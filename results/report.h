@@ -48,9 +48,13 @@ typedef struct {
     int top;   /* rows shown after sorting; 0: all                                                          */
     double ci; /* confidence level in percent; 0: 95                                                        */
     const char *baseline; /* where-list that picks one row: other rows get the difference and p; NULL: none */
-    bool mixed; /* allow one latency column to mix hosts, CPUs, GPUs or code; otherwise AVS_ERANGE          */
-    bool hide_published;             /* no `paper` and `delta` columns */
-    bool color;                      /* text only: bold by ANSI codes          */
+    bool
+        mixed; /* allow one latency column to mix CPUs, GPUs, drivers, precision, threads or code; else AVS_ERANGE */
+    bool
+        suspect; /* keep latencies that drifted or were disturbed, marked; otherwise they are left out and counted */
+    bool nonparametric;  /* Wilcoxon signed-rank in place of paired t where at least 10 seeds are common    */
+    bool hide_published; /* no `paper` and `delta` columns */
+    bool color;          /* text only: bold by ANSI codes          */
     const char *pareto_x, *pareto_y; /* HTML plot; NULL: latency_p50 and the first quality metric */
     const char *artifact_root; /* where relative artifact paths begin; NULL: the folder of the database */
     avs_report_format format;

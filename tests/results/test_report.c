@@ -241,6 +241,112 @@ static void latencies_of_two_machines_do_not_share_a_column(void **state)
     avs_store_close(s);
 }
 
+/* Three repeats of two configurations; of the second one repeat was disturbed, and its precision differs if asked. */
+static avs_store *repeats(const char *name, const char *second)
+{
+    avs_store *s = sample_open(name);
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "speed", "latency");
+    for (int i = 0; i < 6; i++) {
+        uint32_t x[100];
+        for (int k = 0; k < 100; k++) x[k] = (uint32_t)(10000 + 100 * i + (k * 37) % 101);
+        int64_t t = sample_register(
+            s, sweep, sample_trial(stage, i, "latency", "m", "s4", i < 3 ? "{\"q\":1}" : second, i % 3));
+        avs_store_latency l = {"latency", x, 100, 1000, i == 4 ? 4 : 0, (double)NAN, (double)NAN, NULL};
+        avs_store_end end = {
+            .reason = AVS_END_OK, .latencies = &l, .n_latencies = 1, .env_json = "{\"cpu\":\"A\"}"};
+        OK(avs_store_attempt_end(s, sample_begin(s, t), &end, NULL, e));
+    }
+    OK(avs_store_flush(s, e));
+    return s;
+}
+
+static avs_buf report_of(avs_store *s, const avs_report_spec *spec)
+{
+    avs_buf out = AVS_BUF_INIT;
+    OK(avs_report(s, spec, &out, e));
+    return out;
+}
+
+static void a_suspect_latency_is_left_out_and_counted(void **state)
+{
+    (void)state;
+    avs_store *s = repeats("suspect.db", "{\"q\":2}");
+    avs_report_spec spec = {.format = AVS_REPORT_TEXT};
+    avs_buf out = report_of(s, &spec);
+    assert_non_null(strstr(out.data, "(2/3, 1 suspect)"));
+    assert_non_null(
+        strstr(out.data, "latency_p50: 1 suspect measurement drifted or was disturbed and is left out"));
+    avs_buf_free(&out);
+    spec.suspect = true;
+    out = report_of(s, &spec);
+    assert_null(strstr(out.data, "(2/3"));
+    assert_non_null(strstr(out.data, "†"));
+    assert_non_null(strstr(out.data, "is marked (†)"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+static void precisions_share_a_latency_column_only_when_the_table_shows_them(void **state)
+{
+    (void)state;
+    avs_store *s = repeats("precision.db", "{\"q\":1,\"precision\":\"bf16\"}");
+    avs_buf out = AVS_BUF_INIT;
+    avs_err bad = AVS_ERR_INIT;
+    const char *model[] = {"model"}, *precision[] = {"precision"};
+    avs_report_spec spec = {.format = AVS_REPORT_TEXT, .by = model, .n_by = 1};
+    assert_int_equal(avs_report(s, &spec, &out, &bad), AVS_ERANGE);
+    assert_non_null(strstr(bad.msg, "bf16"));
+    spec.by = precision;
+    OK(avs_report(s, &spec, &out, e));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+static void n_is_shown_where_cells_differ_in_it(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("n.db");
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    for (int i = 0; i < 14; i++)
+        sample_done(s,
+                    sample_register(s, sweep,
+                                    sample_trial(stage, i, "train", "m", "s4",
+                                                 i < 11 ? "{\"q\":1}" : "{\"q\":2}", i < 11 ? i : i - 11)),
+                    0.5 + 0.01 * (i % 4), 0.75 + 0.001 * i);
+    OK(avs_store_flush(s, e));
+    const char *metrics[] = {"miou"};
+    avs_report_spec spec = {.format = AVS_REPORT_TEXT, .metrics = metrics, .n_metrics = 1};
+    avs_buf out = report_of(s, &spec);
+    assert_non_null(strstr(out.data, "(n=11)"));
+    assert_non_null(strstr(out.data, "(n=3)"));
+    assert_non_null(strstr(out.data, "paired t over common seeds (n = 3)"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+static void ten_common_seeds_can_be_tested_by_ranks(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("ranks.db");
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    for (int i = 0; i < 20; i++)
+        sample_done(s,
+                    sample_register(s, sweep,
+                                    sample_trial(stage, i, "train", "m", "s4",
+                                                 i < 10 ? "{\"q\":1}" : "{\"q\":2}", i % 10)),
+                    0.5 + 0.01 * (i % 10) + 0.001 * i * (i < 10), 0.75);
+    OK(avs_store_flush(s, e));
+    const char *metrics[] = {"miou"};
+    avs_report_spec spec = {
+        .format = AVS_REPORT_JSON, .metrics = metrics, .n_metrics = 1, .nonparametric = true};
+    avs_buf out = report_of(s, &spec);
+    /* nine differences of one sign and a zero: 2 of 2^9 sign patterns */
+    assert_non_null(strstr(out.data, "\"best_p\":0.00390625"));
+    assert_non_null(strstr(out.data, "paired Wilcoxon over common seeds (n = 10)"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
 static void a_store_without_results_still_reports_its_trials(void **state)
 {
     (void)state;
@@ -320,6 +426,10 @@ int main(void)
         cmocka_unit_test(the_page_is_well_formed_and_needs_no_network),
         cmocka_unit_test(a_report_is_written_whole),
         cmocka_unit_test(latencies_of_two_machines_do_not_share_a_column),
+        cmocka_unit_test(a_suspect_latency_is_left_out_and_counted),
+        cmocka_unit_test(precisions_share_a_latency_column_only_when_the_table_shows_them),
+        cmocka_unit_test(n_is_shown_where_cells_differ_in_it),
+        cmocka_unit_test(ten_common_seeds_can_be_tested_by_ranks),
         cmocka_unit_test(the_report_block_of_the_sweep_file_is_the_default),
         cmocka_unit_test(a_store_without_results_still_reports_its_trials),
         cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_report),
