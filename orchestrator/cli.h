@@ -14,8 +14,13 @@ typedef enum {
     AVS_CMD_EXPAND,
     AVS_CMD_REPORT,
     AVS_CMD_STATUS,
-    AVS_CMD_SHOW,
     AVS_CMD_LS,
+    AVS_CMD_SHOW,
+    AVS_CMD_LOGS,
+    AVS_CMD_RETRY,
+    AVS_CMD_CANCEL,
+    AVS_CMD_PAUSE,
+    AVS_CMD_PRIORITISE,
     AVS_CMD_EXPLAIN,
     AVS_CMD_COMPLETION,
     AVS_CMD_VERSION,
@@ -36,11 +41,11 @@ typedef struct {
     int n_sets;
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
-    const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state;
+    const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority;
     double ci;
-    int top, max_parallel, cores, backoff_ms, verbose;
+    int attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, mixed,
-        no_published, suspect, nonparametric, man, help;
+        no_published, suspect, nonparametric, effective, follow, man, help;
 } avs_options;
 
 /* ---- the table ---- */

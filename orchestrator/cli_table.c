@@ -2,7 +2,9 @@
  * function; a new option is one row and one field of avs_options. Usage, man page and completions follow. */
 #include "orchestrator/cli.h"
 #include "orchestrator/commands.h"
+#include "orchestrator/look.h"
 #include "orchestrator/run.h"
+#include "orchestrator/steer.h"
 
 // clang-format off
 const avs_cli_command avs_cli_commands[] = {
@@ -11,8 +13,13 @@ const avs_cli_command avs_cli_commands[] = {
     {"expand",     "FILE",                "list the trials of a sweep with their hashes",                    AVS_CMD_EXPAND,  avs_command_expand,  1, 1, "@file"},
     {"report",     "--db DB",             "tables from a database: text, md, csv, json, html",               AVS_CMD_REPORT,  avs_command_report,  0, 0, NULL},
     {"status",     "--db DB",             "counts, best results and last failures of a database",            AVS_CMD_STATUS,  avs_command_status,  0, 0, NULL},
-    {"show",       "HASH | --schema MODEL", "one trial, or every option of a model",                         AVS_CMD_SHOW,    avs_command_show,    0, 1, NULL},
     {"ls",         "--db DB",             "one line per trial",                                              AVS_CMD_LS,      avs_command_ls,      0, 0, NULL},
+    {"show",       "HASH | --schema MODEL | --effective [FILE]", "one trial; every option of a model; where settings come from", AVS_CMD_SHOW, avs_command_show, 0, 1, "@file"},
+    {"logs",       "HASH",                "what a trial printed",                                            AVS_CMD_LOGS,    avs_command_logs,    1, 1, NULL},
+    {"retry",      "EXPR",                "failed, cancelled and paused trials may run again",               AVS_CMD_RETRY,   avs_command_retry,   1, 1, NULL},
+    {"cancel",     "EXPR",                "trials are not started any more; running ones are ended",         AVS_CMD_CANCEL,  avs_command_cancel,  1, 1, NULL},
+    {"pause",      "EXPR",                "waiting trials are not started until they are retried",           AVS_CMD_PAUSE,   avs_command_pause,   1, 1, NULL},
+    {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
     {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
     {"data",       "..",                  "data sets: index, compose, .. (avsweep-trial data)",              AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
     {"predict",    "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
@@ -33,8 +40,9 @@ const size_t avs_cli_n_commands = sizeof avs_cli_commands / sizeof *avs_cli_comm
 #define INTEGER AVS_OPT_INTEGER
 #define NUMBER AVS_OPT_NUMBER
 #define LIST AVS_OPT_LIST
-#define FILES (C(RUN) | C(CHECK) | C(EXPAND))
-#define TABLES (C(REPORT) | C(STATUS) | C(SHOW) | C(LS))
+#define FILES (C(RUN) | C(CHECK) | C(EXPAND) | C(SHOW))
+#define STEER (C(RETRY) | C(CANCEL) | C(PAUSE) | C(PRIORITISE))
+#define TABLES (C(REPORT) | C(STATUS) | C(LS) | STEER)
 #define EVERY (~UINT64_C(0))
 /* Where an option has several rows (--format), the first that belongs to the command counts. */
 const avs_cli_option avs_cli_options[] = {
@@ -57,9 +65,15 @@ const avs_cli_option avs_cli_options[] = {
     {"count",         NULL,     "counts only",                                              FLAG,    AT(count),         C(EXPAND), 0, NULL},
     {"by",            "KEYS",   "row keys, separated by commas",                            TEXT,    AT(by),            C(REPORT), 0, NULL},
     {"metrics",       "LIST",   "columns, separated by commas: miou, miou@task=s4, ..",     TEXT,    AT(metrics),       C(REPORT) | C(LS), 0, NULL},
-    {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT) | C(LS), 0, NULL},
+    {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT), 0, NULL},
+    {"where",         "EXPR",   "only trials for which it holds: \"model == 'save' and metric.miou < 0.5\"", TEXT, AT(where), C(LS), 0, NULL},
+    {"priority",      "N",      "larger comes first; default 1",                            TEXT,    AT(priority),      C(PRIORITISE), 0, NULL},
+    {"attempt",       "N",      "of this attempt; default the newest",                      INTEGER, AT(attempt),       C(LOGS), 0, NULL},
+    {"rank",          "R",      "of rank R of a gang",                                      INTEGER, AT(rank),          C(LOGS), 0, NULL},
+    {"follow",        NULL,     "go on until the attempt ends",                             FLAG,    AT(follow),        C(LOGS), 'f', NULL},
+    {"effective",     NULL,     "options, and parameters of a sweep file, with their source", FLAG,  AT(effective),     C(SHOW), 0, NULL},
     {"sweep",         "NAME",   "only this sweep",                                          TEXT,    AT(sweep),         TABLES, 0, NULL},
-    {"state",         "STATE",  "only trials in this state",                                TEXT,    AT(state),         C(LS), 0,
+    {"state",         "STATE",  "only trials in this state",                                TEXT,    AT(state),         C(LS) | STEER, 0,
      "pending running done failed paused preempted blocked cancelled pruned"},
     {"title",         "TEXT",   "heading of the table",                                     TEXT,    AT(title),         C(REPORT), 0, NULL},
     {"sort",          "METRIC", "best first",                                               TEXT,    AT(sort),          C(REPORT), 0, NULL},

@@ -1,28 +1,20 @@
-/* Two queries over the tables of the store. The store checks the file first (format, application, version). */
+/* Each answer is a query; a row is either put into words or, with --format json, written as an object whose members are
+ * the query's columns. */
 #include "orchestrator/look.h"
 
-#include <ctype.h>
-#include <sqlite3.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
-#include "avs_version.h"
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fs.h"
 #include "base/json.h"
-#include "results/store.h"
-
-static int open_db(const char *path, sqlite3 **db, avs_err *e)
-{
-    avs_store *s = NULL;
-    int rc = avs_store_open(path, AVS_STORE_READ, AVS_VERSION, &s, e);
-    avs_store_close(s);
-    *db = NULL;
-    if (rc != AVS_OK) return rc;
-    if (sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
-        sqlite3_busy_timeout(*db, 10000) == SQLITE_OK)
-        return AVS_OK;
-    rc = avs_fail(e, AVS_EDB, "%s: %s", path, sqlite3_errmsg(*db));
-    sqlite3_close(*db);
-    *db = NULL;
-    return rc;
-}
+#include "orchestrator/command_io.h"
+#include "orchestrator/effective.h"
+#include "orchestrator/select.h"
+#include "sweeps/listing.h"
 
 static const char *text(sqlite3_stmt *st, int i)
 {
@@ -30,43 +22,23 @@ static const char *text(sqlite3_stmt *st, int i)
     return t ? (const char *)t : "";
 }
 
-typedef void (*row_fn)(sqlite3_stmt *st, void *ctx, avs_buf *out);
+/* ---- rows ---- */
 
-/* Runs sql with up to two text arguments and counts the rows. */
-static int each(sqlite3 *db, const char *sql, const char *const arg[2], row_fn fn, void *ctx, avs_buf *out,
-                int *n, avs_err *e)
+/* Columns called params or vars hold JSON and are written as they are. */
+static void json_row(sqlite3_stmt *st, const char *type, avs_buf *out)
 {
-    sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
-    *n = 0;
-    if (rc == SQLITE_OK && sqlite3_bind_parameter_count(st) > 0)
-        rc = sqlite3_bind_text(st, 1, arg[0], -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK && sqlite3_bind_parameter_count(st) > 1)
-        rc = sqlite3_bind_text(st, 2, arg[1], -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-            fn(st, ctx, out);
-            ++*n;
-        }
-    int out_rc = rc == SQLITE_DONE
-                     ? AVS_OK
-                     : avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
-    sqlite3_finalize(st);
-    return out_rc;
-}
-
-static void list_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
-{
-    static const char *const names[] = {"trial", "state", "kind", "model", "task", "seed", "attempts"};
-    if (!*(const bool *)ctx) {
-        avs_buf_fmt(out, "%s  %-9s %-8s %-12s %-5s seed %-4s attempts %s\n", text(st, 0), text(st, 1),
-                    text(st, 2), text(st, 3), text(st, 4), text(st, 5), text(st, 6));
-        return;
-    }
-    avs_buf_str(out, "{\"type\":\"trial\"");
-    for (int i = 0; i < 7; i++) {
-        avs_buf_fmt(out, ",\"%s\":", names[i]);
-        if (i >= 5)
+    avs_buf_fmt(out, "{\"type\":\"%s\",\"v\":1", type);
+    for (int i = 0; i < sqlite3_column_count(st); i++) {
+        const char *name = sqlite3_column_name(st, i);
+        const int kind = sqlite3_column_type(st, i);
+        avs_buf_fmt(out, ",\"%s\":", name);
+        if (kind == SQLITE_NULL)
+            avs_buf_str(out, "null");
+        else if (kind == SQLITE_INTEGER)
+            avs_buf_fmt(out, "%lld", (long long)sqlite3_column_int64(st, i));
+        else if (kind == SQLITE_FLOAT)
+            avs_json_write_num(out, sqlite3_column_double(st, i));
+        else if (strcmp(name, "params") == 0 || strcmp(name, "vars") == 0)
             avs_buf_str(out, text(st, i));
         else
             avs_json_write_str(out, text(st, i));
@@ -74,101 +46,356 @@ static void list_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
     avs_buf_str(out, "}\n");
 }
 
-int avs_look_list(const char *path, const char *sweep, const char *state, bool json, avs_buf *out, avs_err *e)
+typedef void (*row_fn)(sqlite3_stmt *st, avs_buf *out);
+
+/* Runs sql with the id of a trial; NULL `words` writes JSON. */
+static int each(sqlite3 *db, const char *sql, int64_t id, const char *type, row_fn words, avs_buf *out,
+                avs_err *e)
 {
-    static const char sql[] = "SELECT lower(hex(substr(t.hash,1,6))), n.name, c.kind, c.model, c.task, "
-                              "t.seed, t.attempts FROM trial t "
-                              "JOIN config c USING(config_id) JOIN state_name n USING(state) WHERE (?1='' OR "
-                              "n.name=?1) AND (?2='' OR t.trial_id "
-                              "IN (SELECT trial_id FROM sweep_trial JOIN sweep USING(sweep_id) WHERE "
-                              "sweep.name=?2)) ORDER BY t.trial_id";
-    sqlite3 *db;
-    const char *const filter[2] = {state ? state : "", sweep ? sweep : ""};
-    int n = 0, rc = open_db(path, &db, e);
-    if (rc == AVS_OK) rc = each(db, sql, filter, list_row, &json, out, &n, e);
-    if (rc == AVS_OK && n == 0) rc = avs_fail(e, AVS_EMISSING, "%s: no trial matches", path);
-    sqlite3_close(db);
-    return rc;
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (rc == SQLITE_OK) rc = sqlite3_bind_int64(st, 1, id);
+    if (rc == SQLITE_OK)
+        while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+            if (words)
+                words(st, out);
+            else
+                json_row(st, type, out);
+        }
+    int code = rc == SQLITE_DONE
+                   ? AVS_OK
+                   : avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
+    sqlite3_finalize(st);
+    return code;
 }
 
-static void trial_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
+/* ---- ls ---- */
+
+typedef struct {
+    const avs_options *o;
+    sqlite3_stmt *metric;
+    avs_buf out;
+} listing;
+
+/* The results named by --metrics, in their order. */
+static void put_metrics(listing *l, const avs_selected *t)
 {
-    (void)ctx;
+    const char *rest = l->o->metrics;
+    while (rest && *rest) {
+        const size_t n = strcspn(rest, ",");
+        sqlite3_reset(l->metric);
+        const bool bound = sqlite3_bind_int64(l->metric, 1, t->trial_id) == SQLITE_OK &&
+                           sqlite3_bind_text(l->metric, 2, rest, (int)n, SQLITE_STATIC) == SQLITE_OK;
+        const bool found = bound && sqlite3_step(l->metric) == SQLITE_ROW;
+        const double v = found ? sqlite3_column_double(l->metric, 0) : 0;
+        if (l->o->json) {
+            avs_buf_fmt(&l->out, ",\"metric.%.*s\":", (int)n, rest);
+            if (found)
+                avs_json_write_num(&l->out, v);
+            else
+                avs_buf_str(&l->out, "null");
+        } else if (found) {
+            avs_buf_fmt(&l->out, "  %.*s %.6g", (int)n, rest, v);
+        } else {
+            avs_buf_fmt(&l->out, "  %.*s -", (int)n, rest);
+        }
+        rest += n + (rest[n] == ',');
+    }
+}
+
+static void list_one(void *ctx, const avs_selected *t)
+{
+    listing *l = ctx;
+    avs_buf *b = &l->out;
+    if (l->o->json) {
+        avs_buf_fmt(b,
+                    "{\"type\":\"trial\",\"v\":1,\"trial\":\"%.12s\",\"hash\":\"%s\",\"state\":\"%s\","
+                    "\"kind\":\"%s\",\"model\":",
+                    t->hash, t->hash, t->state, t->kind);
+        avs_json_write_str(b, t->model);
+        avs_buf_str(b, ",\"task\":");
+        avs_json_write_str(b, t->task);
+        avs_buf_fmt(b, ",\"seed\":%lld,\"attempts\":%lld,\"priority\":", (long long)t->seed,
+                    (long long)t->attempts);
+        avs_json_write_num(b, t->priority);
+        put_metrics(l, t);
+        avs_buf_fmt(b, ",\"params\":%s}\n", t->params);
+        return;
+    }
+    avs_buf_fmt(b, "%.12s  %-9s %-8s %-12s %-5s seed %-4lld attempts %lld", t->hash, t->state, t->kind,
+                t->model, t->task, (long long)t->seed, (long long)t->attempts);
+    put_metrics(l, t);
+    avs_buf_char(b, '\n');
+}
+
+int avs_command_ls(const avs_options *o)
+{
+    static const char sql[] =
+        "SELECT r.value FROM result r JOIN metric m USING(metric_id) WHERE r.trial_id=?1 AND "
+        "m.name=?2 ORDER BY CASE r.split WHEN 'test' THEN 0 WHEN '' THEN 1 ELSE 2 END LIMIT 1";
+    avs_err err = AVS_ERR_INIT;
+    sqlite3 *db = NULL;
+    listing l = {.o = o, .out = AVS_BUF_INIT};
+    int64_t n = 0;
+    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    int rc = avs_select_open(o->db, &db, &err);
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
+    if (sqlite3_prepare_v2(db, sql, -1, &l.metric, NULL) != SQLITE_OK)
+        rc = avs_fail(&err, AVS_EDB, "%s: %s", o->db, sqlite3_errmsg(db));
+    if (rc == AVS_OK)
+        rc = avs_select(db, &(avs_selection){o->where, o->sweep, o->state}, list_one, &l, &n, &err);
+    sqlite3_finalize(l.metric);
+    sqlite3_close(db);
+    if (rc == AVS_OK && n == 0) rc = avs_fail(&err, AVS_EMISSING, "%s: no trial matches", o->db);
+    if (rc == AVS_OK) return avs_print(&l.out);
+    avs_buf_free(&l.out);
+    return avs_complain(avs_exit_of(rc), &err);
+}
+
+/* ---- show ---- */
+
+static void trial_row(sqlite3_stmt *st, avs_buf *out)
+{
     avs_buf_fmt(out,
-                "trial     %s\nstate     %s\nkind      %s\nmodel     %s\ntask      %s\nseed      %s\nconfig  "
-                "  %s\nparams    %s\n",
+                "trial     %s\nstate     %s\nkind      %s\nmodel     %s\ntask      %s\nseed      %s\n"
+                "config    %.12s\nparams    %s\n",
                 text(st, 0), text(st, 1), text(st, 2), text(st, 3), text(st, 4), text(st, 5), text(st, 6),
                 text(st, 7));
 }
 
-static void attempt_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
+static void attempt_row(sqlite3_stmt *st, avs_buf *out)
 {
-    (void)ctx;
     avs_buf_fmt(out, "attempt %s  %s, %.1f s on %s%s%s\n", text(st, 0), text(st, 1),
-                sqlite3_column_double(st, 2), text(st, 3), text(st, 4)[0] ? ": " : "", text(st, 4));
+                sqlite3_column_double(st, 2), text(st, 3)[0] ? text(st, 3) : "?", text(st, 4)[0] ? ": " : "",
+                text(st, 4));
     if (text(st, 5)[0]) avs_buf_fmt(out, "  log %s\n", text(st, 5));
 }
 
-static void result_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
+static void result_row(sqlite3_stmt *st, avs_buf *out)
 {
-    (void)ctx;
     avs_buf_fmt(out, "result    %s%s%s = %.6g %s\n", text(st, 0), text(st, 1)[0] ? ":" : "", text(st, 1),
                 sqlite3_column_double(st, 2), text(st, 3));
 }
 
-static void artifact_row(sqlite3_stmt *st, void *ctx, avs_buf *out)
+static void artifact_row(sqlite3_stmt *st, avs_buf *out)
 {
-    (void)ctx;
     avs_buf_fmt(out, "artifact  %s %s, %s bytes: %s\n", text(st, 0), text(st, 1), text(st, 2), text(st, 3));
 }
 
-int avs_look_trial(const char *path, const char *prefix, avs_buf *out, avs_err *e)
+static void env_row(sqlite3_stmt *st, avs_buf *out)
 {
-#define TRIAL "(SELECT trial_id FROM trial WHERE lower(hex(hash)) LIKE ?1)"
-    char like[80];
-    size_t len = strlen(prefix);
-    sqlite3 *db;
-    int n = 0, rc = open_db(path, &db, e);
-    if (rc != AVS_OK) return rc;
-    bool hex = len >= 6 && len <= 64;
-    for (size_t i = 0; hex && i < len; i++) {
-        hex = isxdigit((unsigned char)prefix[i]) != 0;
-        like[i] = (char)tolower((unsigned char)prefix[i]);
-    }
-    if (!hex) rc = avs_fail(e, AVS_ERANGE, "'%s' is no trial hash: 6 to 64 hex digits are expected", prefix);
-    if (hex) {
-        like[len] = '%';
-        like[len + 1] = '\0';
-        rc = each(db,
-                  "SELECT lower(hex(t.hash)), n.name, c.kind, c.model, c.task, t.seed, "
-                  "lower(hex(substr(c.hash,1,6))), "
-                  "c.params FROM trial t JOIN config c USING(config_id) JOIN state_name n USING(state) "
-                  "WHERE t.trial_id IN " TRIAL,
-                  (const char *const[]){like, NULL}, trial_row, NULL, out, &n, e);
-    }
-    if (rc == AVS_OK && n == 0) rc = avs_fail(e, AVS_EMISSING, "%s has no trial %s", path, prefix);
-    if (rc == AVS_OK && n > 1)
-        rc = avs_fail(e, AVS_ERANGE, "%s: %d trials begin with %s; give more digits", path, n, prefix);
-    if (rc == AVS_OK)
-        rc = each(db,
-                  "SELECT a.n, r.name, (coalesce(a.ended,a.started)-a.started)/1e6, coalesce(k.host,'?'), "
-                  "a.message, "
-                  "a.log_path FROM attempt a JOIN reason_name r USING(reason) LEFT JOIN attempt_rank k ON "
-                  "k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.trial_id IN " TRIAL " ORDER BY a.n",
-                  (const char *const[]){like, NULL}, attempt_row, NULL, out, &n, e);
-    if (rc == AVS_OK)
-        rc = each(db,
-                  "SELECT m.name, x.split, x.value, m.unit FROM result x JOIN metric m USING(metric_id) "
-                  "WHERE x.trial_id "
-                  "IN " TRIAL " ORDER BY 1, 2",
-                  (const char *const[]){like, NULL}, result_row, NULL, out, &n, e);
-    if (rc == AVS_OK)
-        rc = each(db,
-                  "SELECT f.name, f.kind, f.bytes, f.path FROM artifact f JOIN attempt a USING(attempt_id) "
-                  "WHERE a.trial_id "
-                  "IN " TRIAL " ORDER BY f.artifact_id",
-                  (const char *const[]){like, NULL}, artifact_row, NULL, out, &n, e);
-#undef TRIAL
+    avs_buf_fmt(out, "env       attempt %s: %s, %s, code %.12s\n", text(st, 0), text(st, 1), text(st, 2),
+                text(st, 3)[0] ? text(st, 3) : "?");
+}
+
+static const struct {
+    const char *type, *sql;
+    row_fn words;
+} parts[] = {
+    {"trial",
+     "SELECT lower(hex(t.hash)) AS hash, n.name AS state, c.kind, c.model, c.task, t.seed, "
+     "lower(hex(c.hash)) AS "
+     "config_hash, c.params, t.attempts, t.epoch, t.priority FROM trial t JOIN config c USING(config_id) "
+     "JOIN "
+     "state_name n USING(state) WHERE t.trial_id=?1",
+     trial_row},
+    {"attempt",
+     "SELECT a.n, r.name AS reason, (coalesce(a.ended,a.started)-a.started)/1e6 AS seconds, k.host, "
+     "a.message, "
+     "a.log_path, a.epoch, a.exit_code, a.signal, a.resumed_from, a.started, a.ended, a.max_rss FROM attempt "
+     "a JOIN "
+     "reason_name r USING(reason) LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 WHERE "
+     "a.trial_id=?1 ORDER BY a.n",
+     attempt_row},
+    {"env",
+     "SELECT a.n, k.host, v.cpu, v.code_fp, v.kernel, v.compiler, v.flags, v.vars FROM attempt a JOIN "
+     "attempt_rank k "
+     "USING(attempt_id) JOIN env v USING(env_id) WHERE a.trial_id=?1 AND k.rank=0 ORDER BY a.n",
+     env_row},
+    {"result",
+     "SELECT m.name AS metric, x.split, x.value, m.unit, m.better FROM result x JOIN metric m "
+     "USING(metric_id) WHERE "
+     "x.trial_id=?1 ORDER BY 1, 2",
+     result_row},
+    {"artifact",
+     "SELECT f.name, f.kind, f.bytes, f.path, f.step, lower(hex(f.sha256)) AS sha256 FROM artifact f JOIN "
+     "attempt a "
+     "USING(attempt_id) WHERE a.trial_id=?1 ORDER BY f.artifact_id",
+     artifact_row},
+};
+
+static int show_trial(const avs_options *o)
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_buf b = AVS_BUF_INIT;
+    sqlite3 *db = NULL;
+    int64_t id = 0;
+    char hex[65];
+    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    int rc = avs_select_open(o->db, &db, &err);
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
+    rc = avs_select_one(db, o->words[0], &id, hex, &err);
+    for (size_t i = 0; rc == AVS_OK && i < sizeof parts / sizeof *parts; i++)
+        rc = each(db, parts[i].sql, id, parts[i].type, o->json ? NULL : parts[i].words, &b, &err);
     sqlite3_close(db);
+    if (rc == AVS_OK) return avs_print(&b);
+    avs_buf_free(&b);
+    return avs_complain(avs_exit_of(rc), &err);
+}
+
+int avs_command_show(const avs_options *o)
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_buf b = AVS_BUF_INIT;
+    if (o->effective) return avs_show_effective(o);
+    if (!o->schema && o->n_words == 0) {
+        avs_fail(&err, AVS_ERANGE, "show needs a trial hash, --schema MODEL or --effective");
+        return avs_complain(AVS_EXIT_USAGE, &err);
+    }
+    if (!o->schema) return show_trial(o);
+    if (avs_list_schema(&b, o->schema, o->format ? o->format : "text", &err) == AVS_OK) return avs_print(&b);
+    avs_buf_free(&b);
+    return avs_complain(AVS_EXIT_USAGE, &err);
+}
+
+/* ---- logs ---- */
+
+typedef struct {
+    char path[4096], hex[65];
+    int64_t attempt_id;
+    int n;
+    bool ended;
+} log_file;
+
+/* The attempt asked for, or the newest; its log and whether it is over. */
+static int find_log(sqlite3 *db, int64_t id, int n, log_file *f, avs_err *e)
+{
+    static const char sql[] =
+        "SELECT attempt_id, n, log_path, ended IS NOT NULL FROM attempt WHERE trial_id=?1 AND "
+        "(?2=0 OR n=?2) ORDER BY n DESC LIMIT 1";
+    sqlite3_stmt *st = NULL;
+    int rc = AVS_OK, step = SQLITE_ERROR;
+    if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK &&
+        sqlite3_bind_int64(st, 1, id) == SQLITE_OK && sqlite3_bind_int(st, 2, n) == SQLITE_OK)
+        step = sqlite3_step(st);
+    if (step == SQLITE_ROW) {
+        f->attempt_id = sqlite3_column_int64(st, 0);
+        f->n = sqlite3_column_int(st, 1);
+        snprintf(f->path, sizeof f->path, "%s", text(st, 2));
+        f->ended = sqlite3_column_int(st, 3) != 0;
+    } else if (step == SQLITE_DONE) {
+        rc = n ? avs_fail(e, AVS_EMISSING, "trial %.12s has no attempt %d", f->hex, n)
+               : avs_fail(e, AVS_EMISSING, "trial %.12s was never started", f->hex);
+    } else {
+        rc = avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
+    }
+    sqlite3_finalize(st);
     return rc;
+}
+
+/* Bytes that are no UTF-8 become '?': a log may hold anything, JSON may not. */
+static void json_line(const log_file *f, char *line, size_t n, avs_buf *out)
+{
+    for (size_t i = 0, step; i < n; i += step) {
+        step = avs_utf8_len(line + i, n - i);
+        if (step == 0 || line[i] == '\0') line[i] = '?';
+        if (step == 0) step = 1;
+    }
+    line[n] = '\0';
+    avs_buf_fmt(out, "{\"type\":\"log\",\"v\":1,\"trial\":\"%.12s\",\"attempt\":%d,\"line\":", f->hex, f->n);
+    avs_json_write_str(out, line);
+    avs_buf_str(out, "}\n");
+}
+
+typedef struct {
+    const avs_options *o;
+    const log_file *f;
+    int fd;
+    avs_buf part; /* JSON: a line that is not whole yet */
+    bool closed;  /* nobody reads stdout any more */
+} follower;
+
+static int put(follower *w, char *data, size_t n, avs_err *e)
+{
+    avs_buf out = AVS_BUF_INIT;
+    if (!w->o->json) {
+        avs_buf_put(&out, data, n);
+    } else {
+        avs_buf_put(&w->part, data, n);
+        char *at = w->part.data, *end = w->part.data + w->part.len, *nl;
+        while (at && at < end && (nl = memchr(at, '\n', (size_t)(end - at)))) {
+            json_line(w->f, at, (size_t)(nl - at), &out);
+            at = nl + 1;
+        }
+        if (at) {
+            memmove(w->part.data, at, (size_t)(end - at));
+            w->part.len = (size_t)(end - at);
+        }
+    }
+    int rc = AVS_OK;
+    if (out.len && avs_fs_full_write(STDOUT_FILENO, out.data, out.len) != 0) {
+        w->closed = errno == EPIPE;
+        if (!w->closed) rc = avs_fail(e, AVS_EIO, "stdout: %s", strerror(errno));
+    }
+    avs_buf_free(&out);
+    return rc;
+}
+
+/* What has been written since the last time. */
+static int drain(follower *w, avs_err *e)
+{
+    char chunk[64 << 10];
+    ssize_t k = 0;
+    int rc = AVS_OK;
+    while (rc == AVS_OK && !w->closed && (k = read(w->fd, chunk, sizeof chunk)) > 0)
+        rc = put(w, chunk, (size_t)k, e);
+    if (rc == AVS_OK && k < 0) rc = avs_fail(e, AVS_EIO, "%s: %s", w->f->path, strerror(errno));
+    return rc;
+}
+
+int avs_command_logs(const avs_options *o)
+{
+    enum { LOOK_MS = 200, PATIENCE = 3000 / LOOK_MS };
+    avs_err err = AVS_ERR_INIT;
+    sqlite3 *db = NULL;
+    log_file f = {.n = 0};
+    int64_t id = 0;
+    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    int rc = avs_select_open(o->db, &db, &err);
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
+    follower w = {.o = o, .f = &f, .fd = -1, .part = AVS_BUF_INIT};
+    AVS_TRY(avs_select_one(db, o->words[0], &id, f.hex, &err));
+    AVS_TRY(find_log(db, id, o->attempt, &f, &err));
+    if (o->rank > 0) { /* rank 0 writes X.log, rank r X.r.log */
+        char *dot = strrchr(f.path, '.');
+        char tail[32];
+        snprintf(tail, sizeof tail, ".%d.log", o->rank);
+        if (dot && (size_t)(dot - f.path) + strlen(tail) < sizeof f.path) memcpy(dot, tail, strlen(tail) + 1);
+    }
+    for (int i = 0; (w.fd = open(f.path, O_RDONLY | O_CLOEXEC)) < 0 && o->follow && !f.ended && i < PATIENCE;
+         i++)
+        poll(NULL, 0, LOOK_MS);
+    if (w.fd < 0) {
+        rc = avs_fail(&err, errno == ENOENT ? AVS_EMISSING : AVS_EIO,
+                      "the log of attempt %d of trial %.12s: %s: %s", f.n, f.hex, f.path, strerror(errno));
+        goto out;
+    }
+    for (;;) {
+        const bool over = f.ended; /* asked before the last read, so nothing is missed */
+        AVS_TRY(drain(&w, &err));
+        if (!o->follow || over || w.closed) break;
+        poll(NULL, 0, LOOK_MS); /* on network file systems nothing tells of writes */
+        log_file now = f;
+        AVS_TRY(find_log(db, id, f.n, &now, &err));
+        f.ended = now.ended;
+    }
+    if (w.part.len) {
+        char newline[] = "\n";
+        rc = put(&w, newline, 1, &err);
+    }
+out:
+    if (w.fd >= 0) close(w.fd);
+    avs_buf_free(&w.part);
+    sqlite3_close(db);
+    return rc == AVS_OK ? AVS_EXIT_OK : avs_complain(avs_exit_of(rc), &err);
 }

@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "orchestrator/agent.h"
+#include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
 #include "orchestrator/manifest.h"
 
@@ -108,24 +109,6 @@ static int index_missing(const avs_sweep *s, const char *program, bool *made, av
 }
 
 /* ---- the sweep ---- */
-
-static avs_sweep *load(avs_arena *a, const avs_options *o)
-{
-    avs_sweep_options so = {.allow_env = o->allow_env,
-                            .sets = o->sets,
-                            .n_sets = o->n_sets,
-                            .fingerprint = avs_manifest_fingerprint};
-    avs_diag d;
-    avs_err err = AVS_ERR_INIT;
-    avs_buf text = AVS_BUF_INIT;
-    avs_diag_init(&d, a);
-    avs_sweep *s = avs_sweep_load(a, o->words[0], &so, &d, &err);
-    avs_diag_write(&d, &text);
-    if (text.len > 0) avs_fs_full_write(STDERR_FILENO, text.data, text.len);
-    if (!s && text.len == 0) say("error: %s", err.msg);
-    avs_buf_free(&text);
-    return s;
-}
 
 /* Artefacts of upstream trials are named in strings like ${s1.checkpoint.best}. */
 static int refuse_references(const avs_sweep *s, avs_err *e)
@@ -457,7 +440,7 @@ static int prepare(session *s)
 {
     avs_err err = AVS_ERR_INIT;
     bool again = false;
-    s->sweep = load(s->arena, s->o);
+    s->sweep = avs_load_sweep(s->arena, s->o);
     if (!s->sweep) return EXIT_SWEEP;
     if (!s->o->dry_run) {
         if (avs_trial_program(s->o->trial_program, s->program, sizeof s->program, &err) != AVS_OK) {
@@ -468,7 +451,7 @@ static int prepare(session *s)
             say("error: %s: %s", s->o->words[0], err.msg);
             return EXIT_SWEEP;
         }
-        if (again && !(s->sweep = load(s->arena, s->o))) return EXIT_SWEEP;
+        if (again && !(s->sweep = avs_load_sweep(s->arena, s->o))) return EXIT_SWEEP;
     }
     if (refuse_references(s->sweep, &err) != AVS_OK ||
         avs_trial_list_make(&s->list, s->arena, s->sweep, &err) != AVS_OK) {

@@ -153,6 +153,7 @@ int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, 
  * again. Call once after open, before the first start. *n may be NULL. */
 int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e);
 int avs_store_set_state(avs_store *s, int64_t trial_id, avs_trial_state state, avs_err *e);
+int avs_store_set_priority(avs_store *s, int64_t trial_id, double priority, avs_err *e);
 
 /* ---- attempts
  * ------------------------------------------------------------------------------------------------- */

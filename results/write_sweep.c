@@ -196,6 +196,17 @@ out:
     return avs_db_end(s, rc, e);
 }
 
+int avs_store_set_priority(avs_store *s, int64_t trial_id, double priority, avs_err *e)
+{
+    int rc = avs_db_begin(s, e);
+    if (rc != AVS_OK) return rc;
+    AVS_TRY(avs_db_run(s, e, "UPDATE trial SET priority=? WHERE trial_id=?", "di", priority, trial_id));
+    if (sqlite3_changes(s->db) == 0)
+        rc = avs_fail(e, AVS_EMISSING, "there is no trial %lld", (long long)trial_id);
+out:
+    return avs_db_end(s, rc, e);
+}
+
 int avs_store_event(avs_store *s, char level, const char *host, int64_t attempt_id, const char *code,
                     const char *text, avs_err *e)
 {

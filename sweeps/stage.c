@@ -62,7 +62,14 @@ static void parse_base(avs_parse *p, const avs_ynode *n, avs_stage_def *s)
         p->d->no_memory = true;
         return;
     }
-    for (uint32_t i = 0; i < n->n; i++) s->base[s->n_base++] = avs_parse_setting(p, n->keys[i], n->items[i]);
+    avs_json *from = avs_json_new(p->a, AVS_J_OBJ);
+    for (uint32_t i = 0; i < n->n; i++) {
+        const avs_setting b = s->base[s->n_base++] = avs_parse_setting(p, n->keys[i], n->items[i]);
+        const avs_pos at = b.value_node ? b.value_node->pos : b.key_node->pos;
+        avs_json_add_str(p->a, from, b.key,
+                         at.src->is_option ? "--set" : avs_arena_fmt(p->a, "%s:%u", at.src->path, at.line));
+    }
+    s->out->base_from = from;
 }
 
 static void parse_lets(avs_parse *p, const avs_ynode *n, avs_stage_def *s)

@@ -92,6 +92,7 @@ typedef struct {
     bool maximise;
     avs_sweep_limits limits;
     avs_sweep_order order;
+    const avs_json *base_from; /* object: key of base -> "FILE:LINE" or "--set"           */
     const avs_json *resources_json, *limits_json, *objective_json; /* as written; empty objects when absent */
     avs_sweep_trial **trials;              /* in order; a trial may be listed by two stages        */
     int64_t n_trials, n_configs, n_points; /* n_points: before exclude and require    */

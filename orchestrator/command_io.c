@@ -1,0 +1,69 @@
+/* stdout, stderr and exit statuses of the commands. */
+#include "orchestrator/command_io.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/fs.h"
+
+int avs_complain(int code, const avs_err *err)
+{
+    avs_buf b = AVS_BUF_INIT;
+    avs_buf_fmt(&b, "error: %s\n", err->msg);
+    avs_fs_full_write(STDERR_FILENO, b.data, b.len);
+    avs_buf_free(&b);
+    return code;
+}
+
+void avs_tell(const avs_options *o, const char *fmt, ...)
+{
+    char text[2048];
+    va_list ap;
+    if (o->quiet) return;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
+    va_end(ap);
+    if (n < 0) return;
+    if (n > (int)sizeof text - 2) n = (int)sizeof text - 2;
+    text[n] = '\n';
+    avs_fs_full_write(STDERR_FILENO, text, (size_t)n + 1);
+}
+
+int avs_print(avs_buf *b)
+{
+    int rc = avs_buf_ok(b) ? AVS_EXIT_OK : AVS_EXIT_INTERNAL;
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (rc == 0 && b->len > 0 && avs_fs_full_write(STDOUT_FILENO, b->data, b->len) != 0 && errno != EPIPE) {
+        avs_err err = AVS_ERR_INIT;
+        avs_fail(&err, AVS_EIO, "stdout: %s", strerror(errno));
+        rc = avs_complain(AVS_EXIT_INTERNAL, &err);
+    }
+    avs_buf_free(b);
+    return rc;
+}
+
+int avs_need_db(const avs_options *o)
+{
+    avs_err err = AVS_ERR_INIT;
+    if (o->db) return 0;
+    avs_fail(&err, AVS_EMISSING, "no database: give --db DB or set AVSWEEP_DB");
+    return avs_complain(AVS_EXIT_USAGE, &err);
+}
+
+int avs_exit_of(int rc)
+{
+    return rc == AVS_EDB || rc == AVS_EIO ? AVS_EXIT_DB : AVS_EXIT_USAGE;
+}
+
+bool avs_wants_color(const avs_options *o)
+{
+    const char *c = o->color ? o->color : "auto", *term = getenv("TERM"), *no = getenv("NO_COLOR");
+    if (strcmp(c, "always") == 0) return true;
+    if (strcmp(c, "never") == 0 || o->output || (no && *no) || (term && strcmp(term, "dumb") == 0))
+        return false;
+    return isatty(STDOUT_FILENO) != 0;
+}

@@ -1,0 +1,29 @@
+/* What the commands share: exit statuses, one-line errors on stderr, results on stdout. */
+#ifndef AVS_ORCHESTRATOR_COMMAND_IO_H
+#define AVS_ORCHESTRATOR_COMMAND_IO_H
+
+#include "orchestrator/cli.h"
+
+enum {
+    AVS_EXIT_OK = 0,
+    AVS_EXIT_FAILED = 1,
+    AVS_EXIT_USAGE = 2,
+    AVS_EXIT_SWEEP = 3,
+    AVS_EXIT_DB = 4,
+    AVS_EXIT_INTERNAL = 70
+};
+
+/* "error: ..." to stderr; returns code. */
+int avs_complain(int code, const avs_err *err);
+/* A line for people, to stderr; nothing with --quiet. */
+void avs_tell(const avs_options *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Writes to stdout and frees; returns the exit status. A reader that went away (EPIPE) is no error. */
+int avs_print(avs_buf *b);
+/* 0, or the exit status after complaining that no database is named. */
+int avs_need_db(const avs_options *o);
+/* The exit status of a failure: database trouble 4, else usage. */
+int avs_exit_of(int rc);
+/* Whether stdout takes colour: --color, NO_COLOR, TERM, a terminal. */
+bool avs_wants_color(const avs_options *o);
+
+#endif

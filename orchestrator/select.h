@@ -1,0 +1,39 @@
+/* Which trials of a database a user means: a hash prefix, or an expression of the sweep language over what is stored.
+ *
+ * Names in the expression: every parameter of the trial, and trial (12 digits), kind, model, task, seed, state,
+ * attempts, priority, metric.NAME (the result; split test before the others). A name that a trial does not have makes
+ * the expression false for it; if no trial matches and some lacked a name, that is the error. */
+#ifndef AVS_ORCHESTRATOR_SELECT_H
+#define AVS_ORCHESTRATOR_SELECT_H
+
+#include <sqlite3.h>
+#include "base/buf.h"
+#include "base/json.h"
+
+typedef struct {
+    const char *expr;  /* NULL: all; 6 to 64 hex digits: trials whose hash begins so */
+    const char *sweep; /* NULL: of all sweeps, else of the newest sweep of this name */
+    const char *state; /* NULL: in every state */
+} avs_selection;
+
+typedef struct {
+    int64_t trial_id, seed, attempts;
+    double priority;
+    const char *hash; /* 64 hex digits */
+    const char *state, *kind, *model, *task;
+    const char *params;          /* JSON text */
+    const avs_json *params_json; /* the same, read */
+} avs_selected;
+
+typedef void (*avs_selected_fn)(void *ctx, const avs_selected *t); /* strings die with the call */
+
+/* The database, opened for reading after the store has looked at it (format, application, version). path: as given,
+ * for messages. Close with sqlite3_close. */
+int avs_select_open(const char *path, sqlite3 **db, avs_err *e);
+/* Calls each for every match in order of registration; *n counts them. AVS_ERANGE: the expression is wrong. */
+int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *ctx, int64_t *n, avs_err *e);
+/* The one trial whose hash begins with the prefix: its id and 64 hex digits. AVS_EMISSING none, AVS_ERANGE several. */
+int avs_select_one(sqlite3 *db, const char *prefix, int64_t *trial_id, char hex[65], avs_err *e);
+bool avs_is_hash_prefix(const char *text);
+
+#endif
