@@ -45,7 +45,7 @@ typedef struct {
     double ci;
     int attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, mixed,
-        no_published, suspect, nonparametric, effective, follow, man, help;
+        no_published, standalone, pictures, suspect, nonparametric, effective, follow, man, help;
 } avs_options;
 
 /* ---- the table ---- */

@@ -150,12 +150,16 @@ int avs_command_report(const avs_options *o)
                             .suspect = o->suspect,
                             .nonparametric = o->nonparametric,
                             .hide_published = o->no_published,
+                            .standalone = o->standalone,
+                            .pictures = o->pictures,
                             .color = avs_wants_color(o)};
     spec.n_by = split_list(o->by ? avs_arena_str(a, o->by) : NULL, by, AVS_CLI_MANY);
     spec.n_metrics = split_list(o->metrics ? avs_arena_str(a, o->metrics) : NULL, metrics, AVS_CLI_MANY);
     split_list(o->pareto ? avs_arena_str(a, o->pareto) : NULL, axes, 2);
-    spec.pareto_x = axes[0];
-    spec.pareto_y = axes[1];
+    for (int i = 0; i < 2 && axes[i]; i++) { /* x=A,y=B, or A,B in this order */
+        bool named = (axes[i][0] == 'x' || axes[i][0] == 'y') && axes[i][1] == '=';
+        *((named ? axes[i][0] == 'y' : i) ? &spec.pareto_y : &spec.pareto_x) = axes[i] + 2 * named;
+    }
     int rc = avs_report_format_parse(o->format ? o->format : "text", &spec.format, &err);
     if (rc == AVS_OK) rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
     bool opened = rc == AVS_OK;

@@ -47,7 +47,11 @@ void avs_render_csv(const avs_table *t, avs_buf *out)
         csv_head(out, col->name, "_sd");
         csv_head(out, col->name, "_n");
         csv_head(out, col->name, "_expected");
-        if (col->has_paper) csv_head(out, col->name, "_paper");
+        if (col->has_paper) {
+            csv_head(out, col->name, "_paper");
+            csv_head(out, col->name, "_delta");
+            csv_head(out, col->name, "_paper_inside");
+        }
         if (col->has_base) csv_head(out, col->name, "_vs_base");
     }
     avs_buf_char(out, '\n');
@@ -63,7 +67,11 @@ void avs_render_csv(const avs_table *t, avs_buf *out)
             csv_number(out, x->sd);
             csv_number(out, x->n);
             csv_number(out, x->expected);
-            if (t->column[c].has_paper) csv_number(out, x->has_paper ? x->paper : (double)NAN);
+            if (t->column[c].has_paper) {
+                csv_number(out, x->has_paper ? x->paper : (double)NAN);
+                csv_number(out, x->has_paper && x->n ? x->mean - x->paper : (double)NAN);
+                csv_number(out, x->has_paper && x->n ? x->paper_inside : (double)NAN);
+            }
             if (t->column[c].has_base) csv_number(out, x->has_base ? x->base->diff : (double)NAN);
         }
         avs_buf_char(out, '\n');
@@ -99,7 +107,7 @@ static void json_cell(avs_arena *a, avs_json *list, const avs_q_cell *x)
     if (x->has_paper) {
         avs_json_add_num(a, o, "paper", x->paper);
         avs_json_add_str(a, o, "paper_source", x->paper_source);
-        avs_json_add_num(a, o, "delta", x->mean - x->paper);
+        if (x->n) num(a, o, "delta", x->mean - x->paper);
         avs_json_add_bool(a, o, "paper_inside", x->paper_inside);
     }
     if (x->has_base) {

@@ -14,14 +14,16 @@ int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e
     static const struct {
         const char *word;
         avs_report_format format;
-    } known[] = {{"text", AVS_REPORT_TEXT}, {"md", AVS_REPORT_MARKDOWN}, {"markdown", AVS_REPORT_MARKDOWN},
-                 {"csv", AVS_REPORT_CSV},   {"json", AVS_REPORT_JSON},   {"html", AVS_REPORT_HTML}};
+    } known[] = {{"text", AVS_REPORT_TEXT},   {"md", AVS_REPORT_MARKDOWN}, {"markdown", AVS_REPORT_MARKDOWN},
+                 {"latex", AVS_REPORT_LATEX}, {"tex", AVS_REPORT_LATEX},   {"csv", AVS_REPORT_CSV},
+                 {"json", AVS_REPORT_JSON},   {"svg", AVS_REPORT_SVG},     {"html", AVS_REPORT_HTML}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].word, word) != 0) continue;
         *out = known[i].format;
         return AVS_OK;
     }
-    return avs_fail(e, AVS_ERANGE, "report format '%s' is not known; there are text, md, csv, json and html",
+    return avs_fail(e, AVS_ERANGE,
+                    "report format '%s' is not known; there are text, md, latex, csv, json, html and svg",
                     word);
 }
 
@@ -45,6 +47,12 @@ int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err 
         break;
     case AVS_REPORT_JSON:
         AVS_TRY(avs_render_json(&t, a, out, e));
+        break;
+    case AVS_REPORT_LATEX:
+        avs_render_latex(&t, a, spec->standalone, out);
+        break;
+    case AVS_REPORT_SVG:
+        AVS_TRY(avs_render_svg(spec, &t, a, out, e));
         break;
     case AVS_REPORT_HTML:
         AVS_TRY(avs_render_html(s, spec, &t, a, out, e));

@@ -27,10 +27,12 @@ typedef enum {
     AVS_REPORT_TEXT,
     AVS_REPORT_MARKDOWN,
     AVS_REPORT_CSV,
+    AVS_REPORT_LATEX,
     AVS_REPORT_JSON,
+    AVS_REPORT_SVG, /* the Pareto plot of pareto_x and pareto_y */
     AVS_REPORT_HTML
 } avs_report_format;
-/* "text", "md", "markdown", "csv", "json", "html" -> format. AVS_ERANGE names the choices. */
+/* "text", "md", "markdown", "latex", "tex", "csv", "json", "html", "svg" -> format. AVS_ERANGE names the choices. */
 int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e);
 
 /* Without `by` and `metrics` a report of one sweep (named, or the only one of the file) takes both from the report block
@@ -55,6 +57,8 @@ typedef struct {
     bool nonparametric;  /* Wilcoxon signed-rank in place of paired t where at least 10 seeds are common    */
     bool hide_published; /* no `paper` and `delta` columns */
     bool color;          /* text only: bold by ANSI codes          */
+    bool standalone;     /* LaTeX: a whole document                */
+    bool pictures;       /* HTML: with the prediction sheets       */
     const char *pareto_x, *pareto_y; /* HTML plot; NULL: latency_p50 and the first quality metric */
     const char *artifact_root; /* where relative artifact paths begin; NULL: the folder of the database */
     avs_report_format format;

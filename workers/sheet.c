@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "data/resample_image.h"
 
-enum { GAP = 4 };
+enum { GAP = AVS_SHEET_GAP };
 
 void avs_overlay(uint8_t *rgb, const uint8_t *label, int64_t n, bool is_binary)
 {

@@ -3,10 +3,9 @@
 #ifndef AVS_WORKERS_SHEET_H
 #define AVS_WORKERS_SHEET_H
 
+#include "base/sheet_layout.h"
 #include "data/dataset.h"
 #include "data/image.h"
-
-enum { AVS_SHEET_CLIPS = 12, AVS_SHEET_COLUMNS = 2 };
 
 typedef struct {
     const avs_dataset *ds;

@@ -84,7 +84,7 @@ static inline avs_store_trial sample_trial(int64_t stage, int64_t ordinal, const
                                            const char *model, const char *task, const char *params,
                                            int64_t seed)
 {
-    char text[2048];
+    avs_buf text = AVS_BUF_INIT;
     avs_store_trial t = {.kind = kind,
                          .model = model,
                          .task = task,
@@ -93,10 +93,11 @@ static inline avs_store_trial sample_trial(int64_t stage, int64_t ordinal, const
                          .seed = seed,
                          .stage_id = stage,
                          .ordinal = ordinal};
-    int n = snprintf(text, sizeof text, "%s %s", kind, params);
-    avs_sha256_of(text, (size_t)n, t.config_hash);
-    n = snprintf(text, sizeof text, "%s %s %lld", kind, params, (long long)seed);
-    avs_sha256_of(text, (size_t)n, t.hash);
+    avs_buf_fmt(&text, "%s %s", kind, params);
+    avs_sha256_of(text.data, text.len, t.config_hash);
+    avs_buf_fmt(&text, " %lld", (long long)seed);
+    avs_sha256_of(text.data, text.len, t.hash);
+    avs_buf_free(&text);
     return t;
 }
 

@@ -72,6 +72,26 @@ static void the_markdown_report_is_as_expected(void **state)
     expect(&(avs_report_spec){.format = AVS_REPORT_MARKDOWN, .title = "a|b *c*"}, "auto.md");
 }
 
+static void the_latex_report_is_as_expected(void **state)
+{
+    (void)state;
+    const char *by[] = {"num_queries"}, *metrics[] = {"miou@task=s4", "latency_p50"};
+    expect(&(avs_report_spec){.format = AVS_REPORT_LATEX,
+                              .by = by,
+                              .n_by = 1,
+                              .metrics = metrics,
+                              .n_metrics = 2,
+                              .title = "50 %_{x}"},
+           "auto.tex");
+}
+
+static void the_plot_is_as_expected(void **state)
+{
+    (void)state;
+    expect(&(avs_report_spec){.format = AVS_REPORT_SVG, .pareto_x = "latency_p50", .pareto_y = "miou"},
+           "auto.svg");
+}
+
 static void the_csv_report_is_as_expected(void **state)
 {
     (void)state;
@@ -145,6 +165,8 @@ static void mistakes_are_named(void **state)
     avs_err bad = AVS_ERR_INIT;
     assert_int_equal(avs_report_format_parse("pdf", &f, &bad), AVS_ERANGE);
     assert_int_equal(avs_report_format_parse("md", &f, &bad), AVS_OK);
+    assert_int_equal(avs_report_format_parse("tex", &f, &bad), AVS_OK);
+    assert_int_equal(f, AVS_REPORT_LATEX);
 }
 
 /* Every element is closed, every attribute quoted, and nothing points outside the file. */
@@ -168,7 +190,7 @@ static void check_html(const char *p)
                 fail_msg("</%.*s> closes <%s>", (int)n, name, depth ? open[depth - 1] : "");
             depth--;
         } else if (end[-1] != '/' && !(n == 4 && memcmp(name, "meta", 4) == 0) &&
-                   !(n == 3 && memcmp(name, "img", 3) == 0)) {
+                   !(n == 3 && memcmp(name, "img", 3) == 0) && !(n == 5 && memcmp(name, "input", 5) == 0)) {
             if (depth == 64) fail_msg("too deep at %.40s", p);
             snprintf(open[depth++], 32, "%.*s", (int)n, name);
             if (n == 6 && memcmp(name, "script", 6) == 0) end = strstr(end, "</script>") - 1;
@@ -182,14 +204,15 @@ static void check_html(const char *p)
 static void the_page_is_well_formed_and_needs_no_network(void **state)
 {
     (void)state;
-    avs_buf page = render(
-        &(avs_report_spec){.format = AVS_REPORT_HTML, .title = "<script>alert(1)</script> & \"more\""});
+    avs_buf page = render(&(avs_report_spec){
+        .format = AVS_REPORT_HTML, .title = "<script>alert(1)</script> & \"more\"", .pictures = true});
     check_html(page.data);
     assert_null(strstr(page.data, "http://"));
     assert_null(strstr(page.data, "https://"));
     assert_null(strstr(page.data, "<script>alert"));
     assert_null(strstr(page.data, "@import"));
-    assert_null(strstr(page.data, "url("));
+    for (const char *p = page.data; (p = strstr(p, "url(")) != NULL; p++)
+        assert_int_equal(strncmp(p, "url(data:image/png;base64,", 26), 0);
     for (const char *p = page.data; (p = strstr(p, "src=\"")) != NULL; p++)
         assert_int_equal(strncmp(p + 5, "data:image/png;base64,", 22), 0);
     assert_non_null(strstr(page.data, "data:image/png;base64,iVBORw0KGgo"));
@@ -389,7 +412,7 @@ static void a_failed_allocation_never_gives_a_wrong_report(void **state)
     (void)state;
     avs_store *s = reader();
     for (int format = AVS_REPORT_TEXT; format <= AVS_REPORT_HTML; format++) {
-        avs_report_spec spec = {.format = (avs_report_format)format};
+        avs_report_spec spec = {.format = (avs_report_format)format, .pictures = true};
         avs_buf whole = AVS_BUF_INIT;
         OK(avs_report(s, &spec, &whole, e));
         long failed = 0, unhurt = 0;
@@ -419,6 +442,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_text_report_is_as_expected),
         cmocka_unit_test(the_markdown_report_is_as_expected),
+        cmocka_unit_test(the_latex_report_is_as_expected),
+        cmocka_unit_test(the_plot_is_as_expected),
         cmocka_unit_test(the_csv_report_is_as_expected),
         cmocka_unit_test(the_json_report_is_as_expected_and_parses),
         cmocka_unit_test(pins_sorting_baseline_and_top_are_as_expected),
