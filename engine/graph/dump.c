@@ -109,6 +109,7 @@ static void put_attr(const avs_node *n, FILE *f)
     const avs_axis_attr *ax = n->attr;
     const avs_dropout_attr *drop = n->attr;
     const avs_loss_attr *loss = n->attr;
+    const avs_set_loss_attr *set = n->attr;
     switch (n->op) {
     case AVS_OP_CONV2D:
     case AVS_OP_CONV2D_BWD_X:
@@ -178,6 +179,10 @@ static void put_attr(const avs_node *n, FILE *f)
     case AVS_OP_LOSS:
     case AVS_OP_LOSS_BWD:
         fprintf(f, "%s%s", LOSS[loss->kind], loss->squared ? " squared" : "");
+        break;
+    case AVS_OP_SET_LOSS:
+        fprintf(f, "%d points, %d of %d candidates, stream %08x", set->points, set->uncertain,
+                set->candidates, set->stream);
         break;
     default:
         break;

@@ -210,6 +210,29 @@ typedef struct {
     float s_num, s_den;
 } avs_loss_attr;
 
+/* SET_LOSS  classes[B,Q,K+1] masks[B,Q,h,w] target i32[B,H,W] weight[B] points? candidates? random?
+ *   -> terms[4], gclasses, gmasks, match i32[B,Q], cost[B,Q,K]
+ *   Loss of a set of masks against the classes of a map (Mask2Former, arXiv 2112.01527). Targets of a row with weight > 0:
+ *   one mask per distinct class of its map, ascending, background 0 included, value 255 left out.
+ *   Matching, per row: at `points` uniform points (x, y) in [0,1)^2 masks and targets are sampled bilinearly (pixel
+ *   x*width - 0.5, zero outside); cost = 5 bce - softmax(classes)[target's class] + 5 dice; an assignment of least cost.
+ *   Loss: term 1, cross entropy over the queries of these rows, unmatched ones against class K with weight no_object;
+ *   terms 2 and 3, per pair BCE and dice (1 - (2 sum s t + 1)/(sum s + sum t + 1)) at points of its own, over the number of
+ *   targets of all rows: the `uncertain` ones of `candidates` points where |mask| is smallest, the others uniform.
+ *   Term 0 = w_class * term 1 + w_mask * term 2 + w_dice * term 3; it alone has a gradient, which outputs 1 and 2 hold.
+ *   match: target (its place in the row) or -1. cost: by class, 0 where it is absent.
+ *   clip_rows > 0: rows of a clip of that many rows whose maps hold background alone do not count.
+ *   Points are drawn by Philox4x32-10 as in DROPOUT, counter (stream + 0, 1 or 2, step, sample0 + row, number of two
+ *   points); the number goes on from pair to pair of a row. Or they are given: points[B,points,2], candidates[pairs,..],
+ *   random[pairs,..], pairs by row and query. Kernels answer a class outside 0..K-1, or more pairs than points, with
+ *   AVS_ERANGE. */
+enum { AVS_SET_LOSS_CLASSES = 1024, AVS_SET_LOSS_IGNORE = 255 };
+typedef struct {
+    int32_t points, candidates, uncertain, clip_rows;
+    float no_object, w_class, w_mask, w_dice;
+    uint32_t stream;
+} avs_set_loss_attr;
+
 /* ------------------------------------------------------------------ rules */
 typedef struct {
     /* Extents of the outputs from those of the inputs (absent: rank 255). */
@@ -289,6 +312,11 @@ avs_val avs_dropout(avs_graph *g, avs_val x, float p,
                     bool per_row); /* x itself unless g->training and p > 0 */
 /* -> [B] */
 avs_val avs_loss(avs_graph *g, avs_val pred, avs_val target, avs_loss_attr attr);
+typedef struct {
+    avs_val terms, match, cost;
+} avs_set_losses;
+/* in: the operands of SET_LOSS, the last three may be 0. The stream is the builder's. */
+avs_set_losses avs_set_loss(avs_graph *g, const avs_val in[7], avs_set_loss_attr attr);
 /* sum_b w_b x_b / max(sum_b w_b, 1): scalar [1] mean over the rows with weight; w 0: all ones */
 avs_val avs_row_mean(avs_graph *g, avs_val rows, avs_val w);
 

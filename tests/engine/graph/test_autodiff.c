@@ -291,6 +291,24 @@ static avs_val loss(avs_graph *g, int i)
     return avs_loss(g, p, t, a);
 }
 
+/* Points drawn: gradients are those of samples that stay where they are. */
+static avs_val set_loss(avs_graph *g, int i)
+{
+    static const int32_t map[2 * 9] = {0, 1, 1, 0, 2, 2, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    const avs_set_loss_attr a = {.points = 12,
+                                 .candidates = 20,
+                                 .uncertain = i ? 8 : 0,
+                                 .clip_rows = i == 2,
+                                 .no_object = 0.1f,
+                                 .w_class = 2,
+                                 .w_mask = 5,
+                                 .w_dice = 3};
+    const avs_val in[7] = {param(g, "x", AVS_F32T(2, 4, 4)), param(g, "xm", AVS_F32T(2, 4, 3, 5)),
+                           avs_const(g, AVS_TYPE(AVS_I32, 2, 3, 3), map),
+                           avs_const(g, AVS_F32T(2), (float[]){1, 1})};
+    return avs_slice(g, avs_set_loss(g, in, a).terms, 0, 0, 1);
+}
+
 static avs_val row_mean(avs_graph *g, int i)
 {
     avs_val w = avs_const(g, AVS_F32T(5), (float[]){1, 0, 1, 1, 0});
@@ -340,6 +358,7 @@ static const fd_case CASES[] = {{"conv", conv, COUNT(CONV)},
                                 {"row_max", row_max, 3},
                                 {"dropout", dropout, 2},
                                 {"loss", loss, 5},
+                                {"set_loss", set_loss, 3},
                                 {"row_mean", row_mean, 2},
                                 {"views", views, 3}};
 

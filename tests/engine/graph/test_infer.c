@@ -46,6 +46,7 @@ static const avs_msdeform_attr DEFORM = {.heads = 2, .levels = 2, .points = 3, .
 static const avs_matmul_attr HEADS = {.tb = 1, .a_split = 1, .b_split = 1, .heads = 2, .alpha = 1};
 static const avs_gather_attr ROWS = {.rows = 9};
 static const avs_loss_attr CE = {.kind = AVS_LOSS_CE};
+static const avs_set_loss_attr SETS = {.points = 4, .candidates = 12, .uncertain = 3};
 
 /* ---------------------------------------------------------------- good */
 
@@ -110,6 +111,8 @@ static avs_val good(avs_graph *g, int i)
         return avs_row_max(g, IN(2, 9, 4), NULL);
     case 28:
         return NODE(ROW_MAX_BWD, &ROWS, IN(2, 4), INI(2, 4));
+    case 29:
+        return avs_set_loss(g, (avs_val[7]){IN(2, 5, 4), IN(2, 5, 6, 7), INI(2, 9, 8), IN(2)}, SETS).cost;
     default:
         return 0;
     }
@@ -119,7 +122,7 @@ static const char *const GOOD[] = {
     "f32[2,2,5,7]",      "f32[3,4]",     "f32[3,4,5]",   "f32[3,4,8]",   "f32[1,56,56,64]", "f32[2,7,5,6]",
     "f32[2,5,6]",        "f32[2,3,5]",   "f32[2,3,5]",   "f32[2,1,1]",   "f32[2,6,4]",      "f32[2,3,4]",
     "f32[2,5,7]",        "f32[4,2,5]",   "f32[2]",       "f32[1]",       "f32[2,3,4]",      "f32[4]",
-    "f32[1,7,5,2]",      "f32[2,13,4]",  "f32[2,9,4]",   "f32[2,4]",     "f32[2,9,4]"};
+    "f32[1,7,5,2]",      "f32[2,13,4]",  "f32[2,9,4]",   "f32[2,4]",     "f32[2,9,4]",      "f32[2,5,3]"};
 
 static void results_have_the_types_of_the_op_list(void **state)
 {

@@ -345,6 +345,31 @@ static void add_loss(int B, int n, int classes)
     c->limit = classes;
 }
 
+/* given: points are operands, for as many pairs as there can be; else they are drawn. */
+static void add_set_loss(int B, int Q, int K, int h, int w, int side, bool given)
+{
+    const avs_set_loss_attr at = {.points = 33,
+                                  .candidates = 70,
+                                  .uncertain = 24,
+                                  .clip_rows = given ? 2 : 0,
+                                  .no_object = 0.1f,
+                                  .w_class = 2,
+                                  .w_mask = 5,
+                                  .w_dice = 3,
+                                  .stream = 17};
+    const int pairs = B * (Q < K ? Q : K);
+    op_case *c = ADD(AVS_OP_SET_LOSS, given ? "points given" : "points drawn", at, 33);
+    in(c, AVS_F32T(B, Q, K + 1), FILL_NORMAL);
+    in(c, AVS_F32T(B, Q, h, w), FILL_NORMAL);
+    in(c, AVS_TYPE(AVS_I32, B, side, side + 3), FILL_CLASS);
+    in(c, AVS_F32T(B), given ? FILL_MASK : FILL_POSITIVE);
+    c->limit = K;
+    if (!given) return;
+    in(c, AVS_F32T(B, 33, 2), FILL_UNIT);
+    in(c, AVS_F32T(pairs, 70, 2), FILL_UNIT);
+    in(c, AVS_F32T(pairs, 9, 2), FILL_UNIT);
+}
+
 static void add_all(void)
 {
     add_rows();
@@ -418,6 +443,10 @@ static void add_all(void)
     add_loss(1, 1, 2);
     add_loss(3, 31, 17);
     add_loss(2, 9001, 5);
+    add_set_loss(1, 1, 1, 1, 1, 1, false);
+    add_set_loss(3, 7, 5, 9, 13, 3, true);
+    add_set_loss(2, 3, 11, 5, 6, 4, false); /* fewer queries than classes */
+    add_set_loss(4, 30, 2, 14, 14, 2, true);
 }
 
 const op_case *op_list(int *n)

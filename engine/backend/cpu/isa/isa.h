@@ -45,7 +45,8 @@
     X(ROW_MAX_BWD,   row_max_bwd,   0)  \
     X(DROPOUT,       dropout,       0)  \
     X(LOSS,          loss,          1)  \
-    X(LOSS_BWD,      loss_bwd,      1)
+    X(LOSS_BWD,      loss_bwd,      1)  \
+    X(SET_LOSS,      set_loss,      1)
 // clang-format on
 
 #define AVS_PROTO_0(name)
