@@ -137,29 +137,43 @@ static avs_val own_reference(avs_graph *g, const avs_msdeform_attr *lv)
     return avs_const(g, AVS_F32T(1, n, (int64_t)lv->levels * 2), ref);
 }
 
-avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
-                          int points, const avs_msdeform_attr *levels)
+/* The parameter NAME.weight, NAME.bias of the offsets, as they start. */
+static avs_val offsets(avs_graph *g, avs_val query, const avs_deformable_cfg *cfg, int64_t xy)
 {
+    const avs_init none = {.kind = AVS_INIT_ZERO};
+    const avs_init compass = {.kind = AVS_INIT_MSDEFORM_BIAS,
+                              .a = (float)cfg->heads,
+                              .b = (float)cfg->levels->levels,
+                              .c = (float)cfg->points};
+    const avs_init normal = {.kind = AVS_INIT_TRUNC_NORMAL, .a = 0.02F};
+    avs_scope_push(g, "sampling_offsets");
+    avs_val w = avs_param(g, "weight", AVS_F32T(xy, avs_dim(g, query, 2)), cfg->is_plain ? normal : none);
+    avs_val b = avs_param(g, "bias", AVS_F32T(xy), cfg->is_plain ? none : compass);
+    avs_scope_pop(g);
+    return avs_tap(g, "sampling_offsets", avs_linear(g, query, w, b));
+}
+
+avs_val avs_deformable_samples(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x,
+                               const avs_deformable_cfg *cfg)
+{
+    if (!ref) ref = own_reference(g, cfg->levels);
     if (!query || !ref || !x) return 0;
     const int B = avs_dim(g, query, 0), Q = avs_dim(g, query, 1), C = avs_dim(g, query, 2),
-              L = levels->levels;
+              heads = cfg->heads, points = cfg->points, L = cfg->levels->levels;
     const int n = heads * L * points;
     const int64_t xy = (int64_t)2 * n, samples = (int64_t)L * points; /* of a query; of a query and a head */
-    avs_msdeform_attr attr = *levels;
+    avs_msdeform_attr attr = *cfg->levels;
     attr.heads = heads;
     attr.points = points;
 
     avs_scope_push(g, "%s", name);
-    avs_val value = avs_nn_linear(g, x, "value_proj", C, true, AVS_NN_XAVIER0);
-    avs_scope_push(g, "sampling_offsets");
-    avs_val ow = avs_param(g, "weight", AVS_F32T(xy, C), (avs_init){.kind = AVS_INIT_ZERO});
-    avs_val ob = avs_param(
-        g, "bias", AVS_F32T(xy),
-        (avs_init){.kind = AVS_INIT_MSDEFORM_BIAS, .a = (float)heads, .b = (float)L, .c = (float)points});
-    avs_scope_pop(g);
-    avs_val off = avs_tap(g, "sampling_offsets", avs_linear(g, query, ow, ob));
-    avs_val weight = avs_nn_linear(g, query, "attention_weights", n, true, AVS_NN_ZERO);
+    avs_val value =
+        avs_nn_linear(g, x, "value_proj", C, true, cfg->is_plain ? AVS_NN_TRUNC02 : AVS_NN_XAVIER0);
+    avs_val off = offsets(g, query, cfg, xy);
+    avs_val weight =
+        avs_nn_linear(g, query, "attention_weights", n, true, cfg->is_plain ? AVS_NN_TRUNC02 : AVS_NN_ZERO);
     avs_tap(g, "attention_weights", weight);
+    avs_scope_pop(g);
     weight = avs_softmax(g, avs_reshape(g, weight, AVS_F32T(B, Q, heads, samples)));
     weight = avs_reshape(g, weight, AVS_F32T(B, Q, n));
 
@@ -168,8 +182,8 @@ avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val
     if (!inv) return avs_graph_fail(g, AVS_ENOMEM, "out of memory for a table of level sizes");
     for (int64_t i = 0; i < n; i++) {
         const int64_t l = i / points % L;
-        inv[2 * i] = 1.F / (float)levels->w[l];
-        inv[2 * i + 1] = 1.F / (float)levels->h[l];
+        inv[2 * i] = 1.F / (float)attr.w[l];
+        inv[2 * i + 1] = 1.F / (float)attr.h[l];
     }
     off = avs_mul(g, off, avs_const(g, AVS_F32T(xy), inv));
     /* ref [R,Q,L,2] broadcast over heads and points, one axis at a time */
@@ -184,8 +198,17 @@ avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val
         off = avs_add(g, off, r);
     }
     off = avs_reshape(g, off, AVS_F32T(B, Q, xy));
-    avs_val y = avs_msdeform(g, value, off, weight, &attr);
-    y = avs_nn_linear(g, y, "output_proj", C, true, AVS_NN_XAVIER0);
+    return avs_msdeform(g, value, off, weight, &attr);
+}
+
+avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
+                          int points, const avs_msdeform_attr *levels)
+{
+    const avs_deformable_cfg cfg = {.heads = heads, .points = points, .levels = levels};
+    avs_val y = avs_deformable_samples(g, name, query, ref, x, &cfg);
+    if (!y) return 0;
+    avs_scope_push(g, "%s", name);
+    y = avs_nn_linear(g, y, "output_proj", avs_dim(g, query, 2), true, AVS_NN_XAVIER0);
     avs_scope_pop(g);
     return y;
 }

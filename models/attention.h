@@ -38,6 +38,15 @@ avs_val avs_deformable(avs_graph *g, const char *name, avs_val query, avs_val x,
 avs_val avs_deformable_at(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x, int heads,
                           int points, const avs_msdeform_attr *levels);
 
+typedef struct {
+    int heads, points;
+    const avs_msdeform_attr *levels;
+    bool is_plain; /* starts as Mask2Former does: offsets and weights N(0, 0.02^2), no directions */
+} avs_deformable_cfg;
+/* The samples of all heads side by side [B,Q,C], before an output projection; ref 0: the tokens' own. */
+avs_val avs_deformable_samples(avs_graph *g, const char *name, avs_val query, avs_val ref, avs_val x,
+                               const avs_deformable_cfg *cfg);
+
 /* Unnormalised sine position of the pixels of the levels lv [1,N,C]. */
 avs_val avs_sine_position(avs_graph *g, const avs_msdeform_attr *lv, int C);
 /* The same plus the parameter level_embed (levels,C), N(0,1), each row on the tokens of its level. */

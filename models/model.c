@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "models/aavs.h"
 #include "models/avesformer.h"
 #include "models/avesformer_mini.h"
 #include "models/avsegformer.h"
@@ -13,13 +14,18 @@
 
 static const avs_model_rule *const rules[] = {
     &avs_avesformer_rule, &avs_avesformer_mini_rule, &avs_avsegformer_rule, &avs_save_rule,
-    &avs_sama_rule,       &avs_lightavseg_rule,      &avs_tpavi_rule};
+    &avs_sama_rule,       &avs_lightavseg_rule,      &avs_tpavi_rule,       &avs_aavs_rule};
 
 const avs_model_rule *avs_model_find(const char *name)
 {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!strcmp(rules[i]->name, name)) return rules[i];
     return NULL;
+}
+
+bool avs_model_takes_whole(const avs_model_rule *rule, const avs_cfg *cfg)
+{
+    return rule->whole_checkpoint && avs_key_matches(rule->whole_checkpoint, avs_cfg_str(cfg, "backbone"));
 }
 
 const char *avs_model_backbone_prefix(const avs_model_rule *rule, const avs_cfg *cfg)

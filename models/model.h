@@ -10,6 +10,7 @@
  *   audio_feature [R,F]  output of a frozen encoder (audio_input FEATURE: features cached once per data set)
  *   target   [R,H,W]     0/1 mask f32, or classes i32 with num_classes >= 2   (with_loss)
  *   frame_mask [R]       1 where the frame exists, else 0      (with_frame_mask; models that know padded frames)
+ *   stage1_mask [R,h,w]  masks of stage one in [0,1]           (aavs, stage two)
  *   row_weight [R]       1 where the row has a label, else 0: losses are means over rows with weight
  * (with_loss) Outputs: logits [R,H,W,K]; with_loss also loss (scalar [1]) and loss:TERM for each term of the
  * total. Taps carry the activation names of the model's golden files. */
@@ -28,7 +29,10 @@ typedef struct {
     int height, width; /* of frames and target                           */
     bool training;     /* dropout and batch statistics                   */
     bool with_loss;
-    bool with_frame_mask; /* logits and auxiliary maps of frames that do not exist become 0 */
+    bool with_frame_mask;        /* logits and auxiliary maps of frames that do not exist become 0 */
+    int mask_height, mask_width; /* of stage1_mask (aavs, stage two); 0: AVS_AAVS_SIZE */
+    int given_points; /* > 0: points of the loss of aavs are inputs (golden cases), for as many pairs; 0: drawn */
+    bool with_reference_taps;    /* taps also what the forward does not need in that form */
     avs_audio_input audio_input;
 } avs_build;
 
@@ -46,13 +50,16 @@ typedef struct {
     const char
         *adapters; /* pattern (key_rules.h) of keys behind backbone_prefix that are not the backbone's own:
                            * they train while it is frozen; NULL: none */
-    bool
-        takes_whole_checkpoint; /* backbone_weights is a file of the network that the system extends, of which the
-                                  * backbone is a part: rules for it carry the part "MODEL/BACKBONE" */
+    const char *
+        whole_checkpoint; /* pattern of backbones for which backbone_weights is a file of the network that the
+                                   * system extends, of which the backbone is a part: rules for it carry the part
+                                   * "MODEL/BACKBONE". NULL: none */
     const avs_key_rule *(*weight_rules)(const avs_cfg *cfg,
                                         int *n); /* more of them for this cfg; NULL: none */
     const char *pvt_prefix; /* of the visual backbone where it is a PVTv2; NULL: backbone_prefix */
 } avs_model_rule;
+/* Is backbone_weights of this configuration a file of a whole network? */
+bool avs_model_takes_whole(const avs_model_rule *rule, const avs_cfg *cfg);
 /* state_dict prefix of the configured visual backbone; NULL: none */
 const char *avs_model_backbone_prefix(const avs_model_rule *rule, const avs_cfg *cfg);
 

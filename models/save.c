@@ -209,11 +209,11 @@ const avs_model_rule avs_save_rule = {.name = "save",
                                       .backbone_prefix = "image_encoder.",
                                       .audio_prefix = "vggish.",
                                       .adapters = "*.Adapter.*",
-                                      .takes_whole_checkpoint = true};
+                                      .whole_checkpoint = "sam_vit*"};
 const avs_model_rule avs_sama_rule = {.name = "sama",
                                       .build = build_sama,
                                       .backbone_prefix = "image_encoder.",
                                       .audio_prefix = "vggish.",
                                       .adapters = "image_encoder.prompt_generator.*",
-                                      .takes_whole_checkpoint = true,
+                                      .whole_checkpoint = "sam_vit*",
                                       .weight_rules = sama_weight_rules};

@@ -149,7 +149,7 @@ static int build_model(const options *o, avs_graph *g, avs_weights_cfg *wc, avs_
     if (o->part && o->part[0] == 'b') {
         wc->part = avs_cfg_str(cfg, "backbone");
         wc->prefix = avs_model_backbone_prefix(rule, cfg);
-        if (rule->takes_whole_checkpoint) {
+        if (avs_model_takes_whole(rule, cfg)) {
             wc->part = avs_arena_fmt(o->arena, "%s/%s", rule->name, wc->part);
             wc->prefix = "";
             rc = add_model_rules(o, rule, cfg, wc, e);

@@ -216,6 +216,7 @@ int avs_models_command(int argc, char **argv)
                                           {"lightavseg", "seaformer_b"},
                                           {"lightavseg", "seaformer_l"},
                                           {"lightavseg", "resnet50"},
+                                          {"aavs", "swin_b"},
                                           {"tpavi", "resnet50"},
                                           {"tpavi", "pvt_v2_b5"}};
     int status = 0;

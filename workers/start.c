@@ -73,7 +73,7 @@ int avs_weights_start(avs_net *n, const avs_cfg *cfg, avs_err *e)
 {
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
     int rc = start_part(n, cfg, "backbone_weights", avs_cfg_str(cfg, "backbone"),
-                        rule->takes_whole_checkpoint ? "" : avs_model_backbone_prefix(rule, cfg), e);
+                        avs_model_takes_whole(rule, cfg) ? "" : avs_model_backbone_prefix(rule, cfg), e);
     if (rc == AVS_OK) rc = avs_weights_start_audio(n, cfg, e);
     if (rc == AVS_OK && avs_cfg_has(cfg, "init") && avs_cfg_str(cfg, "init")[0]) {
         const avs_weights_cfg wc = {

@@ -149,10 +149,11 @@ static void a_star_stands_for_anything(void **state)
 static void every_rule_is_for_a_part_that_exists(void **state)
 {
     (void)state;
-    static const char *const parts[] = {
-        "resnet18",       "pvt_v2_b2",   "swin_b",          "sam_vit_b", "seaformer_l", "mobilenet_v2",
-        "vggish",         "avesformer",  "avesformer_mini", "save",      "sama",        "save/sam_vit_b",
-        "sama/sam_vit_h", "avsegformer", "resnet50",        "tpavi",     "lightavseg"};
+    static const char *const parts[] = {"resnet18",        "pvt_v2_b2",    "swin_b",    "sam_vit_b",
+                                        "seaformer_l",     "mobilenet_v2", "vggish",    "avesformer",
+                                        "avesformer_mini", "save",         "sama",      "save/sam_vit_b",
+                                        "sama/sam_vit_h",  "avsegformer",  "aavs",      "aavs/swin_b",
+                                        "resnet50",        "tpavi",        "lightavseg"};
     int n;
     const avs_key_rule *rule = avs_key_rules(&n);
     assert_true(n > 0);
@@ -359,6 +360,15 @@ static void rules_allow_what_they_name_for_their_part_alone(void **state)
          2,
          "2 of 2"},
         {"resnet18", "", {"image_encoder.a:1"}, {"a:1"}, AVS_ESHAPE, 0, "1 not expected (image_encoder.a)"},
+        /* Mask2Former's keys stand one deeper, what it lacks keeps its values */
+        {"aavs/swin_b",
+         "",
+         {"model.a:1", "class_predictor.bias:9", "criterion.empty_weight:9"},
+         {"model.model.a:1", "model.class_predictor.bias:3", "audio_proj.0.bias:2"},
+         AVS_OK,
+         1,
+         "2 keep their values"},
+        {"aavs", "", {"a:1", "model.criterion.empty_weight:3"}, {"a:1"}, AVS_OK, 1, "left aside"},
         {"swin_b",
          "",
          {"swin.a:1", "classifier.weight:1"},

@@ -21,9 +21,15 @@ static runner runner_of(const avs_json *root)
                  {"sea_attention", avs_golden_run_sea_attention},
                  {"position_resize", avs_golden_run_position},
                  {"elf_block", avs_golden_run_elf_block},
-                 {"ms_deform_attn", avs_golden_run_msdeform}};
+                 {"ms_deform_attn", avs_golden_run_msdeform}},
+      aavs[] = {{"query_generator", avs_golden_run_aavs_queries},
+                {"key_generator", avs_golden_run_aavs_keys},
+                {"loss", avs_golden_run_aavs_loss},
+                {"post_processing", avs_golden_run_aavs_post}};
     const char *model = avs_json_str(root, "model", ""), *component = avs_json_str(root, "component", NULL);
     if (avs_json_get(root, "fnv1a64") && !model[0]) return avs_golden_run_probe;
+    for (size_t i = 0; component && !strcmp(model, "aavs") && i < sizeof aavs / sizeof *aavs; i++)
+        if (!strcmp(aavs[i].component, component)) return aavs[i].run;
     for (size_t i = 0; component && i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].component, component)) return parts[i].run;
     if (component && !strcmp(component, "loss") && !strcmp(model, "tpavi")) return avs_golden_run_matching;

@@ -40,7 +40,11 @@ int avs_golden_run_position(avs_golden_case *c, avs_err *e); /* SAM's position t
 int avs_golden_run_sea_attention(avs_golden_case *c, avs_err *e);
 int avs_golden_run_mobilenet(avs_golden_case *c, avs_err *e);
 int avs_golden_run_vggish(avs_golden_case *c, avs_err *e);
-int avs_golden_run_matching(avs_golden_case *c, avs_err *e); /* losses of tpavi alone */
+int avs_golden_run_matching(avs_golden_case *c, avs_err *e);     /* losses of tpavi alone */
+int avs_golden_run_aavs_queries(avs_golden_case *c, avs_err *e); /* parts of aavs */
+int avs_golden_run_aavs_keys(avs_golden_case *c, avs_err *e);
+int avs_golden_run_aavs_loss(avs_golden_case *c, avs_err *e);
+int avs_golden_run_aavs_post(avs_golden_case *c, avs_err *e);
 int avs_golden_run_generator(avs_golden_case *c, avs_err *e);
 int avs_golden_run_elf_block(avs_golden_case *c, avs_err *e);
 int avs_golden_run_msdeform(avs_golden_case *c, avs_err *e);
@@ -77,6 +81,10 @@ void avs_golden_extend_lightavseg(avs_golden_case *c, avs_graph *g, const avs_cf
                                   const avs_model_io *io);
 /* Taps what the cases of tpavi name beyond the model's own taps. */
 void avs_golden_extend_tpavi(avs_golden_case *c, avs_graph *g, const avs_model_io *io);
+/* Taps what the cases of aavs name, in the reference's order of axes. */
+void avs_golden_extend_aavs(avs_golden_case *c, avs_graph *g, const avs_model_io *io);
+/* match0, match1, .. against [loss][row][queries, targets]. */
+void avs_golden_matching(avs_golden_case *c, avs_golden_net *net, const avs_json *want);
 /* An empty graph; NULL with *e set. */
 avs_graph *avs_golden_graph(avs_golden_case *c, bool training, avs_err *e);
 /* A graph input of t's extents: [B,C,H,W] becomes [B,H,W,C]. */

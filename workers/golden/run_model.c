@@ -20,6 +20,17 @@ typedef struct {
     int rows;
 } run;
 
+/* Cases of parts of aavs leave out the task that their options imply; masks of stage one are an input of the case. */
+static void complete_aavs(avs_arena *a, const avs_json *config, avs_json *given)
+{
+    const char *stage = avs_json_str(config, "stage", NULL), *task = avs_json_str(config, "task", NULL);
+    const bool is_semantic =
+        avs_json_int(config, "num_classes", 2) != 2 || (stage && strcmp(stage, "one") != 0);
+    if (!task && is_semantic) avs_json_add_str(a, given, "task", task = "avss");
+    if (!stage) stage = task && !strcmp(task, "avss") ? "two" : "one";
+    if (!strcmp(stage, "two")) avs_json_add_str(a, given, "stage1_mask_eval", "ground_truth");
+}
+
 int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training, bool thawed, avs_cfg **cfg,
                       avs_err *e)
 {
@@ -31,6 +42,7 @@ int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training,
     avs_json_add_str(c->arena, given, "model", model);
     for (const avs_json *o = config ? config->first : NULL; o; o = o->next) {
         if (training && (!strcmp(o->key, "dropout") || !strcmp(o->key, "drop_path"))) continue;
+        if (!strcmp(o->key, "stage1_mask_eval")) continue;
         avs_json *copy = AVS_NEW(c->arena, avs_json);
         if (!copy) return avs_fail(e, AVS_ENOMEM, "out of memory for a configuration");
         *copy = *o;
@@ -39,6 +51,7 @@ int avs_golden_config(avs_golden_case *c, const avs_json *config, bool training,
     }
     for (size_t i = 0; thawed && i < sizeof freezes / sizeof *freezes; i++)
         if (avs_schema_find(model, freezes[i])) avs_json_add_bool(c->arena, given, freezes[i], false);
+    if (!strcmp(model, "aavs")) complete_aavs(c->arena, config, given);
     if (training) { /* goldens in training run without dropout and stochastic depth */
         avs_json_add_num(c->arena, given, "dropout", 0);
         avs_json_add_num(c->arena, given, "drop_path", 0);
@@ -59,6 +72,8 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
         return avs_fail(e, AVS_ESHAPE, "frames have %d axes, expected [rows,3,H,W]", frames->rank);
     r->rows = (int)frames->d[0];
     const bool features = avs_golden_find(&r->in, "audio_feature") != NULL;
+    const avs_golden_tensor *masks = avs_golden_find(&r->in, "stage1_mask"),
+                            *over = avs_golden_find(&r->in, "points_oversample.0");
     const avs_build b = {.rows = r->rows,
                          .clip_rows = (int)avs_cfg_int(r->cfg, "frames"),
                          .height = (int)frames->d[2],
@@ -66,6 +81,10 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
                          .training = r->training,
                          .with_loss = avs_golden_find(&r->in, "target") != NULL,
                          .with_frame_mask = avs_golden_find(&r->in, "frame_mask") != NULL,
+                         .mask_height = masks && masks->rank == 3 ? (int)masks->d[1] : 0,
+                         .mask_width = masks && masks->rank == 3 ? (int)masks->d[2] : 0,
+                         .with_reference_taps = true,
+                         .given_points = over && over->rank == 3 ? (int)over->d[0] : 0,
                          .audio_input = features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
     r->net.graph = avs_graph_new(c->arena, r->training);
     if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
@@ -74,6 +93,7 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
     if (rc == AVS_OK && !strcmp(r->rule->name, "tpavi")) avs_golden_extend_tpavi(c, r->net.graph, &io);
     if (rc == AVS_OK && !strcmp(r->rule->name, "lightavseg"))
         avs_golden_extend_lightavseg(c, r->net.graph, r->cfg, &io);
+    if (rc == AVS_OK && !strcmp(r->rule->name, "aavs")) avs_golden_extend_aavs(c, r->net.graph, &io);
     const avs_json *g = avs_json_get(r->node, "gradients");
     r->backward = (r->training || (g && g->len)) && io.loss;
     if (rc == AVS_OK && r->backward) rc = avs_backward(r->net.graph, io.loss);
@@ -181,7 +201,7 @@ static void check_outputs(avs_golden_case *c, run *r)
             key = avs_arena_fmt(c->arena, "act:%.*s", (int)(cut - name), name);
             got = avs_golden_get(c, &r->net, key, &t, &n);
         }
-        if (!strcmp(name, "argmax"))
+        if (!strcmp(name, "argmax") || !strcmp(name, "pred_classes"))
             check_classes(c, r, o->key);
         else if (got)
             avs_golden_output(c, o->key, key, got, &t);
@@ -223,13 +243,18 @@ void avs_golden_counts(avs_golden_case *c, avs_golden_net *net, const avs_json *
         int64_t got = 0;
         if (w->kind != AVS_J_INT) continue;
         const char *without = !strncmp(w->key, "total_without_", 14) ? w->key + 14 : NULL;
-        for (uint32_t i = 1; i < net->graph->n_v; i++) {
+        /* "swin_adapt (inside encoder)": wherever the word stands in a key */
+        const size_t word = strcspn(w->key, " ");
+        const bool is_part = word > 6 && !strncmp(w->key + word - 6, "_adapt", 6);
+        const char *part = avs_arena_fmt(c->arena, ".%.*s", (int)word, w->key);
+        for (uint32_t i = 1; part && i < net->graph->n_v; i++) {
             const avs_value *v = &net->graph->v[i];
             if (v->kind != AVS_V_PARAM || v->view_of) continue;
             const size_t n = strlen(without ? without : w->key);
             const bool under =
                 !strncmp(v->name, without ? without : w->key, n) && (v->name[n] == '.' || !v->name[n]);
-            const bool counts = (!strcmp(w->key, "image_adapters") && strstr(v->name, ".Adapter.")) ||
+            const bool counts = (is_part && strstr(v->name, part)) ||
+                                (!strcmp(w->key, "image_adapters") && strstr(v->name, ".Adapter.")) ||
                                 !strcmp(w->key, "total") || (!strcmp(w->key, "trainable") && !v->is_frozen) ||
                                 (without ? !under : under);
             if (counts) got += avs_type_count(&v->type);
@@ -350,6 +375,8 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
         avs_golden_losses(c, &r->net, avs_json_get(r->node, "losses"));
         avs_golden_gradients(c, &r->net, r->node);
         check_projections(c, r);
+        if (!strcmp(r->rule->name, "aavs"))
+            avs_golden_matching(c, &r->net, avs_json_get(avs_json_get(r->node, "matching"), "indices"));
         check_buffers(c, r);
         avs_golden_dissipation(c, &r->net, avs_json_get(r->node, "dissipation"));
         avs_golden_counts(c, &r->net, avs_json_get(r->node, "parameters"));
@@ -363,6 +390,8 @@ static int run_node(avs_golden_case *c, run *r, const avs_json *config, avs_err 
 int avs_golden_run_node(avs_golden_case *c, const avs_json *node, const avs_json *config, avs_err *e)
 {
     run r = {.node = node, .name = "", .rule = avs_model_find(avs_json_str(c->root, "model", ""))};
+    /* cases of aavs list the gradients of what training freezes too */
+    r.thawed = !strcmp(r.rule->name, "aavs");
     return run_node(c, &r, config, e);
 }
 

@@ -114,9 +114,41 @@ static void lightavseg_has_the_parameters_of_its_specification(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(&cases[i]);
 }
 
+static void aavs_has_the_parameters_of_the_public_code(void **state)
+{
+    (void)state;
+#define AAVS   "\"model\":\"aavs\""
+#define VGGISH 72141184
+    static const system_case cases[] = {
+        {AAVS,
+         {{"", VGGISH + 114551675},
+          {"model.model.pixel_level_module.encoder.", 93890040},
+          {"model.model.pixel_level_module.decoder.", 5742912},
+          {"model.model.pixel_level_module.decoder.encoder.", 4591680},
+          {"model.model.transformer_module.", 14720576},
+          {"model.model.transformer_module.decoder.layers.", 14506560},
+          {"model.class_predictor.", 771},
+          {"audio_proj.", 197376}}},
+        {AAVS ",\"task\":\"avss\"",
+         {{"", VGGISH + 114606016},
+          {"model.model.transformer_module.", 14757184},
+          {"model.class_predictor.", 18504}}},
+        {AAVS ",\"backbone_adapter\":\"off\"", {{"model.model.pixel_level_module.encoder.", 86880376}}},
+        {AAVS ",\"decoder_adapter\":false", {{"", VGGISH + 114551675 - 496320}}},
+        /* own: projections of 2048, 1024 and 512 channels, and of 256 at stride 4 */
+        {AAVS ",\"backbone\":\"resnet50\"",
+         {{"model.model.pixel_level_module.encoder.", 23508032},
+          {"model.model.pixel_level_module.decoder.", 5742912 + 256 * (1024 + 512 + 256 + 128)}}},
+    };
+#undef AAVS
+#undef VGGISH
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(&cases[i]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tpavi_has_the_parameters_of_the_reference),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(aavs_has_the_parameters_of_the_public_code),
+                                       cmocka_unit_test(tpavi_has_the_parameters_of_the_reference),
                                        cmocka_unit_test(lightavseg_has_the_parameters_of_its_specification)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
