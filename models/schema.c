@@ -432,15 +432,18 @@ int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_c
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory to resolve a configuration");
     if (!given || given->kind != AVS_J_OBJ)
         return avs_fail(e, AVS_EPARSE, "the parameters are not an object");
-    if (strcmp(kind, "train") != 0 && strcmp(kind, "eval") != 0 && strcmp(kind, "latency") != 0 &&
+    const bool exec = strcmp(kind, "exec") == 0;
+    if (!exec && strcmp(kind, "train") != 0 && strcmp(kind, "eval") != 0 && strcmp(kind, "latency") != 0 &&
         strcmp(kind, "noop") != 0)
-        return avs_fail(e, AVS_EPARSE, "there is no kind of trial '%s' (train, eval, latency, noop)", kind);
+        return avs_fail(e, AVS_EPARSE, "there is no kind of trial '%s' (train, eval, latency, noop, exec)", kind);
     c->a = a;
     c->kind = avs_arena_str(a, kind);
     const avs_json *model = avs_json_get(given, "model");
     const char *name = avs_json_str(given, "model", NULL);
-    c->specs = avs_schema_of(name);
-    if (!c->specs) {
+    if (!exec) c->specs = avs_schema_of(name);
+    if (exec) {
+        avs_cfg_take_exec(c, given);
+    } else if (!c->specs) {
         no_model(c, model);
     } else {
         c->model = name;

@@ -83,7 +83,8 @@ typedef struct avs_problem {
     struct avs_problem *next;
 } avs_problem;
 
-/* given: an object of parameter -> value (as JSON). kind: "train", "eval", "latency", "noop": decides the
+/* given: an object of parameter -> value (as JSON). kind: "train", "eval", "latency", "noop", or "exec", whose
+ * parameters have any names (schema_exec.c); decides the
  * defaults that depend on it (frames 1 in latency). On AVS_EPARSE *problems lists everything that is wrong,
  * in order of the keys. */
 int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_cfg **out,

@@ -49,5 +49,7 @@ int avs_cfg_find(const avs_cfg *c, const char *name, size_t len); /* index of a 
 const char *avs_cfg_show(avs_arena *a, const avs_json *v);        /* a value in words, cut to 60 bytes */
 /* schema_take.c: checks the given values and puts them into their slots. */
 void avs_cfg_take_all(avs_cfg *c, const avs_json *given);
+/* schema_exec.c: the same for kind exec, whose parameters have any names; makes the JSON too. */
+void avs_cfg_take_exec(avs_cfg *c, const avs_json *given);
 
 #endif

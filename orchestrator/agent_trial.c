@@ -123,7 +123,7 @@ static void take(agent_trial *t, const avs_frame *f, avs_buf *pass, int64_t now)
     case AVS_F_FAIL:
         t->said_fail = true;
         t->fail_code = avs_frame_i64(f, AVS_T_CODE, 1);
-        copy_text(t->text, sizeof t->text, f);
+        if (t->forced == AVS_OUT_DONE) copy_text(t->text, sizeof t->text, f); /* else we know better why */
         return;
     case AVS_F_STOPPED:
         t->said_stopped = true;

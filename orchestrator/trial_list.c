@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "avs_version.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -280,6 +281,10 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
     snprintf(work, sizeof work, "%s/cache", l->root);
     avs_buf_str(out, ",\"cache_dir\":");
     avs_json_write_str(out, work);
+    if (strcmp(c->kind, "exec") == 0 && getcwd(work, sizeof work)) { /* where its command starts */
+        avs_buf_str(out, ",\"dir\":");
+        avs_json_write_str(out, work);
+    }
     avs_buf_str(out, ",\"limits\":{\"checkpoint_every_s\":");
     avs_json_write_num(out, x->stage->limits.checkpoint_every_s);
     avs_buf_char(out, '}');

@@ -116,7 +116,7 @@ int avs_store_sweep_begin(avs_store *s, const avs_store_sweep *w, int64_t *sweep
                           avs_err *e);
 int avs_store_sweep_end(avs_store *s, int64_t sweep_id, avs_err *e); /* stamps the end */
 typedef struct {
-    const char *name, *kind;                                   /* kind: "train", "eval", "latency", "noop" */
+    const char *name, *kind;                                   /* kind: "train", .., "exec"                */
     const char *objective_json, *limits_json, *resources_json; /* may be NULL                              */
 } avs_store_stage_def;
 

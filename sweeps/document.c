@@ -17,9 +17,9 @@ typedef struct {
     avs_document *doc;
     avs_err *e;
     const avs_ynode *vars;
-    avs_ynode **resolved;         /* of vars, once each */
-    const char *chain[MAX_CHAIN]; /* files being read, for cycles */
-    int n_chain, var_depth;
+    avs_ynode **resolved;               /* of vars, once each */
+    const char *chain[MAX_CHAIN];       /* files being read, for cycles */
+    int n_chain, var_depth, in_command; /* in_command: inside a key `command` */
     uint64_t nodes;
 } loader;
 
@@ -343,6 +343,14 @@ static size_t reference(const char *s, size_t *name_len)
     return n + 3;
 }
 
+static bool is_var(const loader *l, const char *name)
+{
+    if (strncmp(name, "env:", 4) == 0) return true;
+    for (uint32_t i = 0; l->vars && i < l->vars->n; i++)
+        if (strcmp(l->vars->keys[i]->s, name) == 0) return true;
+    return false;
+}
+
 static avs_ynode *substitute_string(loader *l, avs_ynode *n)
 {
     avs_buf out = AVS_BUF_INIT;
@@ -354,6 +362,11 @@ static avs_ynode *substitute_string(loader *l, avs_ynode *n)
             continue;
         }
         const char *name = avs_arena_strn(l->a, n->s + i + 2, name_len);
+        if (name && l->in_command && !is_var(l, name)) { /* a parameter, for the trial */
+            avs_buf_put(&out, n->s + i, len);
+            i += len;
+            continue;
+        }
         const avs_ynode *value = name ? var_value(l, n, name) : no_memory(l);
         if (!value) goto done;
         if (len == n->len) { /* the whole string: the value keeps its type */
@@ -394,7 +407,11 @@ static avs_ynode *substitute(loader *l, avs_ynode *n)
     bool changed = false;
     avs_ynode *copy = n;
     for (uint32_t i = 0; i < n->n; i++) {
+        const bool command =
+            n->kind == AVS_Y_MAP && strcmp(n->keys[i]->s, "command") == 0; /* of kind: exec */
+        l->in_command += command;
         avs_ynode *item = substitute(l, n->items[i]);
+        l->in_command -= command;
         if (!item) return NULL;
         if (item == n->items[i]) continue;
         if (!changed) {

@@ -118,29 +118,31 @@ static void parse_rules(avs_parse *p, const avs_ynode *n, const char *what, bool
 
 static void parse_kind(avs_parse *p, const avs_ynode *n, avs_stage_def *s)
 {
-    static const char *const kinds[] = {"train", "eval", "latency", "noop"};
+    static const char *const kinds[] = {"train", "eval", "latency", "noop", "exec"};
+    enum { N_KINDS = sizeof kinds / sizeof *kinds };
     s->out->kind = "train";
     if (!n) {
-        avs_diag_add(p->d, "E010", s->node->pos, "write kind: train (or eval, latency, noop)",
+        avs_diag_add(p->d, "E010", s->node->pos, "write kind: train (or eval, latency, noop, exec)",
                      "%s has no kind",
                      strcmp(s->out->name, "main") == 0 ? "the sweep"
                                                        : avs_arena_fmt(p->a, "stage '%.60s'", s->out->name));
         return;
     }
-    for (int i = 0; n->kind == AVS_Y_STR && i < 4; i++)
+    for (int i = 0; n->kind == AVS_Y_STR && i < N_KINDS; i++)
         if (strcmp(n->s, kinds[i]) == 0) {
             s->out->kind = kinds[i];
             return;
         }
-    const char *near = n->kind == AVS_Y_STR ? avs_nearest(n->s, kinds, 4) : NULL;
+    const char *near = n->kind == AVS_Y_STR ? avs_nearest(n->s, kinds, N_KINDS) : NULL;
     avs_diag_add(p->d, "E013", n->pos, near ? avs_arena_fmt(p->a, "did you mean '%s'?", near) : NULL,
-                 "kind wants train, eval, latency or noop, found %s",
+                 "kind wants train, eval, latency, noop or exec, found %s",
                  n->kind == AVS_Y_STR ? avs_arena_fmt(p->a, "'%.60s'", n->s) : avs_yaml_kind(n));
 }
 
 /* ---- needs ------------------------------------------------------------------------------------------------------ */
 
-static void parse_match(avs_parse *p, const avs_ynode *n, avs_need_def *need)
+/* any: keys need not be parameters of a model. */
+static void parse_match(avs_parse *p, const avs_ynode *n, bool any, avs_need_def *need)
 {
     if (!n || n->kind != AVS_Y_SEQ || n->n == 0) {
         avs_diag_add(p->d, n ? "E011" : "E010", n ? n->pos : need->node->pos, NULL,
@@ -154,7 +156,7 @@ static void parse_match(avs_parse *p, const avs_ynode *n, avs_need_def *need)
     }
     for (uint32_t i = 0; i < n->n; i++) {
         const char *key = n->items[i]->s;
-        bool known = strcmp(key, "seed") == 0;
+        bool known = any || strcmp(key, "seed") == 0;
         for (const char *const *m = avs_schema_models(); *m && !known; m++)
             known = avs_schema_find(*m, key) != NULL;
         if (!known)
@@ -181,7 +183,7 @@ static void parse_needs(avs_parse *p, const avs_ynode *n, int index, avs_stage_d
         *need = (avs_need_def){.alias = n->keys[i]->s, .node = n->keys[i], .from = -1};
         if (!want_map(p, v, "a need")) continue;
         (void)avs_check_keys(p->d, v, keys, "in 'needs'");
-        parse_match(p, avs_yaml_get(v, "match"), need);
+        parse_match(p, avs_yaml_get(v, "match"), strcmp(s->out->kind, "exec") == 0, need);
         const avs_ynode *require = avs_yaml_get(v, "require"), *from = avs_yaml_get(v, "from");
         if (require && strcmp(require->s, "done") != 0)
             avs_diag_add(p->d, "E013", require->pos, NULL, "require wants done, found '%.60s'", require->s);
@@ -207,6 +209,8 @@ static void check_references(avs_parse *p, const avs_ynode *n, const avs_stage_d
     if (n->kind != AVS_Y_STR) return;
     for (const char *at = strstr(n->s, "${"); at; at = strstr(at + 2, "${")) {
         size_t len = strcspn(at + 2, ".}");
+        if (at[2 + len] == '}' && strcmp(s->out->kind, "exec") == 0)
+            continue; /* a parameter in its command */
         const char *what = at + 2 + len;
         bool known = false;
         for (int k = 0; k < s->n_needs; k++)

@@ -7,11 +7,13 @@
 
 static int parse(avs_arena *a, const avs_json *j, avs_job *job, avs_err *e)
 {
-    static const char *const kinds[] = {"train", "eval", "latency", "noop"};
+    static const char *const kinds[] = {"train", "eval", "latency", "noop", "exec"};
+    enum { N_KINDS = sizeof kinds / sizeof *kinds };
     const char *kind = avs_json_str(j, "kind", "train");
     int k = 0;
-    while (k < 4 && strcmp(kinds[k], kind) != 0) k++;
-    if (k == 4) return avs_fail(e, AVS_EPARSE, "kind is '%s', expected train, eval, latency or noop", kind);
+    while (k < N_KINDS && strcmp(kinds[k], kind) != 0) k++;
+    if (k == N_KINDS)
+        return avs_fail(e, AVS_EPARSE, "kind is '%s', expected train, eval, latency, noop or exec", kind);
     job->arena = a;
     job->kind = (avs_job_kind)k;
     job->kind_name = kinds[k];
@@ -31,12 +33,16 @@ static int parse(avs_arena *a, const avs_json *j, avs_job *job, avs_err *e)
     if (job->ranks > 1 && !job->ring[0])
         return avs_fail(e, AVS_EMISSING, "'ring' is needed with %d ranks", job->ranks);
     if (job->threads < 1) return avs_fail(e, AVS_ERANGE, "threads is %d, expected at least 1", job->threads);
+    const avs_json *params = avs_json_get(j, "params");
+    job->params = params;
+    job->objective = avs_json_get(j, "objective");
+    job->dir = avs_json_str(j, "dir", ".");
     if (job->kind == AVS_JOB_NOOP) return AVS_OK;
 
     avs_problem *problems = NULL;
-    const avs_json *params = avs_json_get(j, "params");
     if (!params || params->kind != AVS_J_OBJ)
         return avs_fail(e, AVS_EMISSING, "'params' is missing or no object");
+    if (job->kind == AVS_JOB_EXEC) return AVS_OK; /* the sweep has checked it; parameters have any names */
     int rc = avs_cfg_resolve(a, job->kind_name, params, &job->cfg, &problems, e);
     if (rc != AVS_OK && problems)
         return avs_fail(e, rc, "params.%s: %s", problems->key ? problems->key : "?", problems->text);

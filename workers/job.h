@@ -7,13 +7,16 @@
 #include "base/json.h"
 #include "models/schema.h"
 
-typedef enum { AVS_JOB_TRAIN, AVS_JOB_EVAL, AVS_JOB_LATENCY, AVS_JOB_NOOP } avs_job_kind;
+typedef enum { AVS_JOB_TRAIN, AVS_JOB_EVAL, AVS_JOB_LATENCY, AVS_JOB_NOOP, AVS_JOB_EXEC } avs_job_kind;
 
 typedef struct {
     avs_arena *arena;
     avs_job_kind kind;
     const char *kind_name;
-    avs_cfg *cfg; /* NULL for noop */
+    avs_cfg *cfg;              /* NULL for noop and exec */
+    const avs_json *params;    /* as given */
+    const avs_json *objective; /* {metric, mode} or NULL */
+    const char *dir;           /* where `avsweep run` was called; exec starts its command there */
     uint64_t seed;
     const char *trial; /* hash, may be "" by hand */
     int64_t attempt;

@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "workers/env.h"
+#include "workers/exec.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 60000 };
 
@@ -18,6 +19,7 @@ static int run_kind(avs_trial *t, avs_err *e)
 {
     const avs_job *job = t->job;
     if (job->kind == AVS_JOB_NOOP) return AVS_OK;
+    if (job->kind == AVS_JOB_EXEC) return avs_exec_run(t, e);
     int rc = avs_fs_mkdirs(job->work_dir, e);
     if (rc == AVS_OK && job->cache_dir[0]) rc = avs_fs_mkdirs(job->cache_dir, e);
     if (rc == AVS_OK) rc = avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
@@ -35,12 +37,26 @@ static int finish(avs_trial *t, int rc, const avs_err *e)
         avs_control_done(&t->control);
         return EXIT_DONE;
     }
-    if (rc == AVS_ECANCEL && avs_control_poll(&t->control)) {
+    /* An external command may be preempted without having been asked by us. */
+    if (rc == AVS_ECANCEL && (t->job->kind == AVS_JOB_EXEC || avs_control_poll(&t->control))) {
         avs_control_stopped(&t->control, t->stopped_at);
         return EXIT_STOPPED;
     }
-    avs_control_fail(&t->control, e);
+    if (t->crashed)
+        fprintf(stderr, "error: %s\n", e->msg); /* no FAIL: the agent quotes the last line of the log */
+    else
+        avs_control_fail(&t->control, e);
     return EXIT_FAILED;
+}
+
+/* Replaces the text by that of an external command. */
+static int exec_env(const avs_job *job, avs_buf *env, avs_err *e)
+{
+    avs_buf own = AVS_BUF_INIT;
+    int rc = avs_exec_env(job, avs_buf_cstr(env), &own, e);
+    avs_buf_free(env);
+    *env = own;
+    return rc;
 }
 
 int avs_trial_main(const char *job_path)
@@ -64,10 +80,12 @@ int avs_trial_main(const char *job_path)
         t.control.is_quiet = job.rank != 0;
         omp_set_num_threads(job.threads);
         avs_env_json(&env, job.threads,
-                     avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision") : "fp32");
+                     job.cfg && avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision")
+                                                                  : "fp32");
+        if (job.kind == AVS_JOB_EXEC) rc = exec_env(&job, &env, &e);
         avs_control_hello(&t.control);
         avs_control_env(&t.control, avs_buf_cstr(&env));
-        rc = run_kind(&t, &e);
+        if (rc == AVS_OK) rc = run_kind(&t, &e);
     }
     const int status = finish(&t, rc, &e);
     avs_ring_close(t.ring);

@@ -11,6 +11,7 @@ typedef struct {
     avs_control control;
     avs_ring *ring;     /* NULL with one rank */
     int64_t stopped_at; /* step of the checkpoint after AVS_ECANCEL */
+    bool crashed;       /* exec: the command died of a signal, so this is no FAIL but a crash */
 } avs_trial;
 
 /* `avsweep-trial run JOB.json`: exit status 0 done, 1 failed, 75 stopped. */

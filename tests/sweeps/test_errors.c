@@ -67,7 +67,7 @@ static void every_mistake_is_told_at_its_place(void **state)
          "letter or digit"},
         {"avsweep: 1\nname: t\nbase: {model: tpavi}\n", "f.yaml:1:1: error[E010]: the sweep has no kind"},
         {"avsweep: 1\nname: t\nkind: trian\nbase: {model: tpavi}\n",
-         "f.yaml:3:7: error[E013]: kind wants train, eval, latency or noop, found 'trian'"},
+         "f.yaml:3:7: error[E013]: kind wants train, eval, latency, noop or exec, found 'trian'"},
         {H "seed: 3\nbase: {model: tpavi}\n", "f.yaml:4:1: error[E012]: unknown key 'seed' at the top level"},
         {H "base: [1]\n", "f.yaml:4:7: error[E011]: base wants a map, found a list"},
         {H "base: {task: s4}\n", "f.yaml:1:1: error[E018]: no model is given"},
