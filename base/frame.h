@@ -32,7 +32,8 @@ typedef enum {
     AVS_F_FAIL,      /* code, text                                      */
     AVS_F_STOPPED,   /* stopped on request with a checkpoint at step     */
     AVS_F_RESUMED,   /* path, step: the checkpoint that this attempt goes on from */
-    AVS_F_STOP = 64  /* reason, mode: write a checkpoint and end         */
+    AVS_F_STOP = 64, /* reason, mode: write a checkpoint and end         */
+    AVS_F_GO         /* every rank of the gang is up: open the ring     */
 } avs_frame_type;
 
 /* clang-format off */

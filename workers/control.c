@@ -48,7 +48,7 @@ static void finish(avs_control *c, size_t mark)
 
 void avs_control_hello(avs_control *c)
 {
-    if (c->is_quiet || c->fd < 0) return;
+    if (c->fd < 0) return;
     size_t m = begin(c, AVS_F_HELLO);
     avs_frame_put_i64(&c->out, AVS_T_PID, getpid());
     avs_frame_put_str(&c->out, AVS_T_VERSION, AVS_VERSION);
@@ -165,7 +165,7 @@ int avs_control_file(avs_control *c, const char *name, const char *kind, const c
 
 void avs_control_done(avs_control *c)
 {
-    if (c->fd < 0 || c->is_quiet) return;
+    if (c->fd < 0) return;
     finish(c, begin(c, AVS_F_DONE));
 }
 
@@ -194,7 +194,7 @@ void avs_control_resumed(avs_control *c, const char *path, int64_t step)
 
 void avs_control_stopped(avs_control *c, int64_t step)
 {
-    if (c->fd < 0 || c->is_quiet) return;
+    if (c->fd < 0) return;
     size_t m = begin(c, AVS_F_STOPPED);
     avs_frame_put_i64(&c->out, AVS_T_STEP, step);
     finish(c, m);
@@ -219,8 +219,19 @@ bool avs_control_poll(avs_control *c)
                 c->stop = true;
                 return true;
             }
-            if (got && f.type == AVS_F_STOP && f.attempt == c->attempt && f.epoch == c->epoch) c->stop = true;
+            if (!got || f.attempt != c->attempt || f.epoch != c->epoch) continue;
+            c->stop |= f.type == AVS_F_STOP;
+            c->go |= f.type == AVS_F_GO;
         }
     }
     return c->stop;
+}
+
+int avs_control_await_go(avs_control *c, avs_err *e)
+{
+    while (c->fd >= 0 && !avs_control_poll(c) && !c->go) {
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        (void)poll(&p, 1, -1);
+    }
+    return c->stop ? avs_fail(e, AVS_ECANCEL, "asked to stop before the other ranks were up") : AVS_OK;
 }

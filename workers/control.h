@@ -14,7 +14,8 @@ typedef struct {
     int fd; /* -1: lines on stdout */
     uint32_t epoch;
     uint64_t attempt;
-    bool is_quiet; /* ranks other than 0 send nothing but their end */
+    bool is_quiet; /* ranks other than 0 send nothing but HELLO and their end */
+    bool go;       /* GO was received */
     bool stop;     /* STOP was received, or the peer is gone */
     int64_t last_progress_ns;
     avs_frame_reader reader;
@@ -46,6 +47,8 @@ void avs_control_fail(avs_control *c, const avs_err *e);
 void avs_control_resumed(avs_control *c, const char *path, int64_t step);
 void avs_control_stopped(avs_control *c, int64_t step);
 
+/* A rank of a gang: sleeps until every rank is up (GO). AVS_ECANCEL when it is asked to stop instead. */
+int avs_control_await_go(avs_control *c, avs_err *e);
 /* Reads what has arrived without waiting; true when the trial is asked to stop. */
 bool avs_control_poll(avs_control *c);
 

@@ -18,9 +18,10 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 6000
 static int run_kind(avs_trial *t, avs_err *e)
 {
     const avs_job *job = t->job;
-    if (job->kind == AVS_JOB_NOOP) return AVS_OK;
+    int rc = job->ranks > 1 ? avs_control_await_go(&t->control, e) : AVS_OK;
+    if (rc != AVS_OK || job->kind == AVS_JOB_NOOP) return rc;
     if (job->kind == AVS_JOB_EXEC) return avs_exec_run(t, e);
-    int rc = avs_fs_mkdirs(job->work_dir, e);
+    rc = avs_fs_mkdirs(job->work_dir, e);
     if (rc == AVS_OK && job->cache_dir[0]) rc = avs_fs_mkdirs(job->cache_dir, e);
     if (rc == AVS_OK) rc = avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
     if (rc != AVS_OK) return rc;

@@ -1,6 +1,7 @@
 /* A trial program for tests: speaks docs/trial-protocol.md and misbehaves on request.
  *
- *   FAKE_PLAN  list "seed=behaviour[*n],.."; `*` as seed means every other one; *n: only in the first n attempts
+ *   FAKE_PLAN  list "seed[rRANK]=behaviour[*n],.."; `*` as seed means every other one; *n: only in the first n
+ *              attempts; without a rank: rank 0
  *   FAKE_LOG   file to which one line per start and end is appended
  *   FAKE_MS    milliseconds per step (default 2), FAKE_STEPS steps (default 5)
  *
@@ -28,11 +29,11 @@
 
 typedef struct {
     const char *trial, *work;
-    int64_t seed, attempt, epoch, tries;
+    int64_t seed, attempt, epoch, tries, rank, ranks;
     char behaviour[32];
     avs_buf out;
     avs_frame_reader in;
-    bool stop;
+    bool stop, go;
 } fake;
 
 static void note(const fake *f, const char *what)
@@ -40,8 +41,9 @@ static void note(const fake *f, const char *what)
     const char *path = getenv("FAKE_LOG");
     if (!path) return;
     char line[256];
-    int n = snprintf(line, sizeof line, "%s %.12s seed=%lld attempt=%lld epoch=%lld pid=%d\n", what, f->trial,
-                     (long long)f->seed, (long long)f->attempt, (long long)f->epoch, getpid());
+    int n = snprintf(line, sizeof line, "%s %.12s seed=%lld attempt=%lld epoch=%lld rank=%lld pid=%d\n", what,
+                     f->trial, (long long)f->seed, (long long)f->attempt, (long long)f->epoch,
+                     (long long)f->rank, getpid());
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0 || write(fd, line, (size_t)n) != n) _exit(9);
     close(fd);
@@ -71,10 +73,12 @@ static void choose(fake *f)
     snprintf(f->behaviour, sizeof f->behaviour, "ok");
     snprintf(seed, sizeof seed, "%lld", (long long)f->seed);
     for (const char *p = plan ? plan : ""; *p;) {
-        char who[32] = "", what[32] = "";
+        char who[32] = "", what[32] = "", *rank;
         long first = 0;
         int n = sscanf(p, "%31[^=]=%31[^*,]*%ld", who, what, &first);
-        bool mine = strcmp(who, seed) == 0 || strcmp(who, "*") == 0;
+        if ((rank = strchr(who, 'r'))) *rank++ = '\0';
+        bool mine = (strcmp(who, seed) == 0 || strcmp(who, "*") == 0) &&
+                    strtol(rank ? rank : "0", NULL, 10) == f->rank;
         if (n >= 2 && mine) {
             if (n < 3 || f->tries <= first) snprintf(f->behaviour, sizeof f->behaviour, "%s", what);
             return;
@@ -118,7 +122,7 @@ static void wait_ms(fake *f, int ms)
     avs_frame fr;
     bool got = false;
     while (avs_frame_next(&f->in, &fr, &got, NULL) == AVS_OK && got)
-        if (fr.type == AVS_F_STOP) f->stop = true;
+        f->stop |= fr.type == AVS_F_STOP, f->go |= fr.type == AVS_F_GO;
 }
 
 static void result(fake *f, const char *name, double v)
@@ -188,8 +192,8 @@ static int run(fake *f)
     char ckpt[4096], lock[4096];
     const char *ms_text = getenv("FAKE_MS"), *steps_text = getenv("FAKE_STEPS");
     int ms = ms_text ? atoi(ms_text) : 2, steps = steps_text ? atoi(steps_text) : 5;
-    snprintf(ckpt, sizeof ckpt, "%s/step", f->work);
-    snprintf(lock, sizeof lock, "%s/lock", f->work);
+    snprintf(ckpt, sizeof ckpt, "%s/step%.0lld", f->work, (long long)f->rank);
+    snprintf(lock, sizeof lock, "%s/lock%.0lld", f->work, (long long)f->rank);
     int lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock_fd < 0 || flock(lock_fd, LOCK_EX | LOCK_NB) != 0) note(f, "OVERLAP");
     if (is(f, "silent"))
@@ -198,6 +202,7 @@ static int run(fake *f)
     avs_frame_put_i64(&f->out, AVS_T_PID, getpid());
     avs_frame_put_str(&f->out, AVS_T_VERSION, "fake");
     end(f, m);
+    while (f->ranks > 1 && !f->go && !f->stop) wait_ms(f, 60000);
     m = begin(f, AVS_F_ENV);
     avs_frame_put_str(&f->out, AVS_T_JSON, "{\"cpu\":\"fake\",\"threads\":1}");
     end(f, m);
@@ -249,9 +254,11 @@ int main(int argc, char **argv)
               .work = avs_json_str(job, "work_dir", ""),
               .seed = avs_json_int(job, "seed", -1),
               .attempt = avs_json_int(job, "attempt", -1),
-              .epoch = avs_json_int(job, "epoch", -1)};
+              .epoch = avs_json_int(job, "epoch", -1),
+              .rank = avs_json_int(job, "rank", -1),
+              .ranks = avs_json_int(job, "ranks", -1)};
     char tries[4096];
-    snprintf(tries, sizeof tries, "%s/tries", f.work);
+    snprintf(tries, sizeof tries, "%s/tries%.0lld", f.work, (long long)f.rank);
     f.tries = number_in(tries) + 1;
     write_number(tries, f.tries);
     choose(&f);
