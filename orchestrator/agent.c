@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "avs_version.h"
 #include "base/arena.h"
+#include "orchestrator/agent_inventory.h"
 #include "orchestrator/agent_trial.h"
 #include "orchestrator/spool.h"
 
@@ -26,7 +27,10 @@ typedef struct {
     char root[2048], spool_dir[2100];
     agent_trial **trial;
     int n, cap;
-    cpu_set_t all, busy; /* cores to give; empty `all`: not bound */
+    agent_inventory inv;
+    cpu_set_t busy; /* of inv.all */
+    uint64_t next_process;
+    long long memory_kills;
     avs_frame_reader in;
     avs_buf out; /* for the coordinator, sent once per turn */
     int64_t beat_ns, heard_ns;
@@ -39,35 +43,22 @@ void avs_agent_host(char *out, size_t n)
     out[n - 1] = '\0';
 }
 
-int avs_agent_cores(cpu_set_t *set)
+/* n free cores, those of the domain first. Fewer than n are free (cores were given twice): unbound. */
+static void choose_cores(agent *g, agent_rank *r, int domain)
 {
-    /* mpirun binds each rank to a core by default, which says nothing about the node: ask for all, the kernel
-     * keeps what the cpuset allows. A binding by the user (taskset) or the batch system stays. */
-    if (getenv("OMPI_COMM_WORLD_RANK")) {
-        cpu_set_t every;
-        memset(&every, 0xff, sizeof every);
-        sched_setaffinity(0, sizeof every, &every);
-    }
-    CPU_ZERO(set);
-    if (sched_getaffinity(0, sizeof *set, set) != 0) return 1;
-    return CPU_COUNT(set);
-}
-
-static void choose_cores(agent *g, agent_trial *t, int n)
-{
-    CPU_ZERO(&t->cpus);
-    for (int c = 0; c < CPU_SETSIZE && n > 0; c++) {
-        if (!CPU_ISSET(c, &g->all) || CPU_ISSET(c, &g->busy)) continue;
-        CPU_SET(c, &t->cpus);
-        n--;
-    }
-    if (n > 0) CPU_ZERO(&t->cpus); /* more than there are: unbound */
-    CPU_OR(&g->busy, &g->busy, &t->cpus);
-}
-
-static void give_back_cores(agent *g, const agent_trial *t)
-{
-    CPU_XOR(&g->busy, &g->busy, &t->cpus);
+    int n = r->cores;
+    CPU_ZERO(&r->cpus);
+    for (int pass = 0; pass < 2; pass++)
+        for (int c = 0; c < CPU_SETSIZE && n > 0; c++) {
+            bool near = domain >= 0 && domain < g->inv.n_numa && CPU_ISSET(c, &g->inv.numa[domain]);
+            if (near != (pass == 0) || !CPU_ISSET(c, &g->inv.all) || CPU_ISSET(c, &g->busy) ||
+                CPU_ISSET(c, &r->cpus))
+                continue;
+            CPU_SET(c, &r->cpus);
+            n--;
+        }
+    if (n > 0) CPU_ZERO(&r->cpus);
+    CPU_OR(&g->busy, &g->busy, &r->cpus);
 }
 
 static agent_trial *find(const agent *g, uint64_t attempt)
@@ -77,41 +68,76 @@ static agent_trial *find(const agent *g, uint64_t attempt)
     return NULL;
 }
 
+static agent_trial *find_process(const agent *g, uint64_t id)
+{
+    for (int i = 0; i < g->n; i++)
+        if (id - g->trial[i]->spawn_id < (uint64_t)g->trial[i]->n) return g->trial[i];
+    return NULL;
+}
+
 static void forget(agent *g, agent_trial *t)
 {
-    give_back_cores(g, t);
+    for (int k = 0; k < t->n; k++) CPU_XOR(&g->busy, &g->busy, &t->rank[k].cpus);
     for (int i = 0; i < g->n; i++)
-        if (g->trial[i] == t) g->trial[i] = g->trial[--g->n];
+        if (g->trial[i] == t) {
+            g->trial[i] = g->trial[--g->n];
+            break;
+        }
     agent_trial_free(t);
     free(t);
+}
+
+/* A no-op without a process: its result and its end at once. */
+static void answer_inline(agent *g, const agent_trial *t)
+{
+    size_t mark = avs_frame_begin(&g->out, AVS_M_ENDED, t->epoch, t->attempt);
+    avs_frame_put_str(&g->out, AVS_T_TRIAL, t->trial);
+    avs_frame_put_i64(&g->out, AVS_T_OUTCOME, AVS_OUT_DONE);
+    avs_frame_put_i64(&g->out, AVS_T_CODE, 0);
+    avs_frame_end(&g->out, mark);
+}
+
+static bool room_for_one(agent *g)
+{
+    if (g->n < g->cap) return true;
+    int cap = g->cap ? 2 * g->cap : 16;
+    agent_trial **at = avs_xrealloc(g->trial, sizeof(agent_trial *) * (size_t)cap);
+    if (!at) return false;
+    g->trial = at;
+    g->cap = cap;
+    return true;
 }
 
 static void start(agent *g, const avs_frame *f)
 {
     avs_err err = AVS_ERR_INIT;
+    agent_trial now;
     if (find(g, f->attempt)) return; /* said twice */
-    if (g->n == g->cap) {
-        int cap = g->cap ? 2 * g->cap : 16;
-        agent_trial **at = avs_xrealloc(g->trial, sizeof(agent_trial *) * (size_t)cap);
-        if (at) {
-            g->trial = at;
-            g->cap = cap;
-        }
-    }
-    agent_trial *t = g->n < g->cap ? avs_xrealloc(NULL, sizeof *t) : NULL;
+    int rc = agent_trial_read_start(&now, f, &err);
+    bool is_inline = rc == AVS_OK && (avs_frame_i64(f, AVS_T_FLAGS, 0) & AVS_START_INLINE) != 0;
+    agent_trial *t = rc == AVS_OK && !is_inline && room_for_one(g) ? avs_xrealloc(NULL, sizeof *t) : NULL;
     if (!t) {
-        size_t n = 0;
-        const uint8_t *h = avs_frame_get(f, AVS_T_TRIAL, &n);
-        char hash[65] = "";
-        if (h && n == 64) memcpy(hash, h, 64);
-        agent_trial_never(f->attempt, f->epoch, hash, "the agent is out of memory", &g->out);
+        if (is_inline)
+            answer_inline(g, &now);
+        else
+            agent_trial_never(&now, rc == AVS_OK ? "the agent is out of memory" : err.msg, &g->out);
+        agent_trial_free(&now);
         return;
     }
-    *t = (agent_trial){.fd = -1};
-    choose_cores(g, t, (int)avs_frame_i64(f, AVS_T_CORES, 1));
+    *t = now;
+    t->spawn_id = g->next_process;
+    t->memory_kills = &g->memory_kills;
+    g->next_process += (uint64_t)t->n;
+    size_t n = 0;
+    const uint8_t *place = avs_frame_get(f, AVS_T_PLACES, &n);
+    for (int k = 0; k < t->n; k++) {
+        int32_t domain = -1;
+        if (place) memcpy(&domain, place + 12 * k + 8, sizeof domain);
+        choose_cores(g, &t->rank[k], domain);
+    }
     g->trial[g->n++] = t;
     if (agent_trial_start(t, g->spawner, g->cfg.program, f, &err) == AVS_OK) return;
-    agent_trial_never(f->attempt, f->epoch, t->trial, err.msg, &g->out);
+    agent_trial_never(t, err.msg, &g->out);
     forget(g, t);
 }
 
@@ -131,6 +157,10 @@ static void take(agent *g, const avs_frame *f)
         break;
     case AVS_M_START:
         start(g, f);
+        break;
+    case AVS_M_GO:
+        t = find(g, f->attempt);
+        if (t && t->epoch == f->epoch) agent_trial_go(t);
         break;
     case AVS_M_STOP:
         t = find(g, f->attempt);
@@ -183,7 +213,8 @@ static void process_over(agent *g, agent_trial *t, const avs_spawn_report *r)
     int64_t now = avs_now_ns();
     agent_trial_read(t, g->spawner, &g->out, now);
     size_t from = g->out.len;
-    if (agent_trial_end(t, r, &g->out, now) == AVS_OUT_DONE && g->spool_dir[0]) {
+    if (!agent_trial_rank_gone(t, g->spawner, (int)(r->id - t->spawn_id), r, &g->out, now)) return;
+    if (t->outcome == AVS_OUT_DONE && t->first_rank == 0 && g->spool_dir[0]) {
         avs_buf_put(&t->spool, g->out.data + from, g->out.len - from);
         if (avs_buf_ok(&t->spool) &&
             avs_spool_put(g->spool_dir, t->attempt, t->epoch, &t->spool, &err) != AVS_OK)
@@ -197,21 +228,15 @@ static void take_reports(agent *g)
     avs_spawn_report r;
     int k;
     while ((k = avs_spawner_next(g->spawner, &r)) == 1) {
-        agent_trial *t = find(g, r.id);
+        agent_trial *t = find_process(g, r.id);
         if (!t) continue;
-        if (r.what == AVS_SPAWN_STARTED) {
-            t->started = true;
-            size_t mark = avs_frame_begin(&g->out, AVS_M_STARTED, t->epoch, t->attempt);
-            avs_frame_put_i64(&g->out, AVS_T_PID, r.pid);
-            avs_frame_end(&g->out, mark);
-        } else if (r.what == AVS_SPAWN_FAILED) {
-            char why[600];
-            snprintf(why, sizeof why, "cannot start %s: %s", g->cfg.program, strerror(r.error));
-            agent_trial_never(t->attempt, t->epoch, t->trial, why, &g->out);
-            forget(g, t);
-        } else {
+        if (r.what != AVS_SPAWN_STARTED) {
             process_over(g, t, &r);
+            continue;
         }
+        size_t mark = avs_frame_begin(&g->out, AVS_M_STARTED, t->epoch, t->attempt);
+        avs_frame_put_i64(&g->out, AVS_T_PID, r.pid);
+        avs_frame_end(&g->out, mark);
     }
     if (k < 0) g->spawner_gone = true;
 }
@@ -227,8 +252,8 @@ static int say_hello(agent *g, avs_err *e)
     char host[256];
     int bad = 0;
     avs_agent_host(host, sizeof host);
-    int cores = g->cfg.cores;
-    if (cores <= 0) cores = avs_agent_cores(&g->all);
+    agent_inventory_take(&g->inv, g->cfg.cores);
+    g->memory_kills = agent_memory_kills();
     /* First what an earlier run left, so that nothing of it is started again. */
     if (g->cfg.offer_spool && g->spool_dir[0]) {
         int rc = avs_spool_each(g->spool_dir, offer, g, &bad, e);
@@ -238,7 +263,7 @@ static int say_hello(agent *g, avs_err *e)
     }
     size_t mark = avs_frame_begin(&g->out, AVS_M_HELLO, 0, 0);
     avs_frame_put_str(&g->out, AVS_T_HOST, host);
-    avs_frame_put_i64(&g->out, AVS_T_CORES, cores);
+    agent_inventory_put(&g->inv, &g->out);
     avs_frame_put_str(&g->out, AVS_T_VERSION, AVS_VERSION);
     avs_frame_put_i64(&g->out, AVS_T_PID, getpid());
     avs_frame_end(&g->out, mark);
@@ -260,8 +285,10 @@ static int wait_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_e
     int64_t now = avs_now_ns(), until = g->beat_ns;
     bool quiet = false;
     struct pollfd *p = *fds;
-    if (!p || *cap < g->n + 3) {
-        int want = 2 * g->n + 16;
+    int n_ranks = 0, at_fd = 3;
+    for (int i = 0; i < g->n; i++) n_ranks += g->trial[i]->n;
+    if (!p || *cap < n_ranks + 3) {
+        int want = 2 * n_ranks + 16;
         p = avs_xrealloc(*fds, sizeof *p * (size_t)want);
         if (!p) return avs_fail(e, AVS_ENOMEM, "the agent is out of memory");
         *fds = p;
@@ -275,13 +302,16 @@ static int wait_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_e
         int64_t at = agent_trial_limits(t, g->spawner, now);
         if (at < until) until = at;
         quiet |= t->quiet;
-        p[3 + i] = (struct pollfd){t->fd, (short)(POLLIN | (t->out.len ? POLLOUT : 0)), 0};
+        for (int k = 0; k < t->n; k++) {
+            const agent_rank *r = &t->rank[k];
+            p[at_fd++] = (struct pollfd){r->fd, (short)(POLLIN | (r->out.len ? POLLOUT : 0)), 0};
+        }
     }
     int64_t ns = until > now ? until - now : 0, most = g->net->wait_ns;
     if (quiet && most < QUIET_NS) most = QUIET_NS; /* a latency run wants silence more than we want speed */
     if (ns > most) ns = most;
     struct timespec ts = {ns / SECOND, ns % SECOND};
-    if (ppoll(p, (nfds_t)g->n + 3, &ts, NULL) < 0 && errno != EINTR)
+    if (ppoll(p, (nfds_t)at_fd, &ts, NULL) < 0 && errno != EINTR)
         return avs_fail(e, AVS_EIO, "ppoll: %s", strerror(errno));
     return AVS_OK;
 }
@@ -295,7 +325,7 @@ static int one_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_er
     while (read(signals, &si, sizeof si) == (ssize_t)sizeof si) note(g, AVS_M_SIGNAL, (int64_t)si.ssi_signo);
     for (int i = 0; i < g->n; i++) {
         agent_trial_write(g->trial[i]);
-        if (g->trial[i]->fd >= 0) agent_trial_read(g->trial[i], g->spawner, &g->out, now);
+        agent_trial_read(g->trial[i], g->spawner, &g->out, now);
     }
     take_reports(g);
     if (now >= g->beat_ns) {
@@ -324,7 +354,7 @@ static void farewell(agent *g)
 
 int avs_agent_run(avs_transport *net, avs_spawner *s, const avs_agent_cfg *cfg, avs_err *e)
 {
-    agent g = {.net = net, .spawner = s, .cfg = *cfg, .heard_ns = avs_now_ns()};
+    agent g = {.net = net, .spawner = s, .cfg = *cfg, .heard_ns = avs_now_ns(), .next_process = 1};
     struct pollfd *fds = NULL;
     int cap = 0;
     if (cfg->root) {

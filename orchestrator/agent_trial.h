@@ -1,5 +1,6 @@
-/* One attempt in the hands of an agent: its socket, its limits, what it has said, and how it ended. Private to the
- * agent; times are nanoseconds of the monotonic clock. */
+/* One attempt in the hands of an agent: the processes of its ranks on this node, their sockets and limits, what they
+ * have said, and how it ended. Ranks live and die together: the first that ends badly takes the others along. Private
+ * to the agent; times are nanoseconds of the monotonic clock. */
 #ifndef AVS_ORCHESTRATOR_AGENT_TRIAL_H
 #define AVS_ORCHESTRATOR_AGENT_TRIAL_H
 
@@ -8,39 +9,59 @@
 #include "orchestrator/spawner.h"
 
 typedef struct {
-    uint64_t attempt;
-    uint32_t epoch;
-    char trial[65];
-    char log_path[2048];
     int fd; /* our end of the control socket; -1 closed */
     avs_frame_reader in;
-    avs_buf out;   /* frames for the trial that did not fit into the socket yet */
-    avs_buf spool; /* everything durable it has said                            */
+    avs_buf out; /* frames for the trial that did not fit into the socket yet */
     cpu_set_t cpus;
-    bool quiet, started, hello, said_done, said_fail, said_stopped, broken;
-    int64_t fail_code, stopped_step, dropped;
+    int cores;
+    bool hello, ended, said_done, said_fail, said_stopped, broken;
+    int64_t pid;
+} agent_rank;
+
+typedef struct {
+    uint64_t attempt;
+    uint32_t epoch;
+    uint64_t spawn_id; /* of the first rank here; the others follow */
+    char trial[65];
+    char log_path[2048];
+    int ranks, first_rank, n, n_left, n_hello; /* n: ranks on this node, n_left: that still run */
+    agent_rank *rank;
+    avs_buf spool; /* everything durable it has said */
+    bool quiet, ready_said, going, has_end;
+    int64_t fail_code, stopped_step, dropped, max_rss;
+    int code, signal; /* of the process that decided the end */
     char text[1024];
     int64_t start_ns, progress_ns, passed_ns; /* passed: the last PROGRESS that went on */
     int64_t time_ns, hang_ns;                 /* limits, 0 none                         */
     int64_t kill_ns;                          /* SIGKILL is due then, 0 none            */
     avs_outcome forced;                       /* AVS_OUT_DONE: we did nothing to it     */
+    avs_outcome outcome;                      /* of the ranks that have ended           */
+    long long *memory_kills;                  /* the agent's last look at the counter below */
 } agent_trial;
 
-/* Folders, JOB.json, log, sockets, spawn request. What fails is a sentence in e; the trial then counts as infra. */
+/* How often the kernel has killed for want of memory since boot; -1: it does not say. */
+long long agent_memory_kills(void);
+
+/* Reads the START into t (n ranks with no processes yet). */
+int agent_trial_read_start(agent_trial *t, const avs_frame *start, avs_err *e);
+/* Folders, JOB.json, log, sockets, spawn requests. What fails is a sentence in e; the trial then counts as infra. */
 int agent_trial_start(agent_trial *t, avs_spawner *s, const char *program, const avs_frame *start,
                       avs_err *e);
 
-/* Reads the socket; frames to pass on are appended to *pass. */
+/* Reads the sockets; frames to pass on are appended to *pass. */
 void agent_trial_read(agent_trial *t, avs_spawner *s, avs_buf *pass, int64_t now);
 void agent_trial_write(agent_trial *t); /* moves out */
+void agent_trial_go(agent_trial *t);
 void agent_trial_stop(agent_trial *t, avs_spawner *s, const char *reason, bool kill);
 /* Applies limits; returns when to look again. */
 int64_t agent_trial_limits(agent_trial *t, avs_spawner *s, int64_t now);
 
-/* The M_ENDED of a process that is gone, appended to *out. */
-avs_outcome agent_trial_end(agent_trial *t, const avs_spawn_report *r, avs_buf *out, int64_t now);
-/* The same for one that never started. */
-void agent_trial_never(uint64_t attempt, uint32_t epoch, const char *trial, const char *why, avs_buf *out);
+/* The process of rank k here is gone (failed != 0: it never was, errno). true: it was the last; M_ENDED is appended to
+ * *out and t->outcome tells how the attempt ended on this node. */
+bool agent_trial_rank_gone(agent_trial *t, avs_spawner *s, int k, const avs_spawn_report *r, avs_buf *out,
+                           int64_t now);
+/* M_ENDED of an attempt that never started. */
+void agent_trial_never(const agent_trial *t, const char *why, avs_buf *out);
 void agent_trial_free(agent_trial *t);
 
 #endif

@@ -1,8 +1,8 @@
-/* The state machine behind orchestrator/coordinator.h.
+/* The state machine behind orchestrator/coordinator.h: what events make of attempts and trials.
  *
- * A trial that may run lies in `ready` (by position); one in a back-off pause lies in `pause` (by end time). Both
- * heaps are lazy: an entry counts only while the trial is PENDING and its ticket matches. After every event the
- * machine places what fits, then looks whether it is finished. */
+ * A trial that may run lies in the heap of its class (by place in the queue); one in a back-off pause lies in `pause`
+ * (by end time). Heaps are lazy: an entry counts only while it is still true. After every event the machine places
+ * what fits (placement.c), then looks whether it is finished. No event costs time in proportion to nodes or trials. */
 #include "orchestrator/coordinator.h"
 
 #include <stdlib.h>
@@ -18,6 +18,7 @@ avs_coord_cfg avs_coord_cfg_default(void)
                            .backoff_ms = 5000,
                            .suspect_ms = 60000,
                            .lost_ms = 600000,
+                           .ready_ms = 60000,
                            .seed = 1};
 }
 
@@ -43,39 +44,44 @@ avs_action *coord_emit(avs_coord *c, avs_action_type type)
 void coord_set_state(avs_coord *c, int32_t i, avs_job_state s)
 {
     c->count[c->t[i].state]--;
-    c->t[i].state = s;
+    c->t[i].state = (uint8_t)s;
     c->count[s]++;
 }
 
-static void enqueue(avs_coord *c, int32_t i, int64_t at)
+static void tell_state(avs_coord *c, int32_t i, avs_job_state s)
+{
+    coord_set_state(c, i, s);
+    avs_action *a = coord_emit(c, AVS_ACT_STATE);
+    a->trial = i;
+    a->state = s;
+}
+
+static void push_ready(avs_coord *c, int32_t i)
+{
+    trial *t = &c->t[i];
+    job_class *k = &c->cls[t->class_id];
+    t->pausing = false;
+    if (t->in_ready) return;
+    t->in_ready = true;
+    if (!avs_queue_push(&k->ready, coord_queue_key(c, i), i)) c->oom = true;
+    coord_file_class(c, t->class_id);
+}
+
+void coord_enqueue(avs_coord *c, int32_t i, int64_t at)
 {
     coord_set_state(c, i, AVS_JOB_PENDING);
-    bool ok = at > c->now ? avs_queue_push(&c->pause, at, i) : avs_queue_push(&c->ready, i, i);
-    if (!ok) c->oom = true;
+    if (at <= c->now) {
+        push_ready(c, i);
+        return;
+    }
+    c->t[i].pausing = true;
+    if (!avs_queue_push(&c->pause, at, i)) c->oom = true;
 }
 
-static int32_t find_live(const avs_coord *c, uint64_t attempt)
+void coord_deadline(avs_coord *c, int32_t slot, int64_t at)
 {
-    for (int32_t k = 0; k < c->n_live; k++)
-        if (c->live[k].attempt == attempt) return k;
-    return -1;
-}
-
-static int32_t find_live_of(const avs_coord *c, int32_t i)
-{
-    for (int32_t k = 0; k < c->n_live; k++)
-        if (c->live[k].trial == i) return k;
-    return -1;
-}
-
-static void release(avs_coord *c, int32_t k)
-{
-    live *l = &c->live[k];
-    agent *a = &c->agent[l->agent];
-    a->free += l->cores;
-    a->n_live--;
-    if (l->exclusive) a->exclusive = false;
-    c->live[k] = c->live[--c->n_live];
+    c->live[slot]->deadline = at;
+    if (at != INT64_MAX && !avs_queue_push(&c->timer, at, slot)) c->oom = true;
 }
 
 static void send_ack(avs_coord *c, int32_t ag, uint64_t attempt, uint32_t epoch)
@@ -86,45 +92,79 @@ static void send_ack(avs_coord *c, int32_t ag, uint64_t attempt, uint32_t epoch)
     a->epoch = epoch;
 }
 
-static void stop_live(avs_coord *c, live *l, bool kill)
+static void free_slot(avs_coord *c, int32_t s)
 {
-    if (kill ? l->killed : (l->stopping || l->killed)) return;
-    avs_action *a = coord_emit(c, kill ? AVS_ACT_KILL : AVS_ACT_STOP);
-    a->agent = l->agent;
-    a->trial = l->trial;
-    a->attempt = l->attempt;
-    a->epoch = l->epoch;
-    l->stopping = true;
-    l->killed |= kill;
-    l->deadline = c->now + (kill ? KILL_WAIT_MS : c->t[l->trial].in.grace_ms);
+    avs_id_drop(&c->by_attempt, c->live[s]->attempt);
+    free(c->live[s]);
+    c->live[s] = NULL;
+    c->free_slot[c->n_free_slot++] = s;
 }
 
-static void drain(avs_coord *c)
+static void stop_live(avs_coord *c, int32_t s, bool kill)
+{
+    live *l = c->live[s];
+    if (!l->going) kill = true; /* a gang that does not communicate yet has nothing to save */
+    if (l->n_open == 0 || (kill ? l->killed : (l->stopping || l->killed))) return;
+    for (int32_t p = 0; p < l->n_parts; p++) {
+        if (!l->part[p].open) continue;
+        avs_action *a = coord_emit(c, kill ? AVS_ACT_KILL : AVS_ACT_STOP);
+        a->agent = l->part[p].agent;
+        a->trial = l->trial;
+        a->attempt = l->attempt;
+        a->epoch = l->epoch;
+    }
+    l->stopping = true;
+    l->killed |= kill;
+    coord_deadline(c, s, c->now + (kill ? KILL_WAIT_MS : c->cls[l->class_id].in.grace_ms));
+}
+
+static void stop_all(avs_coord *c, bool kill)
 {
     c->draining = true;
-    for (int32_t k = 0; k < c->n_live; k++) stop_live(c, &c->live[k], false);
+    for (int32_t s = 0; s < c->n_slot; s++)
+        if (c->live[s]) stop_live(c, s, kill);
 }
 
 /* ---- what becomes of trials ---- */
 
-static void block_downstream(avs_coord *c, int32_t i)
+void coord_block_downstream(avs_coord *c, int32_t i)
 {
+    if (!c->dep) return;
     for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
         int32_t d = c->dep[k];
         if (c->t[d].state != AVS_JOB_WAITING) continue;
-        coord_set_state(c, d, AVS_JOB_BLOCKED);
-        avs_action *a = coord_emit(c, AVS_ACT_STATE);
-        a->trial = d;
-        a->state = AVS_JOB_BLOCKED;
-        block_downstream(c, d); /* depth is that of the stages, a handful */
+        tell_state(c, d, AVS_JOB_BLOCKED);
+        coord_block_downstream(c, d); /* depth is that of the stages, a handful */
+    }
+}
+
+static bool is_dead_end(const avs_coord *c, int32_t i)
+{
+    avs_job_state s = c->t[i].state;
+    return s == AVS_JOB_FAILED || s == AVS_JOB_BLOCKED || s == AVS_JOB_CANCELLED;
+}
+
+/* The reverse: what was blocked by i alone waits again. */
+static void unblock_downstream(avs_coord *c, int32_t i)
+{
+    if (!c->dep) return;
+    for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
+        int32_t d = c->dep[k];
+        bool blocked = c->t[d].state == AVS_JOB_BLOCKED;
+        for (int32_t u = c->need_first[d]; blocked && u < c->need_first[d + 1]; u++)
+            if (is_dead_end(c, c->need[u])) blocked = false;
+        if (!blocked) continue;
+        tell_state(c, d, AVS_JOB_WAITING);
+        unblock_downstream(c, d);
     }
 }
 
 static void release_downstream(avs_coord *c, int32_t i)
 {
+    if (!c->dep) return;
     for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
         int32_t d = c->dep[k];
-        if (--c->t[d].unmet == 0 && c->t[d].state == AVS_JOB_WAITING) enqueue(c, d, c->now);
+        if (--c->t[d].unmet == 0 && c->t[d].state == AVS_JOB_WAITING) coord_enqueue(c, d, c->now);
     }
 }
 
@@ -134,17 +174,30 @@ static int64_t backoff(avs_coord *c, int32_t k)
     return c->now + (int64_t)(ms * (1.0 + 0.25 * avs_rng_unit(&c->rng)));
 }
 
+static void fail_trial(avs_coord *c, int32_t i)
+{
+    coord_set_state(c, i, AVS_JOB_FAILED);
+    coord_block_downstream(c, i);
+    if (c->cfg.max_failures > 0 && c->count[AVS_JOB_FAILED] >= c->cfg.max_failures && !c->draining) {
+        c->forced_code = 1;
+        stop_all(c, false);
+    }
+}
+
 /* Decides between another attempt and failure; the attempt is no longer live. */
 static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t text_hash)
 {
     trial *t = &c->t[i];
+    const avs_coord_class *k = &c->cls[t->class_id].in;
     bool again = true;
     int64_t at = c->now;
     switch (o) {
     case AVS_OUT_ERROR:
     case AVS_OUT_CRASH:
     case AVS_OUT_HANG:
-        again = t->faults++ < t->in.retries && !t->in.no_retry[o];
+    case AVS_OUT_OOM:
+        again = t->faults < k->retries && !k->no_retry[o];
+        if (t->faults < UINT8_MAX) t->faults++;
         if (o == AVS_OUT_ERROR && t->text_hash && t->text_hash == text_hash) again = false;
         t->text_hash = o == AVS_OUT_ERROR ? text_hash : 0;
         at = backoff(c, t->faults - 1);
@@ -153,109 +206,221 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
         again = false;
         break;
     default:
-        again = c->draining || (t->free_retries++ < AVS_COORD_FREE_RETRIES && !t->in.no_retry[o]);
-        if (o != AVS_OUT_LOST && !c->draining) at = backoff(c, t->free_retries - 1);
+        if (c->draining) break;
+        again = t->free_retries < AVS_COORD_FREE_RETRIES && !k->no_retry[o] && t->poison < AVS_COORD_POISON;
+        if (t->free_retries < UINT8_MAX) t->free_retries++;
+        if (o != AVS_OUT_LOST) at = backoff(c, t->free_retries - 1);
         break;
     }
-    if (again) {
-        enqueue(c, i, at);
-        return;
-    }
-    coord_set_state(c, i, AVS_JOB_FAILED);
-    block_downstream(c, i);
-    if (c->cfg.max_failures > 0 && c->count[AVS_JOB_FAILED] >= c->cfg.max_failures && !c->draining) {
-        c->forced_code = 1;
-        drain(c);
-    }
+    if (again)
+        coord_enqueue(c, i, at);
+    else
+        fail_trial(c, i);
 }
 
-static void attempt_over(avs_coord *c, const live *l, avs_outcome o, uint64_t text_hash)
+/* The attempt has ended without results that count; its slot is free afterwards. */
+static void attempt_over(avs_coord *c, int32_t s, avs_outcome o, uint64_t text_hash)
 {
+    const live *l = c->live[s];
     trial *t = &c->t[l->trial];
-    t->last_agent = l->agent;
-    bool current = t->state == AVS_JOB_RUNNING;
+    bool current = t->slot == s;
     int32_t rec = c->n_act;
+    avs_action said = {.type = AVS_ACT_RECORD,
+                       .agent = l->agent,
+                       .trial = l->trial,
+                       .attempt = l->attempt,
+                       .epoch = l->epoch,
+                       .outcome = o};
+    uint64_t overtook = l->overtook;
     coord_emit(c, AVS_ACT_RECORD);
-    if (current) requeue_or_fail(c, l->trial, o, text_hash);
+    t->last_agent = l->agent;
+    free_slot(c, s);
+    int32_t other = current && overtook ? avs_id_get(&c->by_attempt, overtook) : -1;
+    if (other >= 0) { /* a late result that was refused: the attempt it overtook is still dying */
+        t->slot = other;
+        coord_set_state(c, said.trial, AVS_JOB_RUNNING);
+    } else if (current) {
+        t->slot = -1;
+        if (t->state == AVS_JOB_RUNNING || t->state == AVS_JOB_COMMITTING)
+            requeue_or_fail(c, said.trial, o, text_hash);
+    }
     if (c->oom) return;
-    avs_action *a = &c->act[rec];
+    said.state = (avs_job_state)t->state;
+    c->act[rec] = said;
+}
+
+static void commit(avs_coord *c, int32_t s)
+{
+    const live *l = c->live[s];
+    c->live[s]->committing = true;
+    c->t[l->trial].slot = s;
+    coord_set_state(c, l->trial, AVS_JOB_COMMITTING);
+    avs_action *a = coord_emit(c, AVS_ACT_COMMIT);
     a->agent = l->agent;
     a->trial = l->trial;
     a->attempt = l->attempt;
     a->epoch = l->epoch;
-    a->outcome = o;
-    a->state = t->state;
 }
 
-static void commit(avs_coord *c, int32_t i, int32_t ag, uint64_t attempt, uint32_t epoch)
+/* ---- parts of attempts ---- */
+
+static void close_part(avs_coord *c, live *l, part *p)
 {
-    trial *t = &c->t[i];
-    coord_set_state(c, i, AVS_JOB_COMMITTING);
-    t->committing = attempt;
-    t->commit_agent = ag;
-    t->commit_epoch = epoch;
-    avs_action *a = coord_emit(c, AVS_ACT_COMMIT);
-    a->agent = ag;
-    a->trial = i;
-    a->attempt = attempt;
-    a->epoch = epoch;
+    node *a = &c->node[p->agent];
+    p->open = false;
+    l->n_open--;
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        a->parts = p->next;
+    if (p->next) p->next->prev = p->prev;
+    node_give(c, p->agent, &c->cls[l->class_id], l->rank + p->first_rank, p->n_ranks);
+    if (l->n_open == 0) c->n_live--;
+}
+
+/* Of several ends in a gang the first that tells the cause counts: not the ends that we made ourselves. */
+static void note_end(live *l, avs_outcome o, uint64_t text_hash)
+{
+    if (o == AVS_OUT_DONE) return;
+    bool told = l->bad && l->outcome != AVS_OUT_KILLED && l->outcome != AVS_OUT_STOPPED;
+    bool weak = o == AVS_OUT_KILLED || (o == AVS_OUT_STOPPED && l->bad && l->outcome == AVS_OUT_STOPPED);
+    if (told || (l->bad && weak)) return;
+    l->bad = true;
+    l->outcome = o;
+    l->text_hash = text_hash;
+}
+
+/* A part is closed: the rest of a gang that cannot go on dies, the last one decides. */
+static void part_ended(avs_coord *c, int32_t s)
+{
+    live *l = c->live[s];
+    const trial *t = &c->t[l->trial];
+    if (l->n_open > 0) {
+        if (l->bad && l->outcome != AVS_OUT_STOPPED) stop_live(c, s, true);
+        return;
+    }
+    bool overtaken = t->slot != s || t->state != AVS_JOB_RUNNING;
+    if (l->bad ||
+        overtaken) { /* DONE of an attempt that was overtaken by a late one is worth nothing any more */
+        avs_outcome o = l->bad ? l->outcome : AVS_OUT_KILLED;
+        uint64_t attempt = l->attempt, hash = l->text_hash;
+        uint32_t epoch = l->epoch;
+        int32_t ag = l->agent;
+        bool told = l->leader_ended; /* else its agent still has to tell, or never will */
+        attempt_over(c, s, o, hash);
+        if (told) send_ack(c, ag, attempt, epoch);
+        return;
+    }
+    if (c->db_failed) { /* no ACK: the result stays in the spool for the next run */
+        int32_t i = l->trial;
+        c->t[i].slot = -1;
+        coord_set_state(c, i, AVS_JOB_PENDING);
+        free_slot(c, s);
+        return;
+    }
+    commit(c, s); /* the ACK follows COMMITTED */
+}
+
+static void agent_lost(avs_coord *c, int32_t id)
+{
+    node *a = &c->node[id];
+    if (!a->up) return;
+    a->up = false;
+    c->n_up--;
+    c->n_down++;
+    c->n_suspect -= a->suspect;
+    c->n_usable -= !a->quarantined;
+    c->cores -= a->info.cores;
+    c->gpus -= a->info.n_gpus;
+    coord_emit(c, AVS_ACT_LOST)->agent = id;
+    node_file(c, id);
+    while (a->parts) {
+        part *p = a->parts;
+        live *l = c->live[p->slot];
+        int32_t s = p->slot;
+        if (!c->draining && c->t[l->trial].poison < UINT8_MAX) c->t[l->trial].poison++;
+        close_part(c, l, p);
+        note_end(l, AVS_OUT_LOST, 0);
+        part_ended(c, s);
+        a = &c->node[id];
+    }
 }
 
 /* ---- events ---- */
 
 static bool reserve_agent(avs_coord *c, int32_t id)
 {
-    if (id >= c->cap_agent) {
-        int32_t cap = id + 16;
-        agent *a = avs_xrealloc(c->agent, sizeof *a * (size_t)cap);
+    if (id >= c->cap_node) {
+        int32_t cap = id + 16 + id / 2;
+        node *a = avs_xrealloc(c->node, sizeof *a * (size_t)cap);
         if (!a) return false;
-        memset(a + c->cap_agent, 0, sizeof *a * (size_t)(cap - c->cap_agent));
-        c->agent = a;
-        c->cap_agent = cap;
+        memset(a + c->cap_node, 0, sizeof *a * (size_t)(cap - c->cap_node));
+        c->node = a;
+        c->cap_node = cap;
     }
-    if (id >= c->n_agent) c->n_agent = id + 1;
+    for (; c->n_node <= id; c->n_node++) {
+        node *a = &c->node[c->n_node];
+        a->reserved = -1;
+        for (int k = 0; k < 3; k++) a->bucket[k] = -1;
+    }
     return true;
 }
 
-static void agent_lost(avs_coord *c, int32_t id)
+static void watch(avs_coord *c, int32_t id)
 {
-    agent *a = &c->agent[id];
-    if (!a->up) return;
-    a->up = false;
-    c->n_down++;
-    coord_emit(c, AVS_ACT_LOST)->agent = id;
-    for (int32_t k = c->n_live - 1; k >= 0; k--) {
-        if (c->live[k].agent != id) continue;
-        live l = c->live[k];
-        release(c, k);
-        attempt_over(c, &l, AVS_OUT_LOST, 0);
-    }
-    a->n_live = 0;
+    const node *a = &c->node[id];
+    int64_t wait = a->suspect                           ? c->cfg.lost_ms
+                   : c->cfg.suspect_ms < c->cfg.lost_ms ? c->cfg.suspect_ms
+                                                        : c->cfg.lost_ms;
+    if (!avs_queue_push(&c->quiet, a->seen + wait, id)) c->oom = true;
 }
 
 static void agent_up(avs_coord *c, const avs_event *ev)
 {
-    agent *a = &c->agent[ev->agent];
+    node *a = &c->node[ev->agent];
     if (a->up) return;
     bool back = a->known;
-    *a = (agent){.known = true, .up = true, .cores = ev->cores, .free = ev->cores, .seen = c->now};
-    if (back) c->n_down--;
+    avs_node_info plain = {.cores = ev->cores};
+    c->n_known += !a->known;
+    node_init(c, ev->agent, ev->node ? ev->node : &plain);
+    a->known = a->up = true;
+    a->seen = c->now;
+    c->n_down -= back;
+    c->n_up++;
+    c->n_usable++;
+    c->cores += a->info.cores;
+    c->gpus += a->info.n_gpus;
+    c->freed = true;
+    node_file(c, ev->agent);
+    watch(c, ev->agent);
 }
 
 static void agent_down(avs_coord *c, int32_t id)
 {
-    agent *a = &c->agent[id];
+    node *a = &c->node[id];
     if (!a->known) { /* it died before its HELLO */
         a->known = true;
+        c->n_known++;
         c->n_down++;
         coord_emit(c, AVS_ACT_LOST)->agent = id;
     }
     agent_lost(c, id);
 }
 
+static void seen(avs_coord *c, int32_t id)
+{
+    node *a = &c->node[id];
+    a->seen = c->now;
+    if (!a->suspect) return;
+    a->suspect = false;
+    c->n_suspect -= a->up;
+    c->freed = true;
+    node_file(c, id);
+}
+
 static void note_infra(avs_coord *c, int32_t id, int32_t i)
 {
-    agent *a = &c->agent[id];
+    node *a = &c->node[id];
     for (int32_t k = 0; k < a->n_infra; k++)
         if (a->infra_trial[k] == i || c->now - a->infra_at[k] > INFRA_WINDOW_MS) {
             a->infra_trial[k] = a->infra_trial[--a->n_infra];
@@ -270,135 +435,302 @@ static void note_infra(avs_coord *c, int32_t id, int32_t i)
     }
     a->n_infra--;
     a->quarantined = true;
+    c->n_usable -= a->up;
+    node_file(c, id);
     coord_emit(c, AVS_ACT_QUARANTINE)->agent = id;
+}
+
+static part *open_part(live *l, int32_t agent)
+{
+    for (int32_t p = 0; p < l->n_parts; p++)
+        if (l->part[p].agent == agent && l->part[p].open) return &l->part[p];
+    return NULL;
+}
+
+/* A slot for a result that came without a live attempt: late, repeated or from a spool. */
+static void commit_late(avs_coord *c, const avs_event *ev)
+{
+    int32_t s = coord_new_slot(c, 0, 0), before = c->t[ev->trial].slot;
+    if (s < 0) return;
+    live *l = c->live[s];
+    l->attempt = ev->attempt;
+    l->epoch = ev->epoch;
+    l->trial = ev->trial;
+    l->class_id = c->t[ev->trial].class_id;
+    l->agent = ev->agent;
+    l->deadline = INT64_MAX;
+    if (!avs_id_put(&c->by_attempt, l->attempt, s)) c->oom = true;
+    l->overtook = before >= 0 ? c->live[before]->attempt : 0;
+    commit(c, s);
+    if (before >= 0) stop_live(c, before, true);
 }
 
 static void ended(avs_coord *c, const avs_event *ev)
 {
-    int32_t k = find_live(c, ev->attempt);
-    if (k >= 0 && c->live[k].epoch == ev->epoch && c->live[k].agent == ev->agent &&
-        c->live[k].trial == ev->trial) {
-        live l = c->live[k];
-        trial *t = &c->t[l.trial];
-        release(c, k);
-        if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING && c->db_failed) {
-            coord_set_state(c, l.trial,
-                            AVS_JOB_PENDING); /* no ACK: the result stays in the spool for the next run */
+    int32_t s = avs_id_get(&c->by_attempt, ev->attempt);
+    live *l = s >= 0 ? c->live[s] : NULL;
+    if (l && l->epoch == ev->epoch && l->trial == ev->trial) {
+        part *p = open_part(l, ev->agent);
+        if (p) {
+            bool leads = p->first_rank == 0;
+            if (ev->outcome == AVS_OUT_INFRA) note_infra(c, ev->agent, l->trial);
+            close_part(c, l, p);
+            note_end(l, ev->outcome, ev->text_hash);
+            if (leads)
+                l->leader_ended = true;
+            else
+                send_ack(c, ev->agent, ev->attempt, ev->epoch);
+            part_ended(c, s);
             return;
         }
-        if (ev->outcome == AVS_OUT_DONE && t->state == AVS_JOB_RUNNING) {
-            commit(c, l.trial, l.agent, l.attempt, l.epoch);
-            return; /* the ACK follows COMMITTED */
+        if (l->committing || l->n_open > 0) { /* said twice; what is still needed is acknowledged in time */
+            if (ev->follower) send_ack(c, ev->agent, ev->attempt, ev->epoch);
+            return;
         }
-        if (ev->outcome == AVS_OUT_INFRA) note_infra(c, l.agent, l.trial);
-        /* A DONE of an attempt that was overtaken by a late one is worth nothing any more. */
-        attempt_over(c, &l, ev->outcome == AVS_OUT_DONE ? AVS_OUT_KILLED : ev->outcome, ev->text_hash);
-        send_ack(c, ev->agent, ev->attempt, ev->epoch);
-        return;
     }
     /* A late, repeated or spooled report. Only a DONE can still be of use. */
-    if (ev->outcome == AVS_OUT_DONE && ev->trial >= 0 && ev->trial < c->n) {
-        trial *t = &c->t[ev->trial];
+    if (ev->outcome == AVS_OUT_DONE && !ev->follower && ev->trial >= 0 && ev->trial < c->n) {
+        const trial *t = &c->t[ev->trial];
         if (t->state == AVS_JOB_COMMITTING || c->db_failed)
             return; /* the ACK follows COMMITTED, or the next offer */
-        bool open = t->state == AVS_JOB_PENDING || t->state == AVS_JOB_RUNNING;
-        if (open && ev->epoch > 0 && ev->epoch <= t->in.epoch) {
-            int32_t other = t->state == AVS_JOB_RUNNING ? find_live_of(c, ev->trial) : -1;
-            commit(c, ev->trial, ev->agent, ev->attempt, ev->epoch);
-            if (other >= 0) stop_live(c, &c->live[other], true);
+        bool is_open = t->state == AVS_JOB_PENDING || t->state == AVS_JOB_RUNNING || t->state == AVS_JOB_HELD;
+        if (is_open && ev->epoch > 0 && ev->epoch <= t->epoch) {
+            commit_late(c, ev);
             return;
         }
     }
     send_ack(c, ev->agent, ev->attempt, ev->epoch);
 }
 
+static void ready(avs_coord *c, const avs_event *ev)
+{
+    int32_t s = avs_id_get(&c->by_attempt, ev->attempt);
+    live *l = s >= 0 ? c->live[s] : NULL;
+    part *p = l && l->epoch == ev->epoch ? open_part(l, ev->agent) : NULL;
+    if (!p || p->ready || l->going || l->stopping) return;
+    p->ready = true;
+    if (++l->n_ready < l->n_parts) return;
+    l->going = true;
+    coord_deadline(c, s, INT64_MAX);
+    for (int32_t k = 0; k < l->n_parts; k++) {
+        avs_action *a = coord_emit(c, AVS_ACT_GO);
+        a->agent = l->part[k].agent;
+        a->trial = l->trial;
+        a->attempt = l->attempt;
+        a->epoch = l->epoch;
+    }
+}
+
+static int32_t committing_slot(const avs_coord *c, const avs_event *ev)
+{
+    if (ev->trial < 0 || ev->trial >= c->n) return -1;
+    const trial *t = &c->t[ev->trial];
+    bool mine = t->state == AVS_JOB_COMMITTING && t->slot >= 0 && c->live[t->slot]->attempt == ev->attempt;
+    return mine ? t->slot : -1;
+}
+
 static void committed(avs_coord *c, const avs_event *ev)
 {
-    if (ev->trial < 0 || ev->trial >= c->n) return;
-    trial *t = &c->t[ev->trial];
-    if (t->state != AVS_JOB_COMMITTING || t->committing != ev->attempt) return;
+    int32_t s = committing_slot(c, ev);
+    if (s < 0) return;
+    const live *l = c->live[s];
     coord_set_state(c, ev->trial, AVS_JOB_DONE);
-    send_ack(c, t->commit_agent, t->committing, t->commit_epoch);
-    t->committing = 0;
+    send_ack(c, l->agent, l->attempt, l->epoch);
+    c->t[ev->trial].slot = -1;
+    free_slot(c, s);
     release_downstream(c, ev->trial);
 }
 
 static void refused(avs_coord *c, const avs_event *ev)
 {
-    if (ev->trial < 0 || ev->trial >= c->n) return;
-    trial *t = &c->t[ev->trial];
-    if (t->state != AVS_JOB_COMMITTING || t->committing != ev->attempt) return;
-    live l = {
-        .attempt = t->committing, .epoch = t->commit_epoch, .trial = ev->trial, .agent = t->commit_agent};
-    t->committing = 0;
-    coord_set_state(c, ev->trial, AVS_JOB_RUNNING);
-    attempt_over(c, &l, AVS_OUT_ERROR, 1);
-    send_ack(c, l.agent, l.attempt, l.epoch);
+    int32_t s = committing_slot(c, ev);
+    if (s < 0) return;
+    int32_t ag = c->live[s]->agent;
+    uint32_t epoch = c->live[s]->epoch;
+    attempt_over(c, s, AVS_OUT_ERROR, 1);
+    send_ack(c, ag, ev->attempt, epoch);
 }
 
-static void kill_all(avs_coord *c)
+static void db_failed(avs_coord *c)
 {
-    c->killing = c->draining = true;
-    for (int32_t k = 0; k < c->n_live; k++) stop_live(c, &c->live[k], true);
+    c->forced_code = 4;
+    c->db_failed = true;
+    stop_all(c, false);
+    for (int32_t s = 0; s < c->n_slot; s++) { /* what was about to be committed stays in the spools */
+        if (!c->live[s] || !c->live[s]->committing) continue;
+        int32_t i = c->live[s]->trial;
+        c->t[i].slot = -1;
+        coord_set_state(c, i, AVS_JOB_PENDING);
+        free_slot(c, s);
+    }
 }
 
-static int64_t longest_grace(const avs_coord *c)
+/* What the user asks of a trial while the sweep runs. */
+static void asked(avs_coord *c, const avs_event *ev)
 {
-    int64_t g = 0;
-    for (int32_t k = 0; k < c->n_live; k++)
-        if (c->t[c->live[k].trial].in.grace_ms > g) g = c->t[c->live[k].trial].in.grace_ms;
-    return g;
+    if (ev->trial < 0 || ev->trial >= c->n || c->finished) return;
+    int32_t i = ev->trial;
+    trial *t = &c->t[i];
+    avs_job_state s = (avs_job_state)t->state;
+    if (ev->type == AVS_EV_RETRY && (s == AVS_JOB_FAILED || s == AVS_JOB_CANCELLED)) {
+        t->faults = t->free_retries = t->poison = 0;
+        t->text_hash = 0;
+        if (t->slot >= 0) { /* its cancelled attempt is still dying: queued again when that is over */
+            tell_state(c, i, AVS_JOB_RUNNING);
+            unblock_downstream(c, i);
+            return;
+        }
+        tell_state(c, i, AVS_JOB_WAITING);
+        if (t->unmet == 0) coord_enqueue(c, i, c->now);
+        for (int32_t u = c->dep ? c->need_first[i] : 0; c->dep && u < c->need_first[i + 1]; u++)
+            if (t->unmet > 0 && is_dead_end(c, c->need[u])) {
+                tell_state(c, i, AVS_JOB_BLOCKED);
+                return;
+            }
+        unblock_downstream(c, i);
+    } else if (ev->type == AVS_EV_CANCEL && s != AVS_JOB_DONE && s != AVS_JOB_COMMITTING &&
+               s != AVS_JOB_CANCELLED) {
+        if (t->slot >= 0) stop_live(c, t->slot, true);
+        tell_state(c, i, AVS_JOB_CANCELLED);
+        coord_block_downstream(c, i);
+    } else if (ev->type == AVS_EV_HOLD && s == AVS_JOB_PENDING) {
+        tell_state(c, i, AVS_JOB_HELD);
+    } else if (ev->type == AVS_EV_UNHOLD && s == AVS_JOB_HELD) {
+        tell_state(c, i, AVS_JOB_PENDING);
+        push_ready(c, i);
+    } else if (ev->type == AVS_EV_PRIORITY && ev->priority != t->priority) {
+        t->priority = ev->priority;
+        t->in_ready = false; /* the old entry has another key and counts no more */
+        if (s == AVS_JOB_PENDING && !t->pausing) push_ready(c, i);
+    }
+}
+
+/* ---- time ---- */
+
+static void deadline_passed(avs_coord *c, int32_t s)
+{
+    live *l = c->live[s];
+    if (!l->stopping) { /* a gang whose ranks did not all come up */
+        note_end(l, AVS_OUT_INFRA, 0);
+        for (int32_t p = 0; p < l->n_parts; p++)
+            if (l->part[p].open && !l->part[p].ready) note_infra(c, l->part[p].agent, l->trial);
+        stop_live(c, s, true);
+        return;
+    }
+    if (!l->killed) {
+        stop_live(c, s, true);
+        return;
+    }
+    for (int32_t p = 0; p < l->n_parts; p++) /* the agent does not answer */
+        if (l->part[p].open) close_part(c, l, &l->part[p]);
+    note_end(l, AVS_OUT_LOST, 0);
+    part_ended(c, s);
+}
+
+static void silence(avs_coord *c, int32_t id)
+{
+    node *a = &c->node[id];
+    if (!a->up) return;
+    int64_t age = c->now - a->seen;
+    if (age >= c->cfg.lost_ms) {
+        agent_lost(c, id);
+        return;
+    }
+    if (age >= c->cfg.suspect_ms && !a->suspect) {
+        a->suspect = true;
+        c->n_suspect++;
+        node_file(c, id);
+    }
+    watch(c, id);
 }
 
 static void time_passes(avs_coord *c)
 {
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        agent *a = &c->agent[id];
-        if (!a->up) continue;
-        a->suspect = c->now - a->seen >= c->cfg.suspect_ms;
-        if (c->now - a->seen >= c->cfg.lost_ms) agent_lost(c, id);
+    avs_queue_entry e;
+    while (c->quiet.n > 0 && c->quiet.at[0].key <= c->now) {
+        avs_queue_pop(&c->quiet, &e);
+        silence(c, e.item);
     }
-    if (c->cfg.end_ms && !c->draining && c->now >= c->cfg.end_ms - longest_grace(c)) drain(c);
-    for (int32_t k = c->n_live - 1; k >= 0; k--) {
-        live *l = &c->live[k];
-        if (!l->stopping || c->now < l->deadline) continue;
-        if (!l->killed) {
-            stop_live(c, l, true);
-        } else { /* the agent does not answer */
-            live gone = *l;
-            release(c, k);
-            attempt_over(c, &gone, AVS_OUT_LOST, 0);
+    if (c->cfg.end_ms && !c->draining && c->now >= c->cfg.end_ms - c->longest_grace) stop_all(c, false);
+    while (c->timer.n > 0 && c->timer.at[0].key <= c->now) {
+        avs_queue_pop(&c->timer, &e);
+        if (c->live[e.item] && c->live[e.item]->deadline == e.key) {
+            c->live[e.item]->deadline = INT64_MAX;
+            deadline_passed(c, e.item);
         }
     }
     while (c->pause.n > 0 && c->pause.at[0].key <= c->now) {
-        avs_queue_entry e;
         avs_queue_pop(&c->pause, &e);
-        if (c->t[e.item].state == AVS_JOB_PENDING && !avs_queue_push(&c->ready, e.item, e.item))
-            c->oom = true;
+        if (c->t[e.item].state == AVS_JOB_PENDING && c->t[e.item].pausing) push_ready(c, e.item);
     }
 }
 
 static void look_for_end(avs_coord *c)
 {
     if (c->finished || c->n_live > 0 || c->count[AVS_JOB_COMMITTING] > 0) return;
-    bool left = c->count[AVS_JOB_PENDING] + c->count[AVS_JOB_WAITING] > 0;
-    int32_t n_usable = 0, n_known = 0;
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        n_known += c->agent[id].known;
-        n_usable += c->agent[id].up && !c->agent[id].quarantined;
-    }
-    bool nobody = n_usable == 0 && (n_known >= c->cfg.agents_expected || c->now >= c->hold_until);
-    if (left && !c->draining && !nobody) return;
-    int32_t code = left ? 75 : c->count[AVS_JOB_FAILED] + c->count[AVS_JOB_BLOCKED] > 0 ? 1 : 0;
+    bool left = c->count[AVS_JOB_PENDING] + c->count[AVS_JOB_WAITING] + c->count[AVS_JOB_HELD] > 0;
+    bool all_here = c->n_known >= c->cfg.agents_expected || c->now >= c->hold_until;
+    bool nobody = c->n_usable == 0 && all_here;
+    /* Agents are there, yet nothing runs and nothing will: what is left fits none of them, or not before the end. */
+    bool stuck = c->placing && c->pause.n == 0 && c->n_suspect == 0 && all_here;
+    if (left && !c->draining && !nobody && !stuck) return;
+    int32_t bad = c->count[AVS_JOB_FAILED] + c->count[AVS_JOB_BLOCKED] + c->count[AVS_JOB_CANCELLED];
+    int32_t code = left ? 75 : bad > 0 ? 1 : 0;
     if (left && c->killing) code = 130;
     if (c->forced_code && (left || c->forced_code != 1)) code = c->forced_code;
     c->finished = true;
-    for (int32_t id = 0; id < c->n_agent; id++)
-        if (c->agent[id].up) coord_emit(c, AVS_ACT_BYE)->agent = id;
+    for (int32_t id = 0; id < c->n_node; id++)
+        if (c->node[id].up) coord_emit(c, AVS_ACT_BYE)->agent = id;
     coord_emit(c, AVS_ACT_FINISH)->code = code;
 }
 
 /* ---- public ---- */
+
+static void handle(avs_coord *c, const avs_event *ev)
+{
+    switch (ev->type) {
+    case AVS_EV_AGENT_UP:
+        agent_up(c, ev);
+        if (c->finished) coord_emit(c, AVS_ACT_BYE)->agent = ev->agent;
+        break;
+    case AVS_EV_AGENT_DOWN:
+        agent_down(c, ev->agent);
+        break;
+    case AVS_EV_SEEN:
+        break;
+    case AVS_EV_READY:
+        ready(c, ev);
+        break;
+    case AVS_EV_ENDED:
+        ended(c, ev);
+        break;
+    case AVS_EV_COMMITTED:
+        committed(c, ev);
+        break;
+    case AVS_EV_REFUSED:
+        refused(c, ev);
+        break;
+    case AVS_EV_DB_FAILED:
+        db_failed(c);
+        break;
+    case AVS_EV_DRAIN:
+        stop_all(c, false);
+        break;
+    case AVS_EV_KILL:
+        c->killing = true;
+        stop_all(c, true);
+        break;
+    case AVS_EV_RETRY:
+    case AVS_EV_CANCEL:
+    case AVS_EV_HOLD:
+    case AVS_EV_UNHOLD:
+    case AVS_EV_PRIORITY:
+        asked(c, ev);
+        break;
+    case AVS_EV_TICK:
+        break;
+    }
+}
 
 int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions, int32_t *n, avs_err *e)
 {
@@ -414,49 +746,13 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
     if (of_agent && !reserve_agent(c, ev->agent))
         return avs_fail(e, AVS_ENOMEM, "no memory for agent %d", ev->agent);
     if (of_agent && ev->type != AVS_EV_AGENT_UP && ev->type != AVS_EV_AGENT_DOWN) {
-        agent *a = &c->agent[ev->agent];
-        a->seen = c->now;
-        a->suspect = false;
+        const node *a = &c->node[ev->agent];
+        seen(c, ev->agent);
         /* Counted out, yet alive (its network came back): its trials run elsewhere, so it must end. */
         if (a->known && !a->up && !c->finished && ev->type == AVS_EV_SEEN)
             coord_emit(c, AVS_ACT_BYE)->agent = ev->agent;
     }
-    switch (ev->type) {
-    case AVS_EV_AGENT_UP:
-        agent_up(c, ev);
-        if (c->finished) coord_emit(c, AVS_ACT_BYE)->agent = ev->agent;
-        break;
-    case AVS_EV_AGENT_DOWN:
-        agent_down(c, ev->agent);
-        break;
-    case AVS_EV_SEEN:
-        break;
-    case AVS_EV_ENDED:
-        ended(c, ev);
-        break;
-    case AVS_EV_COMMITTED:
-        committed(c, ev);
-        break;
-    case AVS_EV_REFUSED:
-        refused(c, ev);
-        break;
-    case AVS_EV_DB_FAILED:
-        c->forced_code = 4;
-        c->db_failed = true;
-        drain(c);
-        /* What was about to be committed stays in the spools. */
-        for (int32_t i = 0; i < c->n; i++)
-            if (c->t[i].state == AVS_JOB_COMMITTING) coord_set_state(c, i, AVS_JOB_PENDING);
-        break;
-    case AVS_EV_DRAIN:
-        drain(c);
-        break;
-    case AVS_EV_KILL:
-        kill_all(c);
-        break;
-    case AVS_EV_TICK:
-        break;
-    }
+    handle(c, ev);
     time_passes(c);
     coord_place(c);
     look_for_end(c);
@@ -467,8 +763,11 @@ int avs_coord_step(avs_coord *c, const avs_event *ev, const avs_action **actions
 
 void avs_coord_name(avs_coord *c, uint64_t provisional, uint64_t attempt)
 {
-    int32_t k = find_live(c, provisional);
-    if (k >= 0) c->live[k].attempt = attempt;
+    int32_t s = avs_id_get(&c->by_attempt, provisional);
+    if (s < 0) return;
+    avs_id_drop(&c->by_attempt, provisional);
+    c->live[s]->attempt = attempt;
+    if (!avs_id_put(&c->by_attempt, attempt, s)) c->oom = true;
 }
 
 int64_t avs_coord_next_ms(const avs_coord *c)
@@ -477,156 +776,41 @@ int64_t avs_coord_next_ms(const avs_coord *c)
     if (c->finished) return next;
     if (!c->placing && c->started) next = c->hold_until;
     if (c->pause.n > 0 && c->pause.at[0].key < next) next = c->pause.at[0].key;
-    for (int32_t k = 0; k < c->n_live; k++)
-        if (c->live[k].deadline < next) next = c->live[k].deadline;
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        const agent *a = &c->agent[id];
-        if (!a->up) continue;
-        int64_t at = a->seen + (a->suspect ? c->cfg.lost_ms : c->cfg.suspect_ms);
-        if (at < next) next = at;
-    }
-    if (c->cfg.end_ms && !c->draining && c->cfg.end_ms - longest_grace(c) < next)
-        next = c->cfg.end_ms - longest_grace(c);
+    if (c->timer.n > 0 && c->timer.at[0].key < next) next = c->timer.at[0].key;
+    if (c->quiet.n > 0 && c->quiet.at[0].key < next) next = c->quiet.at[0].key;
+    if (c->cfg.end_ms && !c->draining && c->cfg.end_ms - c->longest_grace < next)
+        next = c->cfg.end_ms - c->longest_grace;
     return next;
 }
 
 avs_coord_counts avs_coord_count(const avs_coord *c)
 {
-    avs_coord_counts r = {.total = c->n,
-                          .waiting = c->count[AVS_JOB_WAITING],
-                          .pending = c->count[AVS_JOB_PENDING],
-                          .running = c->count[AVS_JOB_RUNNING],
-                          .committing = c->count[AVS_JOB_COMMITTING],
-                          .done = c->count[AVS_JOB_DONE],
-                          .failed = c->count[AVS_JOB_FAILED],
-                          .blocked = c->count[AVS_JOB_BLOCKED],
-                          .done_before = c->done_before,
-                          .draining = c->draining,
-                          .finished = c->finished};
-    for (int32_t id = 0; id < c->n_agent; id++) {
-        if (!c->agent[id].up) continue;
-        r.agents++;
-        r.cores += c->agent[id].cores;
-        r.cores_busy += c->agent[id].cores - c->agent[id].free;
-    }
-    return r;
+    return (avs_coord_counts){.total = c->n,
+                              .waiting = c->count[AVS_JOB_WAITING],
+                              .pending = c->count[AVS_JOB_PENDING],
+                              .running = c->count[AVS_JOB_RUNNING],
+                              .committing = c->count[AVS_JOB_COMMITTING],
+                              .done = c->count[AVS_JOB_DONE],
+                              .failed = c->count[AVS_JOB_FAILED],
+                              .blocked = c->count[AVS_JOB_BLOCKED],
+                              .held = c->count[AVS_JOB_HELD],
+                              .cancelled = c->count[AVS_JOB_CANCELLED],
+                              .done_before = c->done_before,
+                              .agents = c->n_up,
+                              .cores = (int32_t)c->cores,
+                              .cores_busy = (int32_t)c->cores_busy,
+                              .gpus = (int32_t)c->gpus,
+                              .gpus_busy = (int32_t)c->gpus_busy,
+                              .draining = c->draining,
+                              .finished = c->finished};
 }
 
 avs_job_state avs_coord_state(const avs_coord *c, int32_t i)
 {
-    return c->t[i].state;
+    return (avs_job_state)c->t[i].state;
 }
 
 uint64_t avs_coord_attempt_of(const avs_coord *c, int32_t i)
 {
-    if (c->t[i].state == AVS_JOB_COMMITTING) return c->t[i].committing;
-    if (c->t[i].state != AVS_JOB_RUNNING) return 0;
-    int32_t k = find_live_of(c, i);
-    return k >= 0 ? c->live[k].attempt : 0;
-}
-
-/* Downstream lists from the upstream lists, then the first states in an order that has every need before its user. */
-static int link_trials(avs_coord *c, avs_err *e)
-{
-    int64_t total = 0;
-    for (int32_t i = 0; i < c->n; i++) total += c->t[i].in.n_need;
-    c->dep_first = avs_xrealloc(NULL, sizeof(int32_t) * (size_t)(c->n + 2));
-    c->dep = avs_xrealloc(NULL, sizeof(int32_t) * (size_t)(total + 1));
-    c->need = avs_xrealloc(NULL, sizeof(int32_t) * (size_t)(total + 1));
-    if (!c->dep_first || !c->dep || !c->need) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", c->n);
-    memset(c->dep_first, 0, sizeof(int32_t) * (size_t)(c->n + 2));
-    int64_t at = 0;
-    for (int32_t i = 0; i < c->n; i++) {
-        avs_coord_trial *t = &c->t[i].in;
-        for (int32_t k = 0; k < t->n_need; k++) {
-            if (t->need[k] < 0 || t->need[k] >= c->n || t->need[k] == i)
-                return avs_fail(e, AVS_ERANGE, "trial %d needs trial %d of %d", i, t->need[k], c->n);
-            c->need[at + k] = t->need[k];
-            c->dep_first[t->need[k] + 2]++;
-        }
-        t->need = c->need + at;
-        at += t->n_need;
-    }
-    for (int32_t i = 2; i < c->n + 2; i++) c->dep_first[i] += c->dep_first[i - 1];
-    for (int32_t i = 0; i < c->n; i++)
-        for (int32_t k = 0; k < c->t[i].in.n_need; k++) c->dep[c->dep_first[c->t[i].in.need[k] + 1]++] = i;
-    return AVS_OK;
-}
-
-static void first_states(avs_coord *c)
-{
-    for (int32_t i = 0; i < c->n; i++) c->t[i].unmet = c->t[i].in.n_need;
-    for (int32_t i = 0; i < c->n; i++) {
-        if (!c->t[i].in.done) continue;
-        c->done_before++;
-        coord_set_state(c, i, AVS_JOB_DONE);
-        for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) c->t[c->dep[k]].unmet--;
-    }
-    for (int32_t i = 0; i < c->n; i++)
-        if (c->t[i].state == AVS_JOB_WAITING && c->t[i].in.failed) {
-            coord_set_state(c, i, AVS_JOB_FAILED);
-            block_downstream(c, i); /* its STATE actions are dropped: the database knows already */
-        }
-    for (int32_t i = 0; i < c->n; i++)
-        if (c->t[i].state == AVS_JOB_WAITING && c->t[i].unmet == 0) enqueue(c, i, c->now);
-    c->n_act = 0;
-}
-
-/* Kahn's count over the downstream lists: every trial must be reachable from those without needs. */
-static int refuse_cycles(const avs_coord *c, avs_err *e)
-{
-    int32_t *unmet = avs_xrealloc(NULL, sizeof(int32_t) * (size_t)(2 * c->n + 1));
-    if (!unmet) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", c->n);
-    int32_t *stack = unmet + c->n, top = 0, seen = 0;
-    for (int32_t i = 0; i < c->n; i++)
-        if ((unmet[i] = c->t[i].in.n_need) == 0) stack[top++] = i;
-    while (top > 0) {
-        int32_t i = stack[--top];
-        seen++;
-        for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++)
-            if (--unmet[c->dep[k]] == 0) stack[top++] = c->dep[k];
-    }
-    free(unmet);
-    return seen == c->n ? AVS_OK
-                        : avs_fail(e, AVS_ERANGE, "%d trials need each other in a circle", c->n - seen);
-}
-
-int avs_coord_new(avs_coord **out, const avs_coord_cfg *cfg, const avs_coord_trial *trials, int32_t n,
-                  avs_err *e)
-{
-    *out = NULL;
-    avs_coord *c = avs_xrealloc(NULL, sizeof *c);
-    if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for the coordinator");
-    *c = (avs_coord){.cfg = *cfg, .n = n, .rng = avs_rng_seed(cfg->seed)};
-    c->t = avs_xrealloc(NULL, sizeof *c->t * (size_t)(n + 1));
-    int rc = c->t ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
-    if (rc == AVS_OK) {
-        for (int32_t i = 0; i < n; i++) c->t[i] = (trial){.in = trials[i], .last_agent = -1};
-        c->count[AVS_JOB_WAITING] = n;
-        rc = link_trials(c, e);
-    }
-    if (rc == AVS_OK) rc = refuse_cycles(c, e);
-    if (rc == AVS_OK) first_states(c);
-    if (rc == AVS_OK && c->oom) rc = avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
-    if (rc != AVS_OK) {
-        avs_coord_free(c);
-        return rc;
-    }
-    *out = c;
-    return AVS_OK;
-}
-
-void avs_coord_free(avs_coord *c)
-{
-    if (!c) return;
-    avs_queue_free(&c->ready);
-    avs_queue_free(&c->pause);
-    free(c->t);
-    free(c->need);
-    free(c->dep_first);
-    free(c->dep);
-    free(c->live);
-    free(c->agent);
-    free(c->act);
-    free(c);
+    return c->t[i].slot >= 0 ? c->live[c->t[i].slot]->attempt : 0;
 }

@@ -15,15 +15,17 @@ typedef struct {
     const avs_trial_list *list;
     avs_store *db;
     const avs_lease *lease;
-    avs_transport *local; /* the helper agent: agent 0        */
-    avs_transport *mpi;   /* agents 1 ..; NULL without MPI     */
+    avs_transport *const *links; /* agents in this order: those of links[0], of links[1], .. */
+    int n_links;
     avs_coord_cfg coord;
     bool quiet;
+    bool inline_noops; /* agents answer every trial without a process (bench) */
+    bool commit_each;  /* a transaction for every result (bench)              */
 } avs_dispatch_cfg;
 
 typedef struct {
     int code;        /* exit code of the run                          */
-    int lost_agents; /* MPI_Finalize would wait for them for ever     */
+    int lost_agents; /* without a BYE: MPI_Finalize would wait for them for ever */
     avs_coord_counts counts;
 } avs_dispatch_result;
 

@@ -4,6 +4,6 @@
 const char *avs_outcome_name(avs_outcome o)
 {
     static const char *const name[AVS_OUT_COUNT] = {"done",    "error",  "crash", "hang", "timeout",
-                                                    "stopped", "killed", "infra", "lost"};
+                                                    "stopped", "killed", "infra", "lost", "oom"};
     return (unsigned)o < AVS_OUT_COUNT ? name[o] : "unknown";
 }

@@ -10,6 +10,8 @@
  *              <-------------  M_WELCOME
  *              <-------------  M_START   attempt, epoch, trial, cores, job text, limits
  *     M_STARTED ------------>            pid
+ *     M_READY  ------------->            gangs: every rank here is up
+ *              <-------------  M_GO      gangs: every rank everywhere is up
  *     trial frames ---------->
  *     M_ENDED  ------------->            how it ended; results lie in the spool until
  *              <-------------  M_ACK     the result is committed, the spool file may go
@@ -27,14 +29,16 @@ enum { AVS_MPI_TAG = 71, AVS_MPI_CHUNK = 64 << 10 };
 typedef enum {
     AVS_M_HELLO = 128, /* a->c HOST, CORES, VERSION, PID                                       */
     AVS_M_WELCOME,     /* c->a ROOT work root                                                  */
-    AVS_M_START,       /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS 1: quiet */
-    AVS_M_STARTED,     /* a->c PID, LOG                                                        */
-    AVS_M_ENDED,       /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP      */
-    AVS_M_ACK,         /* c->a                                                                 */
-    AVS_M_STOP,        /* c->a REASON, KIND "checkpoint" or "kill"                             */
-    AVS_M_BEAT,        /* both, every 5 s                                                      */
-    AVS_M_SIGNAL,      /* a->c CODE signal number                                              */
-    AVS_M_BYE          /* both                                                                 */
+    AVS_M_START, /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS; gangs: RANKS, FIRST, PLACES */
+    AVS_M_STARTED, /* a->c PID                                                             */
+    AVS_M_ENDED,   /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP      */
+    AVS_M_ACK,     /* c->a                                                                 */
+    AVS_M_STOP,    /* c->a REASON, KIND "checkpoint" or "kill"                             */
+    AVS_M_BEAT,    /* both, every 5 s                                                      */
+    AVS_M_SIGNAL,  /* a->c CODE signal number                                              */
+    AVS_M_BYE,     /* both                                                                 */
+    AVS_M_READY,   /* a->c every rank of a gang on this node has said HELLO                */
+    AVS_M_GO       /* c->a every rank of the gang is up on every node: they may communicate */
 } avs_message_type;
 
 typedef enum {
@@ -49,8 +53,19 @@ typedef enum {
     AVS_T_OUTCOME, /* i64, avs_outcome */
     AVS_T_SIGNAL,  /* i64 */
     AVS_T_SECONDS, /* f64, wall time of the attempt */
-    AVS_T_MAX_RSS  /* i64, bytes */
+    AVS_T_MAX_RSS, /* i64, bytes */
+    AVS_T_RANKS,   /* i64, of the gang; absent: 1 */
+    AVS_T_FIRST,   /* i64, first rank on this node; in M_ENDED above 0: results lie with another node */
+    AVS_T_PLACES,  /* per rank on this node: GPU bits u32, cores u32, NUMA domain u32, little-endian */
+    AVS_T_NUMA,    /* cores per NUMA domain, u32 each */
+    AVS_T_MEM_MB   /* i64 */
 } avs_message_tag;
+
+/* FLAGS of M_START. */
+enum {
+    AVS_START_QUIET = 1, /* a latency trial: the agent disturbs it as little as it can      */
+    AVS_START_INLINE = 2 /* a no-op that the agent answers itself, without a process        */
+};
 
 /* How an attempt ended. Only done, error, crash, hang and timeout are the trial's own doing. */
 typedef enum {
@@ -63,6 +78,7 @@ typedef enum {
     AVS_OUT_KILLED,   /* killed on request of the coordinator                       */
     AVS_OUT_INFRA,    /* could not be started: no program, no memory, no folder     */
     AVS_OUT_LOST,     /* the agent is gone                                          */
+    AVS_OUT_OOM,      /* the kernel killed it for want of memory                    */
     AVS_OUT_COUNT
 } avs_outcome;
 

@@ -379,8 +379,9 @@ static int run_sweep(session *s, const avs_launch *launch)
             say("%d of %d trials are done already%s", s->list.reused, s->list.n,
                 s->list.resumed ? "; resuming" : "");
         d.db = s->db;
-        d.local = s->local;
-        d.mpi = s->mpi;
+        avs_transport *const links[] = {s->local, s->mpi};
+        d.links = links;
+        d.n_links = s->mpi ? 2 : 1;
         code = EXIT_INTERNAL;
         rc = avs_dispatch(&d, &s->result, &err);
     }

@@ -48,15 +48,87 @@ static void sort_keys(sort_item *k, const avs_sweep_order *o, const avs_sweep_tr
     }
 }
 
-static int32_t cores_of(const avs_sweep_config *c)
+static avs_pack pack_of(const char *word)
 {
-    if (c->resources.cpus > 0) return c->resources.cpus;
-    if (c->resources.gpus > 0 && c->resources.cpus_per_gpu > 0)
-        return c->resources.gpus * c->resources.cpus_per_gpu;
-    return strcmp(c->kind, "noop") == 0 ? 1 : 0; /* a CPU trial takes the node: its kernels use every core */
+    if (strcmp(word, "node") == 0) return AVS_PACK_NODE;
+    if (strcmp(word, "numa") == 0) return AVS_PACK_NUMA;
+    return strcmp(word, "spread") == 0 ? AVS_PACK_SPREAD : AVS_PACK_ANY;
 }
 
-static void describe(avs_trial_list *l, int32_t i, int32_t *needs, const int32_t *place)
+static avs_exclusive exclusive_of(const char *word)
+{
+    if (strcmp(word, "node") == 0) return AVS_EXCL_NODE;
+    if (strcmp(word, "numa") == 0) return AVS_EXCL_NUMA;
+    return strcmp(word, "gpu") == 0 ? AVS_EXCL_GPU : AVS_EXCL_NONE;
+}
+
+/* Training has one rank per GPU (on the host ring too: that lies in the memory of one node); every other kind is one
+ * process with all its GPUs. A trial without stated cores takes the node, for its kernels use every core. */
+static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits *m)
+{
+    const avs_sweep_config *c = t->config;
+    const avs_sweep_resources *r = &c->resources;
+    bool trains = strcmp(c->kind, "train") == 0, is_latency = strcmp(c->kind, "latency") == 0;
+    int32_t cores = r->cpus > 0 ? r->cpus : r->gpus * r->cpus_per_gpu;
+    avs_coord_class k = {.ranks = trains && r->gpus > 1 ? r->gpus : 1,
+                         .gpus = r->gpus,
+                         .cores = cores > 0                      ? cores
+                                  : strcmp(c->kind, "noop") == 0 ? 1
+                                                                 : 0,
+                         .mem_mb = (int32_t)(r->mem_gb * 1024),
+                         .pack = pack_of(r->pack),
+                         .exclusive = is_latency ? AVS_EXCL_NODE : exclusive_of(r->exclusive),
+                         .nvlink = strcmp(r->prefer, "nvlink") == 0,
+                         .gpu_model = strcmp(r->gpu_model, "any") == 0 ? NULL : r->gpu_model,
+                         .limit_ms = (int64_t)(m->time_s * 1000),
+                         .grace_ms = (int64_t)(m->grace_s * 1000),
+                         .host_ok = strcmp(c->kind, "exec") != 0, /* what others wrote may need its GPU */
+                         .resumes = trains,
+                         .retries = m->retries};
+    if (k.ranks > 1) {
+        k.gpus = 1;
+        k.cores = (k.cores + k.ranks - 1) / k.ranks;
+        k.mem_mb /= k.ranks;
+        if (k.pack != AVS_PACK_NUMA) k.pack = AVS_PACK_NODE;
+    }
+    k.no_retry[AVS_OUT_CRASH] = !(m->retry_on & AVS_RETRY_CRASH);
+    k.no_retry[AVS_OUT_HANG] = !(m->retry_on & AVS_RETRY_HANG);
+    k.no_retry[AVS_OUT_INFRA] = !(m->retry_on & AVS_RETRY_INFRA);
+    k.no_retry[AVS_OUT_ERROR] = !(m->retry_on & AVS_RETRY_ERROR);
+    k.no_retry[AVS_OUT_OOM] = !(m->retry_on & AVS_RETRY_OOM);
+    return k;
+}
+
+static bool same_class(const avs_coord_class *x, const avs_coord_class *y)
+{
+    bool model = x->gpu_model == y->gpu_model ||
+                 (x->gpu_model && y->gpu_model && strcmp(x->gpu_model, y->gpu_model) == 0);
+    return model && x->ranks == y->ranks && x->gpus == y->gpus && x->cores == y->cores &&
+           x->mem_mb == y->mem_mb && x->pack == y->pack && x->exclusive == y->exclusive &&
+           x->nvlink == y->nvlink && x->limit_ms == y->limit_ms && x->expect_ms == y->expect_ms &&
+           x->grace_ms == y->grace_ms && x->host_ok == y->host_ok && x->resumes == y->resumes &&
+           x->retries == y->retries && memcmp(x->no_retry, y->no_retry, sizeof x->no_retry) == 0;
+}
+
+/* The number of this class; neighbours in the queue mostly share theirs. */
+static int32_t find_class(avs_trial_list *l, avs_arena *a, const avs_coord_class *k, int32_t last)
+{
+    if (last < l->n_classes && same_class(&l->classes[last], k)) return last;
+    for (int32_t j = 0; j < l->n_classes; j++)
+        if (same_class(&l->classes[j], k)) return j;
+    if (l->n_classes == l->cap_classes) {
+        int32_t cap = l->cap_classes ? 2 * l->cap_classes : 16;
+        avs_coord_class *wide = AVS_NEW_N(a, avs_coord_class, cap);
+        if (!wide) return -1;
+        if (l->n_classes > 0) memcpy(wide, l->classes, sizeof *wide * (size_t)l->n_classes);
+        l->classes = wide;
+        l->cap_classes = cap;
+    }
+    l->classes[l->n_classes] = *k;
+    return l->n_classes++;
+}
+
+static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs, const int32_t *place)
 {
     avs_listed *x = &l->at[i];
     const avs_sweep_trial *t = x->trial;
@@ -65,18 +137,13 @@ static void describe(avs_trial_list *l, int32_t i, int32_t *needs, const int32_t
     x->time_ms = (int64_t)(m->time_s * 1000);
     x->hang_ms = (int64_t)(m->hang_s * 1000);
     for (int k = 0; k < t->n_needs; k++) needs[k] = place[t->needs[k].upstream->ordinal];
-    avs_coord_trial *c = &l->coord[i];
-    *c = (avs_coord_trial){.cores = cores_of(t->config),
-                           .exclusive = strcmp(t->config->resources.exclusive, "node") == 0 ||
-                                        strcmp(t->config->kind, "latency") == 0,
-                           .retries = m->retries,
-                           .grace_ms = (int64_t)(m->grace_s * 1000),
-                           .need = needs,
-                           .n_need = t->n_needs};
-    c->no_retry[AVS_OUT_CRASH] = !(m->retry_on & AVS_RETRY_CRASH);
-    c->no_retry[AVS_OUT_HANG] = !(m->retry_on & AVS_RETRY_HANG);
-    c->no_retry[AVS_OUT_INFRA] = !(m->retry_on & AVS_RETRY_INFRA);
-    c->no_retry[AVS_OUT_ERROR] = !(m->retry_on & AVS_RETRY_ERROR);
+    const avs_coord_class class = class_of(t, m);
+    /* The queue is sorted by priority already, so every trial has the same here. */
+    l->coord[i] =
+        (avs_coord_trial){.class_id = find_class(l, a, &class, i > 0 ? l->coord[i - 1].class_id : 0),
+                          .need = needs,
+                          .n_need = t->n_needs};
+    return l->coord[i].class_id >= 0;
 }
 
 int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_err *e)
@@ -112,7 +179,7 @@ int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs
     int32_t *needs = AVS_NEW_N(a, int32_t, n_needs + 1);
     if (!needs) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
     for (int32_t i = 0; i < n; i++) {
-        describe(l, i, needs, place);
+        if (!describe(l, a, i, needs, place)) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
         needs += l->at[i].trial->n_needs;
     }
     return AVS_OK;
@@ -273,8 +340,9 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
     avs_buf_str(out, ",\"params\":");
     int rc = put_params(out, c, e);
     if (rc != AVS_OK) return rc;
-    avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"rank\":0,\"ranks\":1",
-                x->trial->seed, x->hex, (unsigned long long)attempt, epoch);
+    avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"ranks\":%d",
+                x->trial->seed, x->hex, (unsigned long long)attempt, epoch,
+                l->classes[l->coord[i].class_id].ranks);
     avs_buf_fmt(out, ",\"ring\":\"/avs-%.12s-%llu\",\"threads\":%d,\"work_dir\":", x->hex,
                 (unsigned long long)attempt, cores);
     avs_json_write_str(out, work);

@@ -19,8 +19,10 @@ typedef struct {
 } avs_listed;
 
 typedef struct {
-    avs_listed *at;         /* n, in queue order */
-    avs_coord_trial *coord; /* n, the same order */
+    avs_listed *at;           /* n, in queue order */
+    avs_coord_trial *coord;   /* n, the same order */
+    avs_coord_class *classes; /* what trials have in common; coord[i].class_id points here */
+    int32_t n_classes, cap_classes;
     int32_t n, reused, failed_before;
     int64_t sweep_id;
     bool resumed;
@@ -45,7 +47,7 @@ int32_t avs_trial_list_find(const avs_trial_list *l, const char *hex);
 void avs_trial_work_dir(const avs_trial_list *l, int32_t i, char *out, size_t n);
 /* ROOT/logs/<2 digits>/<hash12>-<epoch>.log */
 void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out, size_t n);
-/* Appends JOB.json (docs/trial-protocol.md). */
+/* Appends JOB.json (docs/trial-protocol.md) without "rank", which the agent puts in front. cores: of a rank. */
 int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
                   avs_buf *out, avs_err *e);
 

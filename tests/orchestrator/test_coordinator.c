@@ -44,6 +44,7 @@ typedef struct {
     avs_rng rng;
     int64_t now;
     int n, n_agents;
+    avs_coord_class cls[TRIALS]; /* every trial is of a class of its own */
     avs_coord_trial trial[TRIALS];
     int32_t needs[TRIALS][2];
     /* the database */
@@ -99,10 +100,10 @@ static void on_start(world *w, const avs_action *a)
     for (int i = 0; i < w->n; i++) {
         if (w->live[i] == 0 || w->live_agent[i] != a->agent) continue;
         busy += w->live_cores[i];
-        CHECK(w, !w->trial[i].exclusive && !w->trial[a->trial].exclusive);
+        CHECK(w, w->cls[i].exclusive != AVS_EXCL_NODE && w->cls[a->trial].exclusive != AVS_EXCL_NODE);
     }
     CHECK(w, busy <= w->agent[a->agent].cores);
-    CHECK(w, ++w->starts[a->trial] <= w->trial[a->trial].retries + 1 + AVS_COORD_FREE_RETRIES + 1);
+    CHECK(w, ++w->starts[a->trial] <= w->cls[a->trial].retries + 1 + AVS_COORD_FREE_RETRIES + 1);
     w->db_epoch[a->trial] = a->epoch; /* durable before START goes out */
     avs_action named = *a;
     named.attempt = w->next_attempt++;
@@ -126,7 +127,7 @@ static void on_record(world *w, const avs_action *a)
     CHECK(w, a->outcome != AVS_OUT_DONE);
     if (w->live[a->trial] == a->attempt) w->live[a->trial] = 0;
     if (a->outcome == AVS_OUT_ERROR || a->outcome == AVS_OUT_CRASH || a->outcome == AVS_OUT_HANG)
-        CHECK(w, ++w->faults[a->trial] <= w->trial[a->trial].retries + 1); /* bounded */
+        CHECK(w, ++w->faults[a->trial] <= w->cls[a->trial].retries + 1); /* bounded */
     if (a->state == AVS_JOB_FAILED) w->db_failed[a->trial] = true;
 }
 
@@ -273,7 +274,7 @@ static void begin(world *w)
         w->live[i] = 0;
         w->faults[i] = w->starts[i] = 0;
     }
-    CHECK(w, avs_coord_new(&w->c, &cfg, w->trial, w->n, NULL) == AVS_OK);
+    CHECK(w, avs_coord_new(&w->c, &cfg, w->cls, w->n, w->trial, w->n, NULL) == AVS_OK);
     w->n_bag = 0;
     w->code = -1;
     for (int i = 0; i < w->n_spool; i++) { /* the coordinator's own agent offers what is left */
@@ -332,11 +333,11 @@ static void world_init(world *w, uint64_t seed, bool faulty)
     w->n_agents = 1 + below(w, AGENTS);
     for (int id = 0; id < w->n_agents; id++) w->agent[id].cores = 2 + below(w, 3);
     for (int i = 0; i < w->n; i++) {
-        w->trial[i] = (avs_coord_trial){.cores = below(w, 3),
-                                        .exclusive = chance(w, 15),
-                                        .retries = below(w, 3),
-                                        .grace_ms = 1000,
-                                        .need = w->needs[i]};
+        w->cls[i] = (avs_coord_class){.cores = below(w, 3),
+                                      .exclusive = chance(w, 15) ? AVS_EXCL_NODE : AVS_EXCL_NONE,
+                                      .retries = below(w, 3),
+                                      .grace_ms = 1000};
+        w->trial[i] = (avs_coord_trial){.class_id = i, .need = w->needs[i]};
         if (i > 2 && chance(w, 30)) w->needs[i][w->trial[i].n_need++] = below(w, i);
     }
 }
@@ -413,11 +414,19 @@ typedef struct {
     int64_t now;
 } bench;
 
-static bench bench_new(avs_coord_cfg cfg, const avs_coord_trial *t, int32_t n)
+static bench bench_full(avs_coord_cfg cfg, const avs_coord_class *k, const avs_coord_trial *t, int32_t n)
 {
     bench b = {0};
-    assert_int_equal(avs_coord_new(&b.c, &cfg, t, n, NULL), AVS_OK);
+    assert_int_equal(avs_coord_new(&b.c, &cfg, k, n, t, n, NULL), AVS_OK);
     return b;
+}
+
+/* One trial of each class. */
+static bench bench_new(avs_coord_cfg cfg, const avs_coord_class *k, int32_t n)
+{
+    avs_coord_trial t[64] = {{0}};
+    for (int32_t i = 0; i < n; i++) t[i].class_id = i;
+    return bench_full(cfg, k, t, n);
 }
 
 static void tell(bench *b, avs_event ev)
@@ -447,7 +456,7 @@ static void end_attempt(bench *b, avs_action start, avs_outcome o, uint64_t text
 static void an_identical_error_is_not_tried_a_third_time(void **state)
 {
     (void)state;
-    avs_coord_trial t = {.retries = 5};
+    avs_coord_class t = {.retries = 5};
     bench b = bench_new(avs_coord_cfg_default(), &t, 1);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 2});
     avs_action s = *first(&b, AVS_ACT_START);
@@ -466,7 +475,7 @@ static void an_identical_error_is_not_tried_a_third_time(void **state)
 static void a_trial_that_no_node_can_hold_ends_the_run_before_it_begins(void **state)
 {
     (void)state;
-    avs_coord_trial t[2] = {{.cores = 1}, {.cores = 8}};
+    avs_coord_class t[2] = {{.cores = 1}, {.cores = 8}};
     bench b = bench_new(avs_coord_cfg_default(), t, 2);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 4});
     assert_null(first(&b, AVS_ACT_START));
@@ -478,7 +487,7 @@ static void a_trial_that_no_node_can_hold_ends_the_run_before_it_begins(void **s
 static void an_exclusive_trial_gets_an_empty_node_and_is_not_overtaken(void **state)
 {
     (void)state;
-    avs_coord_trial t[3] = {{.cores = 1}, {.exclusive = true}, {.cores = 1}};
+    avs_coord_class t[3] = {{.cores = 1}, {.exclusive = AVS_EXCL_NODE}, {.cores = 1}};
     bench b = bench_new(avs_coord_cfg_default(), t, 3);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 4});
     avs_action s = *first(&b, AVS_ACT_START);
@@ -495,7 +504,7 @@ static void an_exclusive_trial_gets_an_empty_node_and_is_not_overtaken(void **st
 static void drain_stops_then_kills_and_leaves_the_rest_for_the_next_run(void **state)
 {
     (void)state;
-    avs_coord_trial t[2] = {{.grace_ms = 1000}, {.grace_ms = 1000}};
+    avs_coord_class t[2] = {{.grace_ms = 1000}, {.grace_ms = 1000}};
     bench b = bench_new(avs_coord_cfg_default(), t, 2);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 1});
     avs_action s = *first(&b, AVS_ACT_START);
@@ -512,7 +521,7 @@ static void drain_stops_then_kills_and_leaves_the_rest_for_the_next_run(void **s
 static void a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt(void **state)
 {
     (void)state;
-    avs_coord_trial t = {.cores = 1};
+    avs_coord_class t = {.cores = 1};
     avs_coord_cfg cfg = avs_coord_cfg_default();
     cfg.agents_expected = 2;
     bench b = bench_new(cfg, &t, 1);
@@ -534,7 +543,7 @@ static void a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt(void
 static void three_infra_failures_quarantine_a_node(void **state)
 {
     (void)state;
-    avs_coord_trial t[3] = {{.cores = 1}, {.cores = 1}, {.cores = 1}};
+    avs_coord_class t[3] = {{.cores = 1}, {.cores = 1}, {.cores = 1}};
     bench b = bench_new(avs_coord_cfg_default(), t, 3);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 3});
     avs_action s[3];
@@ -551,7 +560,7 @@ static void three_infra_failures_quarantine_a_node(void **state)
 static void a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools(void **state)
 {
     (void)state;
-    avs_coord_trial t[2] = {{.cores = 1}, {.cores = 1}};
+    avs_coord_class t[2] = {{.cores = 1}, {.cores = 1}};
     bench b = bench_new(avs_coord_cfg_default(), t, 2);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 2});
     avs_action s = *first(&b, AVS_ACT_START), u = b.act[b.n - 1];
@@ -571,7 +580,8 @@ static void a_failed_upstream_trial_blocks_what_needs_it(void **state)
     (void)state;
     static const int32_t zero = 0, one = 1;
     avs_coord_trial t[3] = {{0}, {.need = &zero, .n_need = 1}, {.need = &one, .n_need = 1}};
-    bench b = bench_new(avs_coord_cfg_default(), t, 3);
+    const avs_coord_class k[3] = {{.cores = 1}};
+    bench b = bench_full(avs_coord_cfg_default(), k, t, 3);
     tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 1});
     end_attempt(&b, *first(&b, AVS_ACT_START), AVS_OUT_TIMEOUT, 0);
     assert_int_equal(avs_coord_count(b.c).blocked, 2);
@@ -579,15 +589,46 @@ static void a_failed_upstream_trial_blocks_what_needs_it(void **state)
     avs_coord_free(b.c);
 }
 
+static void what_was_blocked_runs_after_a_retry_of_its_need_is_done(void **state)
+{
+    (void)state;
+    static const int32_t zero = 0, one = 1;
+    const avs_coord_trial t[4] = {{0}, {.need = &zero, .n_need = 1}, {.need = &one, .n_need = 1}, {0}};
+    const avs_coord_class k[4] = {{.cores = 1}};
+    bench b = bench_full(avs_coord_cfg_default(), k, t, 4);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 1});
+    end_attempt(&b, *first(&b, AVS_ACT_START), AVS_OUT_TIMEOUT, 0);
+    avs_action other = *first(&b, AVS_ACT_START);
+    assert_int_equal(other.trial, 3); /* keeps the run alive */
+    assert_int_equal(avs_coord_state(b.c, 2), AVS_JOB_BLOCKED);
+    tell(&b, (avs_event){.type = AVS_EV_RETRY, .trial = 0});
+    assert_int_equal(avs_coord_state(b.c, 0), AVS_JOB_PENDING);
+    assert_int_equal(avs_coord_state(b.c, 1), AVS_JOB_WAITING);
+    assert_int_equal(avs_coord_state(b.c, 2), AVS_JOB_WAITING);
+    tell(&b, (avs_event){.type = AVS_EV_HOLD, .trial = 0}); /* one at a time is easier to follow */
+    for (int i = 0; i < 4; i++) {
+        end_attempt(&b, other, AVS_OUT_DONE, 0);
+        if (i == 0) tell(&b, (avs_event){.type = AVS_EV_UNHOLD, .trial = 0});
+        avs_action next = b.n > 0 && first(&b, AVS_ACT_START) ? *first(&b, AVS_ACT_START) : other;
+        tell(&b, (avs_event){.type = AVS_EV_COMMITTED, .trial = other.trial, .attempt = other.attempt});
+        if (i == 3) break;
+        other = i == 0 ? next : *first(&b, AVS_ACT_START);
+        assert_int_equal(other.trial, i);
+    }
+    assert_int_equal(first(&b, AVS_ACT_FINISH)->code, 0);
+    avs_coord_free(b.c);
+}
+
 static void a_circle_of_needs_is_refused(void **state)
 {
     (void)state;
     static const int32_t zero = 0, one = 1;
-    avs_coord_trial t[2] = {{.need = &one, .n_need = 1}, {.need = &zero, .n_need = 1}};
+    const avs_coord_trial t[2] = {{.need = &one, .n_need = 1}, {.need = &zero, .n_need = 1}};
+    const avs_coord_class k = {.cores = 1};
     avs_coord *c;
     avs_err e = AVS_ERR_INIT;
     avs_coord_cfg cfg = avs_coord_cfg_default();
-    assert_int_equal(avs_coord_new(&c, &cfg, t, 2, &e), AVS_ERANGE);
+    assert_int_equal(avs_coord_new(&c, &cfg, &k, 1, t, 2, &e), AVS_ERANGE);
     assert_non_null(strstr(e.msg, "circle"));
 }
 
@@ -605,6 +646,7 @@ int main(void)
         cmocka_unit_test(three_infra_failures_quarantine_a_node),
         cmocka_unit_test(a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools),
         cmocka_unit_test(a_failed_upstream_trial_blocks_what_needs_it),
+        cmocka_unit_test(what_was_blocked_runs_after_a_retry_of_its_need_is_done),
         cmocka_unit_test(a_circle_of_needs_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

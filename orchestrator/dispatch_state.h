@@ -1,0 +1,66 @@
+/* What the two halves of the event loop share: dispatch.c (messages, turns) and dispatch_act.c (actions into rows and
+ * messages). Private to them. */
+#ifndef AVS_ORCHESTRATOR_DISPATCH_STATE_H
+#define AVS_ORCHESTRATOR_DISPATCH_STATE_H
+
+#include <poll.h>
+#include "orchestrator/dispatch.h"
+#include "orchestrator/id_map.h"
+#include "orchestrator/staging.h"
+
+typedef struct {
+    avs_transport *link;
+    int at; /* which peer of the link */
+    char host[256];
+    avs_frame_reader in;
+    avs_buf out;
+    bool up, closed, said_bye;
+} peer;
+
+typedef struct {
+    uint64_t attempt;
+    uint32_t epoch;
+    int32_t trial;
+    int agent;
+    int64_t points_ms;
+} live_trial;
+
+typedef struct {
+    const avs_dispatch_cfg *cfg;
+    avs_coord *coord;
+    avs_staging *staging;
+    avs_progress progress;
+    peer *peers;
+    struct pollfd *fds;
+    int n_peers;
+    live_trial *live;
+    int n_live, cap_live;
+    avs_id_map by_attempt; /* -> place in live */
+    avs_action *pending;   /* actions of the turn that wait for the flush: COMMITs and STARTs */
+    int n_pending, cap_pending;
+    uint64_t started;       /* provisional id of the attempt whose STARTs come */
+    int64_t started_id;     /* and its row */
+    avs_arena *frame;       /* strings of the frame at hand */
+    const avs_frame *ended; /* the M_ENDED being handled */
+    int ended_agent;
+    const char *ended_text;
+    bool draining, db_failed, db_told, finished, failed;
+    int signals, code, lost;
+    int64_t beat_ms;
+    avs_err err;
+} dispatch_run;
+
+int64_t dispatch_now_ms(void);
+/* Hands an event to the machine and carries its actions out. */
+void dispatch_step(dispatch_run *r, avs_event ev);
+void dispatch_db_trouble(dispatch_run *r, const avs_err *err);
+size_t dispatch_begin(dispatch_run *r, int agent, uint16_t type, uint32_t epoch, uint64_t attempt);
+/* A message without fields. */
+void dispatch_bare(dispatch_run *r, int agent, uint16_t type, uint32_t epoch, uint64_t attempt);
+
+/* ---- dispatch_act.c ---- */
+void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n);
+void dispatch_note(dispatch_run *r, char level, const char *host, const char *code, const char *text);
+live_trial *dispatch_live(dispatch_run *r, uint64_t attempt);
+
+#endif
