@@ -151,13 +151,19 @@ int avs_db_end(avs_store *s, int rc, avs_err *e)
 {
     if (sqlite3_get_autocommit(s->db)) { /* disk full, I/O error: the whole group is gone */
         s->is_lost = s->unflushed > 0;
+        s->group.n = s->op.n = 0;
         return rc != AVS_OK ? rc : avs_fail(e, AVS_EDB, "%s: SQLite rolled the open group back", s->path);
     }
+    if (rc == AVS_OK && s->group.n + s->op.n > AVS_DB_TALLIES) rc = avs_tally_flush(s, &s->op, e);
     if (rc == AVS_OK) {
         rc = avs_db_run(s, e, "RELEASE op", "");
-        if (rc == AVS_OK) s->unflushed++;
+        if (rc == AVS_OK) {
+            s->unflushed++;
+            avs_tally_keep(s);
+        }
         return rc;
     }
+    s->op.n = 0;
     for (int i = 0; i < s->n_cache; i++) sqlite3_reset(s->cache[i].stmt);
     sqlite3_exec(s->db, "ROLLBACK TO op; RELEASE op", NULL, NULL, NULL);
     if (s->unflushed == 0)

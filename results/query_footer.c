@@ -161,14 +161,23 @@ static int provenance_of_hosts(avs_store *s, const avs_report_spec *spec, avs_ar
     int rc, hosts = 0;
     int64_t first = 0, last = 0;
 
-    AVS_TRY(avs_db_bind(
-        s, &q, e,
-        "SELECT coalesce(k.host,'?'), coalesce(v.cpu,'CPU unknown'), coalesce(v.compiler,''),"
-        " coalesce(v.code_fp,''), count(*), min(a.started), max(a.ended) FROM attempt a"
-        " LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 LEFT JOIN env v USING(env_id)"
-        " WHERE a.reason=1 AND (?1 IS NULL OR a.trial_id IN (SELECT trial_id FROM sweep_trial WHERE"
-        " sweep_id=(SELECT max(sweep_id) FROM sweep WHERE name=?1))) GROUP BY 1,2,3,4 ORDER BY 1,2,3,4",
-        "t", spec->sweep));
+    if (!spec->sweep && s->version >= 2) /* every attempt: counted when it ended */
+        AVS_TRY(avs_db_bind(
+            s, &q, e,
+            "SELECT iif(u.host='','?',u.host), coalesce(v.cpu,'CPU unknown'), coalesce(v.compiler,''),"
+            " coalesce(v.code_fp,''), sum(u.attempts), min(u.first), max(u.last) FROM usage u LEFT JOIN env v"
+            " USING(env_id) GROUP BY 1,2,3,4 ORDER BY 1,2,3,4",
+            ""));
+    else
+        AVS_TRY(avs_db_bind(
+            s, &q, e,
+            "SELECT coalesce(k.host,'?'), coalesce(v.cpu,'CPU unknown'), coalesce(v.compiler,''),"
+            " coalesce(v.code_fp,''), count(*), min(a.started), max(a.ended) FROM attempt a"
+            " LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 LEFT JOIN env v "
+            "USING(env_id)"
+            " WHERE a.reason=1 AND (?1 IS NULL OR a.trial_id IN (SELECT trial_id FROM sweep_trial WHERE"
+            " sweep_id=(SELECT max(sweep_id) FROM sweep WHERE name=?1))) GROUP BY 1,2,3,4 ORDER BY 1,2,3,4",
+            "t", spec->sweep));
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
         if (hosts++ < 16)
             avs_q_provenance(t, a, "%lld attempt%s on %s, %s%s%s%s%.12s",
@@ -228,7 +237,11 @@ int avs_q_footer(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_ta
     if (t->n_hidden) avs_q_note(t, a, "%d more rows are not shown.", t->n_hidden);
     AVS_TRY(provenance_of_sweeps(s, spec, a, t, e));
     AVS_TRY(provenance_of_hosts(s, spec, a, t, e));
-    avs_q_provenance(t, a, "database %s", avs_store_path(s));
+    const int64_t age = avs_store_snapshot_age_us(s) / 1000000;
+    if (avs_store_snapshot_age_us(s))
+        avs_q_provenance(t, a, "database %s, a snapshot %lld s old", avs_store_path(s), (long long)age);
+    else
+        avs_q_provenance(t, a, "database %s", avs_store_path(s));
     if (spec->title) t->title = spec->title;
     if (!t->title) t->title = "avsweep results";
 out:

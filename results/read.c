@@ -1,4 +1,5 @@
-/* What `status` and the checks ask: counts, failures, series, invariants. Reports have their own reader (query.c). */
+/* What `status` asks: counts, best, failures, series. Reports have their own reader (query.c). */
+#include <math.h>
 #include <string.h>
 #include "results/db.h"
 
@@ -13,6 +14,7 @@ static int sweep_id_of(avs_store *s, const char *sweep, int64_t *id, avs_err *e)
     return rc;
 }
 
+/* From the summary rows; a file of version 1 has none. */
 int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_STATES], avs_err *e)
 {
     sqlite3_stmt *q;
@@ -22,7 +24,9 @@ int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_S
 
     memset(counts, 0, AVS_TRIAL_STATES * sizeof *counts);
     AVS_TRY(sweep_id_of(s, sweep, &id, e));
-    if (id)
+    if (s->version >= 2)
+        AVS_TRY(avs_db_bind(s, &q, e, "SELECT state, trials FROM tally WHERE sweep_id=?", "i", id));
+    else if (id)
         AVS_TRY(avs_db_bind(s, &q, e,
                             "SELECT state, count(*) FROM trial WHERE trial_id IN"
                             " (SELECT trial_id FROM sweep_trial WHERE sweep_id=?) GROUP BY state",
@@ -33,6 +37,65 @@ int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_S
         int state = sqlite3_column_int(q, 0);
         if (state >= 0 && state < AVS_TRIAL_STATES) counts[state] = sqlite3_column_int64(q, 1);
     }
+    for (int i = 0; i < s->group.n; i++) /* changes of the open group */
+        for (int k = 0; k < AVS_TRIAL_STATES && s->group.at[i].sweep == id; k++)
+            counts[k] += s->group.at[i].delta[k];
+out:
+    return rc;
+}
+
+/* One row per configuration, in the order of the index on (metric, split, mean); which of both directions is better is the
+ * metric's. A configuration counts for a sweep when one of its trials belongs to it. */
+#define BEST(direction)                                                                                      \
+    "SELECT c.config_id, c.kind, c.model, c.task, c.params, l.mean, (l.ci95_hi-l.ci95_lo)/2, l.n FROM"       \
+    " leaderboard l CROSS JOIN config c USING(config_id) WHERE l.metric_id=?1 AND l.split=?2 AND (?3=0 OR"   \
+    " EXISTS(SELECT 1 FROM trial t JOIN sweep_trial st USING(trial_id) WHERE t.config_id=l.config_id AND"    \
+    " st.sweep_id=?3)) ORDER BY l.mean " direction " LIMIT ?4"
+
+static int best_of_split(avs_store *s, int64_t metric, const char *split, int64_t sweep, bool more,
+                         int64_t limit, avs_arena *a, avs_store_best *out, size_t *n, avs_err *e)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int rc;
+
+    AVS_TRY(more ? avs_db_bind(s, &q, e, BEST("DESC"), "itii", metric, split, sweep, limit)
+                 : avs_db_bind(s, &q, e, BEST("ASC"), "itii", metric, split, sweep, limit));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        avs_store_best *b = &out[(*n)++];
+        *b = (avs_store_best){.config_id = sqlite3_column_int64(q, 0),
+                              .kind = avs_arena_str(a, avs_db_text(q, 1)),
+                              .model = avs_arena_str(a, avs_db_text(q, 2)),
+                              .task = avs_arena_str(a, avs_db_text(q, 3)),
+                              .params = avs_arena_str(a, avs_db_text(q, 4)),
+                              .mean = sqlite3_column_double(q, 5),
+                              .half = sqlite3_column_type(q, 6) == SQLITE_NULL ? (double)NAN
+                                                                               : sqlite3_column_double(q, 6),
+                              .n = sqlite3_column_int64(q, 7)};
+        if (!b->kind || !b->model || !b->task || !b->params) {
+            sqlite3_reset(q);
+            return avs_fail(e, AVS_ENOMEM, "no memory for the best configurations");
+        }
+    }
+out:
+    return rc;
+}
+
+int avs_store_best_of(avs_store *s, const char *sweep, const char *metric, size_t limit, avs_arena *a,
+                      avs_store_best **out, size_t *n, avs_err *e)
+{
+    static const char *const splits[] = {"test", "", "val"};
+    int64_t id, metric_id, better;
+    int rc;
+
+    *n = 0;
+    *out = AVS_NEW_N(a, avs_store_best, limit + 1);
+    if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for %zu configurations", limit);
+    AVS_TRY(sweep_id_of(s, sweep, &id, e));
+    AVS_TRY(avs_db_int(s, &metric_id, 0, e, "SELECT metric_id FROM metric WHERE name=?", "t", metric));
+    AVS_TRY(avs_db_int(s, &better, 0, e, "SELECT better FROM metric WHERE metric_id=?", "i", metric_id));
+    for (size_t k = 0; k < sizeof splits / sizeof *splits && *n == 0 && metric_id; k++)
+        AVS_TRY(best_of_split(s, metric_id, splits[k], id, better >= 0, (int64_t)limit, a, *out, n, e));
 out:
     return rc;
 }
@@ -104,44 +167,6 @@ int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_are
     while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
         (*steps)[*n] = sqlite3_column_int64(q, 0);
         (*values)[(*n)++] = sqlite3_column_double(q, 1);
-    }
-out:
-    return rc;
-}
-
-int avs_store_check(avs_store *s, avs_err *e)
-{
-    static const struct {
-        const char *what, *sql;
-    } rules[] = {
-        {"done trials without a finished attempt",
-         "SELECT count(*) FROM trial t LEFT JOIN attempt a ON a.attempt_id=t.best_attempt WHERE t.state=2 AND"
-         " (a.reason IS NULL OR a.reason<>1 OR a.trial_id<>t.trial_id)"},
-        {"results of trials that are not done",
-         "SELECT count(*) FROM result JOIN trial USING(trial_id) WHERE state<>2"},
-        {"trials with two live attempts", "SELECT count(*) FROM (SELECT 1 FROM attempt WHERE ended IS NULL "
-                                          "GROUP BY trial_id HAVING count(*)>1)"},
-        {"stages whose ordinals are not dense",
-         "SELECT count(*) FROM (SELECT 1 FROM sweep_trial GROUP BY sweep_id, stage_id HAVING"
-         " max(ordinal)<>count(*)-1 OR min(ordinal)<>0)"},
-        {"broken references", "SELECT count(*) FROM pragma_foreign_key_check"},
-    };
-    sqlite3_stmt *q;
-    bool row;
-    int rc;
-
-    AVS_TRY(avs_db_bind(s, &q, e, "PRAGMA integrity_check(1)", ""));
-    AVS_TRY(avs_db_step(s, q, &row, e));
-    if (row && strcmp(avs_db_text(q, 0), "ok") != 0) {
-        rc = avs_fail(e, AVS_EDB, "%s: integrity_check: %.300s", s->path, avs_db_text(q, 0));
-        sqlite3_reset(q);
-        return rc;
-    }
-    if (row) sqlite3_reset(q);
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        int64_t n;
-        AVS_TRY(avs_db_int(s, &n, 0, e, rules[i].sql, ""));
-        if (n > 0) return avs_fail(e, AVS_EDB, "%s: %lld %s", s->path, (long long)n, rules[i].what);
     }
 out:
     return rc;

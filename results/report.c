@@ -95,26 +95,57 @@ static void put_bar(avs_buf *out, const int64_t *count, int64_t total)
     avs_buf_char(out, '\n');
 }
 
-/* The best rows by the first quality column, if anything has finished. */
-static void put_best(avs_store *s, const char *sweep, avs_arena *a, avs_buf *out)
+/* Whether the best configurations differ in a parameter, or have it and others not. */
+static bool differs(avs_json *const *params, size_t n, const char *key)
 {
-    avs_report_spec spec = {.sweep = sweep,
-                            .top = 3,
-                            .sort = "miou",
-                            .hide_published = true,
-                            .mixed = true,
-                            .metrics = (const char *const[]){"miou"},
-                            .n_metrics = 1};
-    avs_table t;
-    avs_err none = AVS_ERR_INIT;
-    if (avs_query(s, &spec, a, &t, &none) != AVS_OK) return; /* nothing reported miou yet */
-    int shown = 0;
-    for (int r = 0; r < t.n_rows; r++) {
-        if (t.row[r].cell[0].n == 0) continue;
-        avs_buf_str(out, shown++ ? "              " : "best so far   ");
-        avs_buf_fmt(out, "miou %s  %s\n", avs_cell_text(a, &t.column[0], &t.row[r].cell[0]),
-                    avs_row_label(&t, &t.row[r], a));
+    avs_buf x = AVS_BUF_INIT, y = AVS_BUF_INIT;
+    bool any = false;
+    for (size_t i = 1; i < n && !any; i++) {
+        const avs_json *u = avs_json_get(params[0], key), *v = avs_json_get(params[i], key);
+        avs_buf_clear(&x);
+        avs_buf_clear(&y);
+        if (u) avs_json_write(&x, u, true);
+        if (v) avs_json_write(&y, v, true);
+        any = strcmp(avs_buf_cstr(&x), avs_buf_cstr(&y)) != 0;
     }
+    avs_buf_free(&x);
+    avs_buf_free(&y);
+    return any;
+}
+
+/* The best configurations by mIoU, if anything has finished: from stored summaries, with the parameters in which they differ. */
+static int put_best(avs_store *s, const char *sweep, avs_arena *a, avs_buf *out, avs_err *e)
+{
+    static const avs_q_column miou = {.unit = AVS_U_FRACTION};
+    avs_json *params[3];
+    avs_store_best *best;
+    size_t n;
+    int rc;
+
+    AVS_TRY(avs_store_best_of(s, sweep, "miou", 3, a, &best, &n, e));
+    for (size_t i = 0; i < n; i++)
+        AVS_TRY(
+            avs_json_parse(a, "stored parameters", best[i].params, strlen(best[i].params), &params[i], e));
+    for (size_t i = 0; i < n; i++) {
+        avs_buf_fmt(out, "%s miou %s", i ? "             " : "best so far  ",
+                    avs_cell_number(a, &miou, best[i].mean));
+        if (best[i].n > 1)
+            avs_buf_fmt(out, " ± %s (n=%lld)", avs_cell_number(a, &miou, best[i].half), (long long)best[i].n);
+        else
+            avs_buf_str(out, " (n=1)");
+        avs_buf_fmt(out, "  %s%s%s", best[i].model, *best[i].task ? ", " : "", best[i].task);
+        int shown = 0;
+        for (const avs_json *m = params[i]->first; m && shown < 6; m = m->next) {
+            if (!differs(params, n, m->key) || strcmp(m->key, "model") == 0 || strcmp(m->key, "task") == 0)
+                continue;
+            avs_buf_fmt(out, ", %s=", m->key);
+            avs_json_write(out, m, true);
+            shown++;
+        }
+        avs_buf_char(out, '\n');
+    }
+out:
+    return rc;
 }
 
 int avs_report_status(avs_store *s, const char *sweep, avs_buf *out, avs_err *e)
@@ -129,7 +160,7 @@ int avs_report_status(avs_store *s, const char *sweep, avs_buf *out, avs_err *e)
     AVS_TRY(avs_store_counts(s, sweep, count, e));
     for (int i = 0; i < AVS_TRIAL_STATES; i++) total += count[i];
     put_bar(out, count, total);
-    put_best(s, sweep, a, out);
+    AVS_TRY(put_best(s, sweep, a, out, e));
     AVS_TRY(avs_store_failures(s, sweep, 5, a, &f, &n, e));
     for (size_t i = 0; i < n; i++) {
         char hex[13];

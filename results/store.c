@@ -38,20 +38,36 @@ const char *avs_end_reason_name(avs_end_reason r)
 }
 
 /* File systems on which WAL's shared memory does not work. Numbers of linux/magic.h and the vendors. */
+bool avs_store_is_network_fs(uint32_t magic)
+{
+    static const uint32_t known[] = {
+        0x6969 /* NFS */,      0x0BD00BD0 /* Lustre */,   0x47504653 /* GPFS */,  0x19830326 /* BeeGFS */,
+        0xFF534D42 /* CIFS */, 0xFE534D42 /* SMB2 */,     0x517B /* SMB */,       0x65735546 /* FUSE */,
+        0x01021997 /* 9p */,   0x00C36400 /* Ceph */,     0x01161970 /* GFS2 */,  0x7461636F /* OCFS2 */,
+        0x5346414F /* AFS */,  0x20030528 /* OrangeFS */, 0xAAD7AAEA /* PanFS */, 0x786F4256 /* vboxsf */};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (magic == known[i]) return true;
+    return false;
+}
+
+static int assumed = -1; /* tests: 0 local, 1 network */
+
+void avs_store_assume_network(int network)
+{
+    assumed = network;
+}
+
+/* A link is followed: what counts is where the file lies. */
 static bool is_network(const char *path)
 {
-    static const long magic[] = {
-        0x6969 /* NFS */,       0x0BD00BD0 /* Lustre */, 0x47504653 /* GPFS */, 0x19830326 /* BeeGFS */,
-        0xFF534D42L /* CIFS */, 0xFE534D42L /* SMB2 */,  0x65735546 /* FUSE */, 0x01021997 /* 9p */};
-    char folder[PATH_MAX];
+    char real[PATH_MAX];
     struct statfs fs;
-    const char *slash = strrchr(path, '/');
 
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
-    if (statfs(*folder ? folder : "/", &fs) != 0) return false;
-    for (size_t i = 0; i < sizeof magic / sizeof *magic; i++)
-        if ((uint32_t)fs.f_type == (uint32_t)magic[i]) return true;
-    return false;
+    if (assumed >= 0) return assumed != 0;
+    if (!realpath(path, real)) snprintf(real, sizeof real, "%s", path);
+    char *slash = strrchr(real, '/');
+    if (slash) slash[slash == real] = '\0';
+    return statfs(slash ? real : ".", &fs) == 0 && avs_store_is_network_fs((uint32_t)fs.f_type);
 }
 
 static uint32_t big_endian(const unsigned char *p)
@@ -59,8 +75,7 @@ static uint32_t big_endian(const unsigned char *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* *fresh: absent or empty. Anything else must be a store of ours. */
-static int inspect(const char *path, avs_store_mode mode, bool *fresh, avs_err *e)
+int avs_store_inspect(const char *path, avs_store_mode mode, bool *fresh, int *version, avs_err *e)
 {
     unsigned char h[HEADER];
     struct stat st;
@@ -84,17 +99,35 @@ static int inspect(const char *path, avs_store_mode mode, bool *fresh, avs_err *
     }
     if (n < HEADER || memcmp(h, "SQLite format 3", 16) != 0)
         return avs_fail(e, AVS_EDB, "%s is not an SQLite database; nothing was written to it", path);
-    uint32_t app = big_endian(h + AT_APPLICATION), version = big_endian(h + AT_VERSION);
+    uint32_t app = big_endian(h + AT_APPLICATION), found = big_endian(h + AT_VERSION);
     if (app != AVS_STORE_APPLICATION_ID)
         return avs_fail(
             e, AVS_EDB,
             "%s is a database of another program (application id 0x%08x, avsweep's is 0x%08x); nothing "
             "was written to it",
             path, (unsigned)app, (unsigned)AVS_STORE_APPLICATION_ID);
-    if (version != AVS_STORE_SCHEMA_VERSION)
-        return avs_fail(e, AVS_EDB, "%s has schema version %u, this avsweep knows version %d: use %s avsweep",
-                        path, (unsigned)version, AVS_STORE_SCHEMA_VERSION,
-                        version > AVS_STORE_SCHEMA_VERSION ? "a newer" : "the older");
+    if (found < 1 || found > INT32_MAX)
+        return avs_fail(e, AVS_EDB, "%s has schema version %u, which no avsweep writes", path,
+                        (unsigned)found);
+    *version = (int)found;
+    return AVS_OK;
+}
+
+/* A writer wants its own version. */
+static int check_version(const char *path, int version, avs_err *e)
+{
+    if (version < AVS_STORE_SCHEMA_VERSION)
+        return avs_fail(
+            e, AVS_EDB,
+            "%s has schema version %d, this avsweep writes version %d: 'avsweep db migrate --db %s' "
+            "brings it up to date and keeps a copy",
+            path, version, AVS_STORE_SCHEMA_VERSION, path);
+    if (version > AVS_STORE_SCHEMA_VERSION)
+        return avs_fail(
+            e, AVS_EDB,
+            "%s has schema version %d, this avsweep knows version %d: use a newer avsweep to write to "
+            "it; nothing was written",
+            path, version, AVS_STORE_SCHEMA_VERSION);
     return AVS_OK;
 }
 
@@ -161,14 +194,34 @@ out:
     return rc;
 }
 
+/* On network storage a reader of another host must not touch a file that is being written: while there is a lock, it reads
+ * the snapshot that the writer publishes. Returns the path to open, which is `path` or in `other`. */
+static const char *path_to_read(const char *path, char *other, size_t n, int64_t *age_us)
+{
+    struct stat st;
+    char lock[PATH_MAX];
+    *age_us = 0;
+    if (!is_network(path) || (size_t)snprintf(lock, sizeof lock, "%s.lock", path) >= sizeof lock ||
+        !avs_fs_exists(lock) || (size_t)snprintf(other, n, "%s" AVS_STORE_SNAPSHOT_SUFFIX, path) >= n ||
+        stat(other, &st) != 0)
+        return path;
+    *age_us = avs_wall_us() - ((int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000);
+    if (*age_us < 1) *age_us = 1;
+    return other;
+}
+
 int avs_store_open(const char *path, avs_store_mode mode, const char *tool_version, avs_store **out,
                    avs_err *e)
 {
+    char snapshot[PATH_MAX];
+    int64_t age = 0;
     bool fresh;
-    int rc;
+    int rc, version = AVS_STORE_SCHEMA_VERSION;
 
     *out = NULL;
-    AVS_TRY(inspect(path, mode, &fresh, e));
+    if (mode == AVS_STORE_READ) path = path_to_read(path, snapshot, sizeof snapshot, &age);
+    AVS_TRY(avs_store_inspect(path, mode, &fresh, &version, e));
+    if (mode == AVS_STORE_WRITE) AVS_TRY(check_version(path, version, e));
     avs_store *s = avs_xalloc(sizeof *s);
     const size_t path_size = strlen(path) + 1;
     char *copy = avs_xalloc(path_size);
@@ -178,8 +231,12 @@ int avs_store_open(const char *path, avs_store_mode mode, const char *tool_versi
         return avs_fail(e, AVS_ENOMEM, "no memory to open %s", path);
     }
     memcpy(copy, path, path_size);
-    *s = (avs_store){
-        .path = copy, .journal = "read", .writable = mode == AVS_STORE_WRITE, .is_network = is_network(path)};
+    *s = (avs_store){.path = copy,
+                     .journal = "read",
+                     .writable = mode == AVS_STORE_WRITE,
+                     .is_network = is_network(path),
+                     .version = version,
+                     .snapshot_age_us = age};
     rc = s->writable ? open_writer(s, fresh, tool_version, e) : open_reader(s, e);
     if (rc == AVS_OK) rc = avs_db_script(s, "PRAGMA foreign_keys=ON", e);
     /* SQLite 3.40 calls json_valid unsafe in a CHECK of an untrusted schema, so only readers distrust the file; a
@@ -197,13 +254,26 @@ out:
 void avs_store_close(avs_store *s)
 {
     if (!s) return;
+    if (s->db && !sqlite3_get_autocommit(s->db)) {
+        for (int i = 0; i < s->n_cache; i++) sqlite3_reset(s->cache[i].stmt);
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    if (s->db && s->writable && s->is_network) (void)avs_snapshot_step(s, true, NULL);
+    avs_snapshot_abort(s);
     for (int i = 0; i < s->n_cache; i++) sqlite3_finalize(s->cache[i].stmt);
-    if (s->db && !sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_close(s->db);
     avs_xfree(s->path);
     avs_xfree(s);
 }
 
+int avs_store_version(const avs_store *s)
+{
+    return s->version;
+}
+int64_t avs_store_snapshot_age_us(const avs_store *s)
+{
+    return s->snapshot_age_us;
+}
 const char *avs_store_path(const avs_store *s)
 {
     return s->path;
@@ -239,12 +309,16 @@ int avs_store_flush(avs_store *s, avs_err *e)
     }
     if (n == 0) return AVS_OK;
     if (s->view_is_stale) AVS_TRY(avs_schema_trial_view(s, e));
+    AVS_TRY(avs_tally_flush(s, &s->group, e));
     AVS_TRY(avs_db_run(s, e, "COMMIT", ""));
     s->unflushed = 0;
+    /* The commit stands whatever becomes of the snapshot: a failure shows as an old one. */
+    if (s->is_network) (void)avs_snapshot_step(s, false, NULL);
     return AVS_OK;
 out:
     if (!sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     s->unflushed = 0;
+    s->group.n = 0;
     avs_ctx(e, "%zu writes were not committed", n);
     return rc;
 }

@@ -10,7 +10,7 @@
  * it. A write function that fails leaves the group as it was before the call. If flush fails the group is
  * rolled back and everything since the previous flush is gone from the file: the caller offers it again.
  *   local file systems: journal_mode=WAL; network file systems: journal_mode=TRUNCATE,
- * locking_mode=EXCLUSIVE.
+ * locking_mode=EXCLUSIVE, and every minute and at the end a copy in NAME.snapshot.db for readers elsewhere.
  *
  * Reading. Reports open the file with AVS_STORE_READ: nothing is ever written, and a running coordinator is
  * not disturbed.
@@ -28,7 +28,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-enum { AVS_STORE_SCHEMA_VERSION = 1, AVS_STORE_APPLICATION_ID = 0x41565357 /* "AVSW" */ };
+#define AVS_STORE_SNAPSHOT_SUFFIX ".snapshot.db"
+enum { AVS_STORE_SCHEMA_VERSION = 2, AVS_STORE_APPLICATION_ID = 0x41565357 /* "AVSW" */ };
 
 typedef struct avs_store avs_store;
 
@@ -69,16 +70,19 @@ const char *avs_end_reason_name(avs_end_reason r);
  * ------------------------------------------------------------------------------------------- */
 typedef enum { AVS_STORE_READ, AVS_STORE_WRITE /* creates the file when absent */ } avs_store_mode;
 
-/* Refuses, with one sentence and without writing a byte: a file that is not an SQLite database, a database of
- * another application, one of a newer or older schema version, a file that cannot be written (WRITE), an
- * absent file (READ: AVS_EMISSING). tool_version is recorded on creation ("0.1.0"). *out is NULL on failure.
- */
+/* Refuses, with one sentence and without writing a byte: a file that is not an SQLite database, a database of another
+ * application, for WRITE one of an older (migrate it, results/maintain.h) or newer schema version or one that cannot be
+ * written, for READ an absent file (AVS_EMISSING). Older and newer files can be read, as far as their tables are known.
+ * READ on network storage opens the snapshot while somebody writes. tool_version is recorded on creation ("0.1.0"). *out
+ * is NULL on failure. */
 int avs_store_open(const char *path, avs_store_mode mode, const char *tool_version, avs_store **out,
                    avs_err *e);
 /* Rolls back what was not flushed. Accepts NULL. */
 void avs_store_close(avs_store *s);
-const char *avs_store_path(const avs_store *s);    /* as given to open; owner: store */
-const char *avs_store_journal(const avs_store *s); /* "wal", "truncate" (network file system), "read" */
+int avs_store_version(const avs_store *s);             /* of the file's schema */
+int64_t avs_store_snapshot_age_us(const avs_store *s); /* of the snapshot that was opened instead; 0: none */
+const char *avs_store_path(const avs_store *s);        /* as given to open; owner: store */
+const char *avs_store_journal(const avs_store *s);     /* "wal", "truncate" (network file system), "read" */
 
 /* ---- groups
  * --------------------------------------------------------------------------------------------------- */
@@ -229,8 +233,8 @@ typedef struct {
 /* Ends an attempt with everything it produced, in one piece. AVS_END_OK: results are stored and the trial is done.
  * Otherwise points, latencies and artifacts are kept with the attempt, results are not. Saying the same end twice is
  * AVS_OK and changes nothing (a DONE that was offered again). An OK of an attempt that was called lost counts if no
- * other attempt of the trial has finished; if one has, *stale is true: the attempt is closed and keeps its data, the
- * trial keeps its earlier results. stale may be NULL. Results that are not finite are AVS_ERANGE (SQLite would store
+ * other attempt of the trial has finished; if one has, *stale is true: the attempt is closed and keeps its data (its
+ * results in table attempt_result), the trial keeps its earlier results. stale may be NULL. Results that are not finite are AVS_ERANGE (SQLite would store
  * NaN as NULL). An attempt that does not exist is AVS_EMISSING. */
 int avs_store_attempt_end(avs_store *s, int64_t attempt_id, const avs_store_end *end, bool *stale,
                           avs_err *e);
@@ -267,8 +271,17 @@ int avs_store_failures(avs_store *s, const char *sweep, size_t limit, avs_arena 
 int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_arena *a, int64_t **steps,
                      double **values, size_t *n, avs_err *e);
 
-/* PRAGMA integrity_check plus the store's own invariants: every done trial has an attempt that ended ok, no
- * trial has two live attempts, ordinals are dense. The first violation is the error. */
+typedef struct {
+    int64_t config_id;
+    const char *kind, *model, *task, *params; /* params: JSON object; owner: arena */
+    double mean, half;                        /* of the 95 % interval; NaN for one trial */
+    int64_t n;
+} avs_store_best;
+/* The best configurations by a metric (split test before "" before val), best first, at most limit; from stored summaries. */
+int avs_store_best_of(avs_store *s, const char *sweep, const char *metric, size_t limit, avs_arena *a,
+                      avs_store_best **out, size_t *n, avs_err *e);
+
+/* PRAGMA integrity_check plus the store's own invariants; the first violation is the error. All of them: maintain.h. */
 int avs_store_check(avs_store *s, avs_err *e);
 
 #endif

@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "metrics/latency.h"
-#include "metrics/stats.h"
 #include "results/db.h"
 
 typedef struct {
@@ -17,6 +16,33 @@ typedef struct {
     bool ended;
 } attempt_row;
 
+/* Every running trial is pending again, in the counts of each sweep too. */
+static int requeue_running(avs_store *s, avs_err *e)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int rc;
+
+    AVS_TRY(avs_db_bind(
+        s, &q, e,
+        "SELECT 0, count(*) FROM trial WHERE state=1 UNION ALL SELECT sweep_id, count(DISTINCT trial_id)"
+        " FROM trial JOIN sweep_trial USING(trial_id) WHERE state=1 GROUP BY sweep_id",
+        ""));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        const int64_t sweep = sqlite3_column_int64(q, 0), n = sqlite3_column_int64(q, 1);
+        if (n == 0) continue;
+        rc = avs_tally_add(s, sweep, AVS_TRIAL_RUNNING, -n, e);
+        if (rc == AVS_OK) rc = avs_tally_add(s, sweep, AVS_TRIAL_PENDING, n, e);
+        if (rc != AVS_OK) {
+            sqlite3_reset(q);
+            return rc;
+        }
+    }
+    if (rc == AVS_OK) rc = avs_db_run(s, e, "UPDATE trial SET state=0 WHERE state=1", "");
+out:
+    return rc;
+}
+
 int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e)
 {
     int rc = avs_db_begin(s, e);
@@ -25,7 +51,7 @@ int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e)
         s, e, "UPDATE attempt SET ended=?, reason=13, message='the coordinator ended' WHERE ended IS NULL",
         "i", avs_wall_us()));
     if (n) *n = sqlite3_changes(s->db);
-    AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=0 WHERE state=1", ""));
+    AVS_TRY(requeue_running(s, e));
 out:
     return avs_db_end(s, rc, e);
 }
@@ -70,6 +96,7 @@ int avs_store_attempt_begin(avs_store *s, const avs_store_start *st, int64_t *at
                        *attempt_id, st->host, st->cpus));
     AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=?, attempts=?, epoch=? WHERE trial_id=?", "iiii",
                        (int64_t)AVS_TRIAL_RUNNING, (int64_t)number, (int64_t)new_epoch, st->trial_id));
+    AVS_TRY(avs_tally_move(s, st->trial_id, state, AVS_TRIAL_RUNNING, e));
     if (n) *n = number;
     if (epoch) *epoch = new_epoch;
 out:
@@ -159,6 +186,13 @@ static const char *member_text(avs_arena *a, const avs_json *obj, const char *ke
     return text;
 }
 
+/* A member that is an object, as JSON; else NULL. Owner: the arena. */
+static const char *member_object(avs_arena *a, const avs_json *obj, const char *key)
+{
+    const avs_json *v = avs_json_get(obj, key);
+    return v && v->kind == AVS_J_OBJ ? member_text(a, obj, key) : NULL;
+}
+
 /* What code ran: a fingerprint if the trial sent one, else its commit. Owner: the arena; NULL when unknown. */
 static const char *code_of(avs_arena *a, const avs_json *env)
 {
@@ -167,12 +201,20 @@ static const char *code_of(avs_arena *a, const avs_json *env)
     return avs_json_num(env, "commit_dirty", 0) != 0 ? avs_arena_fmt(a, "%s+", commit) : commit;
 }
 
-/* The load average differs at every start and says nothing about what was run; without it an environment repeats. */
+/* What differs at every start and says nothing about what was run; without it an environment repeats. */
+static bool is_momentary(const char *key)
+{
+    static const char *const names[] = {"load", "pid", "clocks", "cpu_mhz"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], key) == 0) return true;
+    return false;
+}
+
 static int hash_env(const avs_json *env, const char *host, uint8_t sha[32], avs_err *e)
 {
     avs_buf b = AVS_BUF_INIT;
     for (const avs_json *m = env->first; m; m = m->next) {
-        if (strcmp(m->key, "load") == 0 || strcmp(m->key, "pid") == 0) continue;
+        if (is_momentary(m->key)) continue;
         avs_json_write_str(&b, m->key);
         avs_json_write(&b, m, true);
     }
@@ -184,6 +226,31 @@ static int hash_env(const avs_json *env, const char *host, uint8_t sha[32], avs_
 }
 
 /* The environment is stored once per distinct content. */
+/* GPUs of the process: [{"uuid", "model", "mem", "vbios", "pci", "sm"}, ..]; the first is that of rank 0. */
+static int put_gpus(avs_store *s, avs_arena *a, int64_t attempt_id, const avs_json *gpus, avs_err *e)
+{
+    int rc = AVS_OK;
+    for (size_t i = 0; gpus && gpus->kind == AVS_J_ARR && i < gpus->len; i++) {
+        const avs_json *g = avs_json_at(gpus, i);
+        const char *uuid = member_text(a, g, "uuid");
+        int64_t id;
+        if (!uuid || !*uuid) continue;
+        AVS_TRY(avs_db_run(
+            s, e,
+            "INSERT INTO gpu(uuid, model, mem, vbios, pci, sm) VALUES(?,?,nullif(?,0),?,?,nullif(?,0))"
+            " ON CONFLICT DO UPDATE SET model=excluded.model, mem=excluded.mem, vbios=excluded.vbios,"
+            " pci=excluded.pci, sm=excluded.sm",
+            "ttitti", uuid, member_text(a, g, "model"), avs_json_int(g, "mem", 0), member_text(a, g, "vbios"),
+            member_text(a, g, "pci"), avs_json_int(g, "sm", 0)));
+        AVS_TRY(avs_db_int(s, &id, 0, e, "SELECT gpu_id FROM gpu WHERE uuid=?", "t", uuid));
+        if (i == 0)
+            AVS_TRY(avs_db_run(s, e, "UPDATE attempt_rank SET gpu_id=? WHERE attempt_id=? AND rank=0", "ii",
+                               id, attempt_id));
+    }
+out:
+    return rc;
+}
+
 static int put_env(avs_store *s, int64_t attempt_id, const char *json, const char *host, avs_err *e)
 {
     avs_arena *a = avs_arena_new();
@@ -198,83 +265,30 @@ static int put_env(avs_store *s, int64_t attempt_id, const char *json, const cha
     AVS_TRY(avs_db_int(s, &id, 0, e, "SELECT env_id FROM env WHERE hash=?", "h", sha));
     if (!id) {
         const char *own_host = member_text(a, root, "host"), *mem = member_text(a, root, "mem");
+        const avs_json *threads = avs_json_get(root, "threads");
         if (!mem) mem = member_text(a, root, "mem_bytes");
         AVS_TRY(avs_db_run(
-            s, e, "INSERT INTO env VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", "httttttttttttttt", sha,
-            own_host ? own_host : host, member_text(a, root, "kernel"), member_text(a, root, "cpu"), mem,
-            member_text(a, root, "driver"), member_text(a, root, "cuda"), member_text(a, root, "nccl"),
-            member_text(a, root, "cudnn"), member_text(a, root, "mpi"), member_text(a, root, "compiler"),
-            member_text(a, root, "flags"), code_of(a, root), member_text(a, root, "modules"), json,
-            member_text(a, root, "container")));
+            s, e,
+            "INSERT INTO env(hash, host, kernel, cpu, mem, driver, cuda, nccl, cudnn, mpi, compiler, flags, "
+            "code_fp,"
+            " modules, vars, container, git_commit, git_dirty, libraries, precision, threads, environment)"
+            " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,0),?)",
+            "httttttttttttttttittit", sha, own_host ? own_host : host, member_text(a, root, "kernel"),
+            member_text(a, root, "cpu"), mem, member_text(a, root, "driver"), member_text(a, root, "cuda"),
+            member_text(a, root, "nccl"), member_text(a, root, "cudnn"), member_text(a, root, "mpi"),
+            member_text(a, root, "compiler"), member_text(a, root, "flags"), code_of(a, root),
+            member_text(a, root, "modules"), json, member_text(a, root, "container"),
+            member_text(a, root, "commit"), (int64_t)(avs_json_num(root, "commit_dirty", 0) != 0),
+            member_object(a, root, "libraries"), member_text(a, root, "precision"),
+            threads && threads->kind == AVS_J_INT ? threads->i : (int64_t)0,
+            member_object(a, root, "environment")));
         id = sqlite3_last_insert_rowid(s->db);
     }
     AVS_TRY(avs_db_run(s, e, "UPDATE attempt_rank SET env_id=? WHERE attempt_id=? AND rank=0", "ii", id,
                        attempt_id));
+    AVS_TRY(put_gpus(s, a, attempt_id, avs_json_get(root, "gpus"), e));
 out:
     avs_arena_free(a);
-    return rc;
-}
-
-static double t95(avs_store *s, int64_t df)
-{
-    enum { KNOWN = sizeof s->t95 / sizeof *s->t95 };
-    if (df >= KNOWN)
-        return avs_normal_quantile(0.975) + 2.3723 / (double)df; /* within 1e-4 of t from df = 512 on */
-    if (s->t95[df] == 0) s->t95[df] = avs_t_quantile(0.975, (double)df);
-    return s->t95[df];
-}
-
-static int put_leaderboard(avs_store *s, int64_t config_id, int64_t metric_id, const char *split, int64_t n,
-                           double mean, double m2, avs_err *e)
-{
-    double sd = n > 1 ? sqrt(m2 / (double)(n - 1)) : (double)NAN;
-    double half = n > 1 ? t95(s, n - 1) * sd / sqrt((double)n) : (double)NAN;
-    return avs_db_run(s, e, "INSERT OR REPLACE INTO leaderboard VALUES(?,?,?,?,?,?,?,?)", "iitidddd",
-                      config_id, metric_id, split, n, mean, sd, mean - half, mean + half);
-}
-
-enum { EXACT_SEEDS = 64 };
-
-/* Mean, deviation and interval of one metric over the seeds of a config: stored, because plain sqlite3 has no root. Up to
- * EXACT_SEEDS they are summed anew in order of seeds; beyond, the new value x is added to the stored row (Welford), so
- * that a config with many thousand seeds does not cost more with each. A trial is done once, so x is never a repeat. */
-static int refresh_leaderboard(avs_store *s, int64_t config_id, int64_t metric_id, const char *split,
-                               double x, avs_err *e)
-{
-    double value[EXACT_SEEDS], mean = 0, sd = 0;
-    sqlite3_stmt *q;
-    bool row = true;
-    int64_t n = 0;
-    int rc;
-
-    AVS_TRY(avs_db_bind(s, &q, e,
-                        "SELECT n, mean, sd FROM leaderboard WHERE config_id=? AND metric_id=? AND split=?",
-                        "iit", config_id, metric_id, split));
-    AVS_TRY(avs_db_step(s, q, &row, e));
-    if (row) {
-        n = sqlite3_column_int64(q, 0);
-        mean = sqlite3_column_double(q, 1);
-        sd = sqlite3_column_double(q, 2);
-        sqlite3_reset(q);
-    }
-    if (n >= EXACT_SEEDS) {
-        double d = x - mean, next = mean + d / (double)(n + 1);
-        return put_leaderboard(s, config_id, metric_id, split, n + 1, next,
-                               sd * sd * (double)(n - 1) + d * (x - next), e);
-    }
-    n = 0;
-    AVS_TRY(
-        avs_db_bind(s, &q, e,
-                    "SELECT r.value FROM trial t CROSS JOIN result r USING(trial_id) WHERE t.config_id=? AND"
-                    " r.metric_id=? AND r.split=? ORDER BY t.seed, t.trial_id",
-                    "iit", config_id, metric_id, split));
-    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row)
-        if (n < EXACT_SEEDS) value[n++] = sqlite3_column_double(q, 0);
-    if (rc != AVS_OK || n == 0) return rc;
-    mean = avs_mean(value, (size_t)n);
-    sd = n > 1 ? avs_sd(value, (size_t)n) : 0;
-    rc = put_leaderboard(s, config_id, metric_id, split, n, mean, sd * sd * (double)(n - 1), e);
-out:
     return rc;
 }
 
@@ -293,10 +307,37 @@ static int put_results(avs_store *s, const attempt_row *a, const avs_store_end *
         if (rc == AVS_OK)
             rc = avs_db_run(s, e, "INSERT OR REPLACE INTO result VALUES(?,?,?,?)", "iitd", a->trial_id, m,
                             split, r->value);
-        if (rc == AVS_OK) rc = refresh_leaderboard(s, a->config_id, m, split, r->value, e);
+        if (rc == AVS_OK) rc = avs_board_add(s, a->config_id, m, split, r->value, e);
         if (rc != AVS_OK) return rc;
     }
     return AVS_OK;
+}
+
+/* Numbers of an attempt that does not count: its trial has results of another one. */
+static int keep_results(avs_store *s, int64_t attempt_id, const avs_store_end *end, avs_err *e)
+{
+    for (size_t i = 0; i < end->n_results; i++) {
+        const avs_store_result *r = &end->results[i];
+        const int64_t m = isfinite(r->value) ? avs_db_metric(s, r->name, r->unit, r->better, e) : 0;
+        if (m < 0) return AVS_EDB;
+        int rc = m == 0 ? AVS_OK
+                        : avs_db_run(s, e, "INSERT OR REPLACE INTO attempt_result VALUES(?,?,?,?)", "iitd",
+                                     attempt_id, m, r->split ? r->split : "", r->value);
+        if (rc != AVS_OK) return rc;
+    }
+    return AVS_OK;
+}
+
+/* One more attempt that ended ok, where it ran: what a report's footer reads. */
+static int count_usage(avs_store *s, int64_t attempt_id, avs_err *e)
+{
+    return avs_db_run(
+        s, e,
+        "INSERT INTO usage SELECT coalesce(k.env_id,0), coalesce(k.host,''), 1, a.started, a.ended FROM"
+        " attempt a LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.attempt_id=?"
+        " ON CONFLICT DO UPDATE SET attempts=attempts+1, first=min(first,excluded.first),"
+        " last=max(last,excluded.last)",
+        "i", attempt_id);
 }
 
 static int close_attempt(avs_store *s, int64_t attempt_id, const avs_store_end *end, avs_err *e)
@@ -339,7 +380,13 @@ int avs_store_attempt_end(avs_store *s, int64_t attempt_id, const avs_store_end 
     AVS_TRY(close_attempt(s, attempt_id, end, e));
     bool is_decided = a.best_attempt != 0; /* another attempt has finished */
     if (stale) *stale = is_decided && end->reason == AVS_END_OK;
-    if (is_decided) goto out;
+    if (end->reason == AVS_END_OK) AVS_TRY(count_usage(s, attempt_id, e));
+    if (is_decided) {
+        if (end->reason == AVS_END_OK) rc = keep_results(s, attempt_id, end, e);
+        goto out;
+    }
+    AVS_TRY(avs_tally_move(s, a.trial_id, (int)a.state,
+                           end->reason == AVS_END_OK ? AVS_TRIAL_DONE : (int)end->next, e));
     if (end->reason == AVS_END_OK) {
         AVS_TRY(put_results(s, &a, end, e));
         AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=?, best_attempt=? WHERE trial_id=?", "iii",

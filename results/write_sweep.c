@@ -153,6 +153,7 @@ static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
     t->trial_id = sqlite3_last_insert_rowid(s->db);
     t->state = AVS_TRIAL_PENDING;
     t->attempts = t->epoch = 0;
+    rc = avs_tally_add(s, 0, AVS_TRIAL_PENDING, 1, e);
 out:
     return rc;
 }
@@ -167,8 +168,16 @@ static int place(avs_store *s, int64_t sweep_id, const avs_store_trial *t, avs_e
     if (there)
         return avs_fail(e, AVS_ERANGE, "place %lld of stage %lld already belongs to trial %lld of this sweep",
                         (long long)t->ordinal, (long long)t->stage_id, (long long)there);
-    return avs_db_run(s, e, "INSERT INTO sweep_trial VALUES(?,?,?,?,?)", "iiiii", sweep_id, t->stage_id,
-                      t->ordinal, t->trial_id, (int64_t)t->reused);
+    int64_t member = 0; /* of the sweep by another place already: only for a trial that was there before */
+    if (t->reused)
+        AVS_TRY(avs_db_int(s, &member, 0, e,
+                           "SELECT 1 FROM sweep_trial WHERE trial_id=? AND sweep_id=? LIMIT 1", "ii",
+                           t->trial_id, sweep_id));
+    if (!member) AVS_TRY(avs_tally_add(s, sweep_id, (int)t->state, 1, e));
+    AVS_TRY(avs_db_run(s, e, "INSERT INTO sweep_trial VALUES(?,?,?,?,?)", "iiiii", sweep_id, t->stage_id,
+                       t->ordinal, t->trial_id, (int64_t)t->reused));
+out:
+    return rc;
 }
 
 int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, avs_err *e)
@@ -187,11 +196,16 @@ out:
 
 int avs_store_set_state(avs_store *s, int64_t trial_id, avs_trial_state state, avs_err *e)
 {
+    int64_t before;
     int rc = avs_db_begin(s, e);
     if (rc != AVS_OK) return rc;
-    AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=? WHERE trial_id=?", "ii", (int64_t)state, trial_id));
-    if (sqlite3_changes(s->db) == 0)
+    AVS_TRY(avs_db_int(s, &before, -1, e, "SELECT state FROM trial WHERE trial_id=?", "i", trial_id));
+    if (before < 0) {
         rc = avs_fail(e, AVS_EMISSING, "there is no trial %lld", (long long)trial_id);
+        goto out;
+    }
+    AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=? WHERE trial_id=?", "ii", (int64_t)state, trial_id));
+    AVS_TRY(avs_tally_move(s, trial_id, (int)before, (int)state, e));
 out:
     return avs_db_end(s, rc, e);
 }

@@ -24,7 +24,7 @@ static void a_new_file_names_its_owner_and_version(void **state)
     assert_string_equal(avs_store_journal(s), "wal");
     avs_store_close(s);
     assert_int_equal(ask("new.db", "PRAGMA application_id"), AVS_STORE_APPLICATION_ID);
-    assert_int_equal(ask("new.db", "SELECT value FROM meta WHERE key='schema_version'"), 1);
+    assert_int_equal(ask("new.db", "SELECT value FROM meta WHERE key='schema_version'"), 2);
     assert_int_equal(ask("new.db", "PRAGMA page_size"), 8192);
     assert_int_equal(
         ask("new.db", "SELECT count(*) FROM sqlite_master WHERE type='table' AND sql NOT LIKE '%STRICT%'"),
@@ -351,8 +351,9 @@ static void foreign_files_are_refused_and_left_alone(void **state)
     assert_int_equal(sqlite3_open(sample_path("future.db"), &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=7", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_int_equal(avs_store_open(sample_path("future.db"), AVS_STORE_READ, "t", &s, &bad), AVS_EDB);
+    assert_int_equal(avs_store_open(sample_path("future.db"), AVS_STORE_WRITE, "t", &s, &bad), AVS_EDB);
     assert_non_null(strstr(bad.msg, "schema version 7"));
+    assert_non_null(strstr(bad.msg, "a newer avsweep"));
 
     assert_int_equal(avs_store_open(sample_path("absent.db"), AVS_STORE_READ, "t", &s, &bad), AVS_EMISSING);
     assert_false(avs_fs_exists(sample_path("absent.db")));
