@@ -2,6 +2,7 @@
  * function; a new option is one row and one field of avs_options. Usage, man page and completions follow. */
 #include "orchestrator/cli.h"
 #include "orchestrator/commands.h"
+#include "orchestrator/db_command.h"
 #include "orchestrator/look.h"
 #include "orchestrator/run.h"
 #include "orchestrator/steer.h"
@@ -20,6 +21,7 @@ const avs_cli_command avs_cli_commands[] = {
     {"cancel",     "EXPR",                "trials are not started any more; running ones are ended",         AVS_CMD_CANCEL,  avs_command_cancel,  1, 1, NULL},
     {"pause",      "EXPR",                "waiting trials are not started until they are retried",           AVS_CMD_PAUSE,   avs_command_pause,   1, 1, NULL},
     {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
+    {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},
     {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
     {"data",       "..",                  "data sets: index, compose, .. (avsweep-trial data)",              AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
     {"predict",    "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
@@ -87,7 +89,7 @@ const avs_cli_option avs_cli_options[] = {
     {"pareto",        "x=X,y=Y","metrics of the plot (html, svg)",                          TEXT,    AT(pareto),        C(REPORT), 0, NULL},
     {"standalone",    NULL,     "latex: a whole document for pdflatex",                     FLAG,    AT(standalone),    C(REPORT), 0, NULL},
     {"pictures",      NULL,     "html: with the predictions side by side",                  FLAG,    AT(pictures),      C(REPORT), 0, NULL},
-    {"output",        "PATH",   "write here instead of stdout",                             TEXT,    AT(output),        C(REPORT), 'o', "@file"},
+    {"output",        "PATH",   "write here instead of stdout; of db snapshot: the copy",     TEXT,    AT(output),        C(REPORT) | C(DB), 'o', "@file"},
     {"schema",        "MODEL",  "every option of a model: type, range, default, help",      TEXT,    AT(schema),        C(SHOW), 0, "@model"},
     {"man",           NULL,     "the whole manual as a man page: avsweep help --man | man -l -", FLAG, AT(man),         C(HELP), 0, NULL},
     /* Global ones. */

@@ -1,0 +1,49 @@
+#!/bin/bash
+# db.sh SCHEMA: the words of `avsweep db` on real files, and what they refuse.
+set -u
+avsweep=$AVSWEEP
+schema=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+expect() { # expect STATUS WORDS COMMAND..: exit status and a text in what it says
+    local want=$1 words=$2 got
+    shift 2
+    "$@" > said 2>&1
+    got=$?
+    [ "$got" = "$want" ] || fail "$* exits $got, not $want: $(cat said)"
+    grep -qF -- "$words" said || fail "$* does not say '$words': $(cat said)"
+}
+expect 0 "created, schema version 2, journal wal" "$avsweep" db init new.db
+expect 0 "is there already" "$avsweep" db init new.db
+expect 0 "new.db is sound" "$avsweep" db check --db new.db
+expect 0 '"type":"db.check","db":"new.db","schema":2,"violations":[]' "$avsweep" db check new.db --json
+expect 0 "copied to two.db" "$avsweep" db snapshot new.db -o two.db
+expect 0 "0 trials, 0 attempts" "$avsweep" db merge new.db two.db
+expect 0 "0 trials, 0 attempts" "$avsweep" db merge two.db --db new.db
+expect 0 "bytes are now" "$avsweep" db gc new.db
+expect 2 "merge needs a file" "$avsweep" db merge --db new.db
+expect 2 "'db tidy' is not known" "$avsweep" db tidy new.db
+expect 2 "does not take 'two.db'" "$avsweep" db check new.db two.db
+expect 4 "there is no such database" "$avsweep" db check absent.db
+expect 4 "there is no such database" "$avsweep" db gc absent.db
+[ -e absent.db ] && fail "gc made a file"
+if command -v sqlite3 > /dev/null; then
+    sqlite3 old.db < "$schema" || fail "the old schema"
+    expect 4 "avsweep db migrate --db old.db" "$avsweep" db gc old.db
+    expect 0 "| 8 |" "$avsweep" report --db old.db --by num_queries --format md
+    expect 0 "schema version 1 is now 2; the file as it was is old.db.v1.bak" "$avsweep" db migrate old.db
+    expect 0 "has schema version 2 already" "$avsweep" db migrate old.db
+    expect 0 "old.db is sound" "$avsweep" db check old.db
+    expect 0 "17 attempts, 1 sweeps are new; 16 trials are done by it, 0 have other" "$avsweep" db merge new.db old.db
+    expect 0 "| 8 |" "$avsweep" report --db new.db --by num_queries --format md
+    sqlite3 old.db "UPDATE trial SET best_attempt=NULL WHERE trial_id=1"
+    expect 4 "1 done trials without a finished attempt, for example trial 1" "$avsweep" db check old.db
+    printf 'not SQLite at all, but long enough to look at: %0100d' 0 > text.db
+    expect 4 "is not an SQLite database" "$avsweep" db migrate text.db
+fi
+exit 0
