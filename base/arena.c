@@ -83,6 +83,20 @@ void avs_arena_free(avs_arena *a)
     free(a);
 }
 
+void avs_arena_reset(avs_arena *a)
+{
+    while (a->top && a->top->next) {
+        block *next = a->top->next;
+        free(a->top);
+        a->top = next;
+    }
+    a->bytes = 0;
+    a->failed = 0;
+    if (!a->top) return;
+    memset(a->top + 1, 0, a->top->used);
+    a->top->used = 0;
+}
+
 /* calloc, as above. */
 static block *block_new(size_t size)
 {

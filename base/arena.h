@@ -14,6 +14,8 @@ typedef struct avs_arena avs_arena;
 /* NULL when memory is out. Free with avs_arena_free (accepts NULL). */
 avs_arena *avs_arena_new(void);
 void avs_arena_free(avs_arena *a);
+/* Takes everything back at once and keeps one block for what comes next. */
+void avs_arena_reset(avs_arena *a);
 
 void *avs_arena_alloc(avs_arena *a, size_t bytes);                       /* zeroed; NULL on failure       */
 void *avs_arena_alloc_aligned(avs_arena *a, size_t bytes, size_t align); /* align: a power of two <= 4096 */

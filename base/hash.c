@@ -1,10 +1,12 @@
-/* FNV-1a 64 for names; SHA-256 (FIPS 180-4) in plain C: 64-byte blocks, big-endian words. */
+/* FNV-1a 64 for names; SHA-256 (FIPS 180-4): 64-byte blocks, big-endian words, in plain C or by instructions. */
 #include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/sha256_ni.h"
 
 uint64_t avs_fnv1a64(const void *data, size_t n)
 {
@@ -76,6 +78,23 @@ static void sha256_block(uint32_t h[8], const uint8_t *p)
     h[7] += k;
 }
 
+enum { UNKNOWN, PLAIN, BY_INSTRUCTION };
+static atomic_int body = UNKNOWN;
+
+void avs_sha256_choose(bool plain)
+{
+    atomic_store(&body, !plain && avs_sha256_has_ni() ? BY_INSTRUCTION : PLAIN);
+}
+
+static void sha256_blocks(uint32_t h[8], const uint8_t *p, size_t n)
+{
+    if (atomic_load_explicit(&body, memory_order_relaxed) == UNKNOWN) avs_sha256_choose(false);
+    if (atomic_load_explicit(&body, memory_order_relaxed) == BY_INSTRUCTION)
+        avs_sha256_ni(h, p, n, K);
+    else
+        for (size_t i = 0; i < n; i++) sha256_block(h, p + 64 * i);
+}
+
 void avs_sha256_init(avs_sha256 *s)
 {
     *s = (avs_sha256){.h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
@@ -88,9 +107,9 @@ void avs_sha256_put(avs_sha256 *s, const void *data, size_t n)
     s->n += n;
     while (n) {
         if (s->fill == 0 && n >= 64) {
-            sha256_block(s->h, p);
-            p += 64;
-            n -= 64;
+            sha256_blocks(s->h, p, n / 64);
+            p += n & ~(size_t)63;
+            n &= 63;
             continue;
         }
         size_t take = 64 - s->fill;
@@ -100,7 +119,7 @@ void avs_sha256_put(avs_sha256 *s, const void *data, size_t n)
         p += take;
         n -= take;
         if (s->fill == 64) {
-            sha256_block(s->h, s->block);
+            sha256_blocks(s->h, s->block, 1);
             s->fill = 0;
         }
     }

@@ -37,6 +37,24 @@ static void memory_is_zeroed_aligned_and_disjoint(void **state)
     avs_arena_free(NULL);
 }
 
+static void a_reset_arena_gives_zeroed_memory_again(void **state)
+{
+    (void)state;
+    avs_arena *a = avs_arena_new();
+    avs_arena_reset(a); /* also before the first request */
+    for (int round = 0; round < 3; round++) {
+        for (size_t n = 1; n < 5000; n += 777) {
+            char *p = avs_arena_alloc(a, n);
+            for (size_t i = 0; i < n; i++) assert_int_equal(p[i], 0);
+            memset(p, 0xAA, n);
+        }
+        assert_true(avs_arena_bytes(a) > 0);
+        avs_arena_reset(a);
+        assert_int_equal(avs_arena_bytes(a), 0);
+    }
+    avs_arena_free(a);
+}
+
 static void impossible_requests_give_null(void **state)
 {
     (void)state;
@@ -160,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_zeroed_aligned_and_disjoint),
+        cmocka_unit_test(a_reset_arena_gives_zeroed_memory_again),
         cmocka_unit_test(impossible_requests_give_null),
         cmocka_unit_test(strings_are_copied_and_formatted),
         cmocka_unit_test(the_nth_allocation_fails_once),
