@@ -61,6 +61,13 @@ enum { AVS_SCHEMA_VERSION = 1 };
  * AVS_EMISSING: no such model; AVS_ERANGE: no such format. */
 int avs_schema_write(avs_buf *out, const char *model, const char *format, avs_err *e);
 
+/* Whether the parameter stands alone: one value, which no rule of the model looks at, so that changing it changes the
+ * resolved configuration in this one place. A sweep of a million points resolves the rest once (schema_free.c). */
+bool avs_schema_is_free(const char *model, const char *name);
+/* The value that a resolved configuration has where `given` is given for a free parameter. False when it would be
+ * refused, or stands for something else (`auto`): then resolve as a whole. */
+bool avs_schema_value(const avs_param_spec *spec, const avs_json *given, avs_json *out);
+
 typedef struct avs_cfg avs_cfg;
 
 typedef enum {

@@ -43,10 +43,12 @@ typedef struct {
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
     const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority;
-    double ci;
-    int attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
-    bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, mixed,
-        no_published, standalone, pictures, suspect, nonparametric, effective, follow, man, help;
+    const char *only, *stale_code;
+    double ci, max_gpu_hours;
+    int gpus, attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
+    bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, hash,
+        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, man,
+        help;
 } avs_options;
 
 /* ---- the table ---- */

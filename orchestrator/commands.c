@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include "avs_version.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/manifest.h"
 #include "orchestrator/run.h"
@@ -40,6 +41,7 @@ static avs_sweep *load_with(avs_arena *a, const avs_options *o, avs_diag *d)
     avs_sweep_options so = {.allow_env = o->allow_env,
                             .sets = o->sets,
                             .n_sets = o->n_sets,
+                            .count_only = o->count || o->hash || o->command == AVS_CMD_CHECK,
                             .fingerprint = avs_manifest_fingerprint};
     avs_err err = AVS_ERR_INIT;
     avs_buf text = AVS_BUF_INIT;
@@ -78,8 +80,9 @@ int avs_command_check(const avs_options *o)
     return code;
 }
 
-static void count_json(avs_buf *b, const avs_sweep *s)
+static void count_json(avs_buf *b, const avs_sweep *s, bool with_hash)
 {
+    char hex[65];
     for (int i = 0; i < s->n_stages; i++) {
         const avs_sweep_stage *g = &s->stages[i];
         int64_t dropped = 0;
@@ -89,7 +92,9 @@ static void count_json(avs_buf *b, const avs_sweep *s)
         avs_buf_fmt(b, ",\"kind\":\"%s\",\"trials\":%lld,\"configurations\":%lld,\"dropped\":%lld}\n",
                     g->kind, (long long)g->n_trials, (long long)g->n_configs, (long long)dropped);
     }
-    avs_buf_fmt(b, "{\"type\":\"count\",\"v\":1,\"trials\":%lld}\n", (long long)s->n_trials);
+    avs_hex(s->digest, 32, hex);
+    avs_buf_fmt(b, "{\"type\":\"count\",\"v\":1,\"trials\":%lld%s%s%s}\n", (long long)s->n_trials,
+                with_hash ? ",\"hash\":\"" : "", with_hash ? hex : "", with_hash ? "\"" : "");
 }
 
 int avs_command_expand(const avs_options *o)
@@ -101,9 +106,9 @@ int avs_command_expand(const avs_options *o)
     if (s) {
         if (!s->data_indexed)
             avs_tell(o, "note: data not indexed (avsweep data index ROOT): hashes change when it is");
-        if (o->count && o->json)
-            count_json(&b, s);
-        else if (o->count)
+        if ((o->count || o->hash) && o->json)
+            count_json(&b, s, o->hash);
+        else if (o->count || o->hash)
             avs_list_count(&b, s);
         else if (o->json)
             avs_list_json(&b, s);
@@ -111,6 +116,7 @@ int avs_command_expand(const avs_options *o)
             avs_list_csv(&b, s);
         else
             avs_list_text(&b, s);
+        if (o->hash && !o->json) avs_list_digest(&b, s);
         code = avs_print(&b);
     }
     avs_arena_free(a);

@@ -62,7 +62,7 @@ static void options_part(const avs_options *o, avs_buf *out)
     setting(o, out, "format", o->format, VARIABLES(NULL), "text");
 }
 
-static void stage_part(const avs_options *o, avs_buf *out, const avs_sweep_stage *g)
+static void stage_part(const avs_options *o, avs_buf *out, const avs_sweep *s, const avs_sweep_stage *g)
 {
     avs_arena *a = avs_arena_new();
     avs_json *params = NULL;
@@ -71,16 +71,17 @@ static void stage_part(const avs_options *o, avs_buf *out, const avs_sweep_stage
         return;
     }
     const avs_sweep_config *c = g->trials[0]->config;
-    if (avs_json_parse(a, "params", c->params, strlen(c->params), &params, NULL) == AVS_OK)
+    const char *text = avs_sweep_params(s, c, a);
+    const avs_json *axes = avs_sweep_axes(s, c, a);
+    if (text && avs_json_parse(a, "params", text, strlen(text), &params, NULL) == AVS_OK)
         for (const avs_json *m = params->first; m; m = m->next) {
             avs_buf value = AVS_BUF_INIT;
             if (m->kind == AVS_J_STR)
                 avs_buf_put(&value, m->s, m->len);
             else
                 avs_json_write(&value, m, true);
-            const char *source = avs_json_get(c->axes, m->key)
-                                     ? "sweep or let (first configuration)"
-                                     : avs_json_str(g->base_from, m->key, "default");
+            const char *source = avs_json_get(axes, m->key) ? "sweep or let (first configuration)"
+                                                            : avs_json_str(g->base_from, m->key, "default");
             line(o, out, g->name, m->key, avs_buf_cstr(&value), source);
             avs_buf_free(&value);
         }
@@ -94,7 +95,7 @@ int avs_show_effective(const avs_options *o)
     if (o->n_words > 0) {
         avs_arena *a = avs_arena_new();
         const avs_sweep *s = a ? avs_load_sweep(a, o) : NULL;
-        for (int i = 0; s && i < s->n_stages; i++) stage_part(o, &b, &s->stages[i]);
+        for (int i = 0; s && i < s->n_stages; i++) stage_part(o, &b, s, &s->stages[i]);
         avs_arena_free(a);
         if (!s) {
             avs_buf_free(&b);

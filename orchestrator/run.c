@@ -19,6 +19,7 @@
 #include "orchestrator/agent.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
+#include "orchestrator/estimate.h"
 #include "orchestrator/manifest.h"
 
 extern char **environ;
@@ -109,19 +110,6 @@ static int index_missing(const avs_sweep *s, const char *program, bool *made, av
 }
 
 /* ---- the sweep ---- */
-
-/* Artefacts of upstream trials are named in strings like ${s1.checkpoint.best}. */
-static int refuse_references(const avs_sweep *s, avs_err *e)
-{
-    for (int64_t i = 0; i < s->n_trials; i++)
-        if (s->trials[i]->n_needs > 0 && strstr(s->trials[i]->config->params, "${"))
-            return avs_fail(
-                e, AVS_EMISSING,
-                "stage '%s' uses artefacts of another stage (${..}); this version runs such stages only when "
-                "their paths are written out",
-                s->stages[s->trials[i]->stage].name);
-    return AVS_OK;
-}
 
 static const char *argv_json(avs_arena *a, int argc, char **argv)
 {
@@ -266,6 +254,9 @@ typedef struct {
     avs_arena *arena;
     avs_sweep *sweep;
     avs_trial_list list;
+    avs_trial_list_options choice;
+    avs_estimates estimates;
+    avs_estimate_sum sum;
     avs_lease lease;
     avs_store *db;
     helper helper;
@@ -335,17 +326,55 @@ static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
     return AVS_OK;
 }
 
+/* ---- estimates ---- */
+
+/* Whether anything asks for estimates: reading the past of a large database is not free. */
+static bool wants_estimates(const session *s)
+{
+    bool wants = s->o->dry_run || s->o->max_gpu_hours > 0;
+    for (int i = 0; i < s->sweep->n_stages; i++)
+        wants |= strcmp(s->sweep->stages[i].order.mode, "longest-first") == 0;
+    return wants;
+}
+
+/* The list of the run and what it will take; refuses what takes too much. db may be NULL. */
+static int plan(session *s, avs_store *db)
+{
+    avs_err err = AVS_ERR_INIT;
+    bool estimated = wants_estimates(s);
+    int rc = estimated ? avs_estimates_make(&s->estimates, s->arena, s->sweep, db, &err) : AVS_OK;
+    s->choice.seconds = s->estimates.seconds;
+    if (rc == AVS_OK) rc = avs_trial_list_make(&s->list, s->arena, s->sweep, &s->choice, &err);
+    if (rc == AVS_OK && estimated) rc = avs_estimates_sum(&s->estimates, &s->list, &s->choice, &s->sum, &err);
+    if (rc != AVS_OK) {
+        say("error: %s: %s", s->o->words[0], err.msg);
+        return rc == AVS_EDB ? EXIT_DB : EXIT_SWEEP;
+    }
+    double hours = s->sum.gpu_seconds / 3600;
+    if (s->o->max_gpu_hours > 0 && hours > s->o->max_gpu_hours) {
+        say("error[R008]: the sweep is estimated to take %.1f GPU-hours, --max-gpu-hours allows %.1f. "
+            "Nothing was "
+            "started.",
+            hours, s->o->max_gpu_hours);
+        return EXIT_SWEEP;
+    }
+    return 0;
+}
+
 static int register_trials(session *s, avs_err *e)
 {
     int rc;
     int64_t orphans = 0;
-    const avs_trial_list_options lo = {.retry_failed = s->o->retry && strstr(s->o->retry, "failed"),
-                                       .argv_json = argv_json(s->arena, s->o->argc, s->o->argv)};
-    AVS_TRY(avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, e));
+    s->choice.argv_json = argv_json(s->arena, s->o->argc, s->o->argv);
     AVS_TRY(avs_store_lose_orphans(s->db, &orphans, e));
-    AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &lo, e));
-    if (orphans > 0) say("%lld attempts of a run that died are queued again", (long long)orphans);
     AVS_TRY(work_root(s->arena, s->o->db, &s->list.root, e));
+    AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &s->choice, e));
+    if (orphans > 0) say("%lld attempts of a run that died are queued again", (long long)orphans);
+    if (s->list.n_stale > 0 && s->choice.stale == AVS_STALE_WARN)
+        say("warning[W034]: %d finished trials were run by another version of the code; --stale-code=rerun "
+            "runs "
+            "them again, --stale-code=keep keeps them without a word",
+            s->list.n_stale);
 out:
     return rc;
 }
@@ -365,7 +394,13 @@ static int run_sweep(session *s, const avs_launch *launch)
 {
     avs_err err = AVS_ERR_INIT;
     avs_dispatch_cfg d = {.list = &s->list, .lease = &s->lease, .quiet = s->o->quiet};
-    int rc = register_trials(s, &err), code = EXIT_DB;
+    int rc = avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, &err), code = EXIT_DB;
+    if (rc == AVS_OK) {
+        code = plan(s, s->db);
+        if (code != 0) return code;
+        code = EXIT_DB;
+        rc = register_trials(s, &err);
+    }
     if (rc == AVS_OK) {
         code = EXIT_INTERNAL;
         rc = connect_agents(s, launch, &err);
@@ -388,7 +423,7 @@ static int run_sweep(session *s, const avs_launch *launch)
     if (rc == AVS_OK) {
         code = s->result.code;
         summary(s);
-        if (code == 0 || code == 1) {
+        if ((code == 0 || code == 1) && !s->o->only) {
             rc = avs_store_sweep_end(s->db, s->list.sweep_id, &err);
             if (rc == AVS_OK) rc = avs_store_flush(s->db, &err);
             if (rc != AVS_OK) code = EXIT_DB;
@@ -409,31 +444,22 @@ static void close_session(session *s)
     avs_store_close(s->db);
 }
 
-static int dry_run(const session *s)
+static int dry_run(session *s)
 {
     avs_buf b = AVS_BUF_INIT;
-    int32_t done = 0, failed = 0;
     avs_store *db = NULL;
     avs_err err = AVS_ERR_INIT;
-    if (s->o->db && avs_fs_exists(s->o->db)) {
-        int64_t counts[AVS_TRIAL_STATES] = {0};
-        int rc = avs_store_open(s->o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
-        if (rc != AVS_OK) {
-            say("error: %s", err.msg);
-            return EXIT_DB;
-        }
-        if (avs_store_counts(db, s->sweep->name, counts, NULL) == AVS_OK) {
-            done = (int32_t)counts[AVS_TRIAL_DONE];
-            failed = (int32_t)counts[AVS_TRIAL_FAILED];
-        }
-        avs_store_close(db);
+    if (s->o->db && avs_fs_exists(s->o->db) &&
+        avs_store_open(s->o->db, AVS_STORE_READ, AVS_VERSION, &db, &err) != AVS_OK) {
+        say("error: %s", err.msg);
+        return EXIT_DB;
     }
-    avs_buf_fmt(&b, "%s: %d trials", s->sweep->name, s->list.n);
-    if (s->o->db) avs_buf_fmt(&b, "; %s has %d of this sweep done, %d failed", s->o->db, done, failed);
-    avs_buf_char(&b, '\n');
-    avs_fs_full_write(STDOUT_FILENO, b.data, b.len);
+    int code = plan(s, db);
+    if (code == 0) avs_dry_run_text(&b, &s->estimates, &s->list, &s->sum, s->o);
+    if (code == 0) avs_fs_full_write(STDOUT_FILENO, b.data, b.len);
+    avs_store_close(db);
     avs_buf_free(&b);
-    return 0;
+    return code;
 }
 
 /* The file and its data, before anything is touched. */
@@ -454,10 +480,30 @@ static int prepare(session *s)
         }
         if (again && !(s->sweep = avs_load_sweep(s->arena, s->o))) return EXIT_SWEEP;
     }
-    if (refuse_references(s->sweep, &err) != AVS_OK ||
-        avs_trial_list_make(&s->list, s->arena, s->sweep, &err) != AVS_OK) {
-        say("error: %s: %s", s->o->words[0], err.msg);
-        return EXIT_SWEEP;
+    return 0;
+}
+
+/* What the command line says about which trials run. Exit code 2 after a complaint. */
+static int read_choice(session *s)
+{
+    avs_trial_list_options *c = &s->choice;
+    const char *stale = s->o->stale_code ? s->o->stale_code : "warn", *w = s->o->retry;
+    c->only = s->o->only;
+    c->fresh = s->o->fresh;
+    c->stale = strcmp(stale, "keep") == 0    ? AVS_STALE_KEEP
+               : strcmp(stale, "rerun") == 0 ? AVS_STALE_RERUN
+                                             : AVS_STALE_WARN;
+    while (w && *w) {
+        size_t n = strcspn(w, ",");
+        if (n == 6 && strncmp(w, "failed", n) == 0)
+            c->retry_failed = true;
+        else if (n == 4 && strncmp(w, "lost", n) == 0)
+            c->retry_lost = true;
+        else {
+            say("error: --retry is '%s', expected failed, lost or failed,lost", s->o->retry);
+            return EXIT_USAGE;
+        }
+        w += n + (w[n] == ',');
     }
     return 0;
 }
@@ -479,7 +525,8 @@ int avs_run(const avs_options *o)
     }
     session s = {.o = o, .arena = avs_arena_new(), .helper = {0, -1}, .lease = {.fd = -1}};
     if (!s.arena) return EXIT_INTERNAL;
-    int code = prepare(&s);
+    int code = read_choice(&s);
+    if (code == 0) code = prepare(&s);
     if (code == 0 && o->dry_run) {
         code = dry_run(&s);
     } else if (code == 0) {

@@ -10,6 +10,8 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/rng.h"
+#include "orchestrator/references.h"
+#include "sweeps/expr.h"
 
 typedef struct {
     double priority;
@@ -146,29 +148,116 @@ static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs,
     return l->coord[i].class_id >= 0;
 }
 
-int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_err *e)
+/* ---- choice ---- */
+
+typedef struct {
+    const avs_json *params;
+    avs_json seed, stage, kind;
+} seen_trial;
+
+static const avs_json *look_up(void *ctx, const char *name)
 {
-    if (s->n_trials > INT32_MAX - 2)
-        return avs_fail(e, AVS_ERANGE, "%lld trials are too many", (long long)s->n_trials);
-    int32_t n = (int32_t)s->n_trials, n_needs = 0;
-    sort_item *items = AVS_NEW_N(a, sort_item, n + 1);
-    int32_t *place = AVS_NEW_N(a, int32_t, n + 1);
-    l->at = AVS_NEW_N(a, avs_listed, n + 1);
-    l->coord = AVS_NEW_N(a, avs_coord_trial, n + 1);
-    l->n = n;
-    if (!items || !place || !l->at || !l->coord) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+    const seen_trial *t = ctx;
+    if (strcmp(name, "seed") == 0) return &t->seed;
+    if (strcmp(name, "stage") == 0 && !avs_json_get(t->params, "stage")) return &t->stage;
+    if (strcmp(name, "kind") == 0) return &t->kind;
+    return avs_json_get(t->params, name);
+}
+
+static avs_json text_value(const char *s)
+{
+    return (avs_json){.kind = AVS_J_STR, .s = s, .len = strlen(s)};
+}
+
+/* Marks the trials for which the expression holds, and all that they need. */
+static int choose(const avs_sweep *s, const char *only, bool *chosen, avs_err *e)
+{
+    avs_arena *a = avs_arena_new(), *texts = avs_arena_new();
+    avs_expr_error why;
+    const avs_expr *x = a ? avs_expr_parse(a, only, &why) : NULL;
+    const avs_sweep_config *last = NULL;
+    avs_json *params = NULL;
+    int rc = a && texts ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory to choose trials");
+    if (rc == AVS_OK && !x)
+        rc = avs_fail(e, AVS_EPARSE, "--only '%s': %s at character %zu", only, why.msg, why.offset + 1);
+    for (int64_t i = 0; i < s->n_trials && rc == AVS_OK; i++) {
+        const avs_sweep_trial *t = s->trials[i];
+        avs_json v;
+        if (t->config != last) {
+            avs_arena_reset(texts);
+            const char *text = avs_sweep_params(s, t->config, texts);
+            rc = text ? avs_json_parse(texts, "params", text, strlen(text), &params, e)
+                      : avs_fail(e, AVS_ENOMEM, "no memory to choose trials");
+            last = t->config;
+            if (rc != AVS_OK) break;
+        }
+        seen_trial seen = {.params = params,
+                           .seed = {.kind = AVS_J_INT, .i = t->seed, .d = t->seed},
+                           .stage = text_value(s->stages[t->stage].name),
+                           .kind = text_value(t->config->kind)};
+        if (avs_expr_eval(x, texts, look_up, &seen, &v, &why) != AVS_OK)
+            rc = avs_fail(e, AVS_EPARSE, "--only '%s': %s", only, why.msg);
+        else if (v.kind != AVS_J_BOOL)
+            rc = avs_fail(e, AVS_EPARSE, "--only '%s' is neither true nor false", only);
+        else
+            chosen[i] = v.b;
+    }
+    for (int64_t i = s->n_trials; i-- > 0 && rc == AVS_OK;) /* upstream trials come earlier */
+        for (int k = 0; chosen[i] && k < s->trials[i]->n_needs; k++)
+            chosen[s->trials[i]->needs[k].upstream->ordinal] = true;
+    avs_arena_free(a);
+    avs_arena_free(texts);
+    return rc;
+}
+
+/* The chosen trials of all stages as keys to sort by; how many. */
+static int32_t fill_keys(const avs_sweep *s, const avs_trial_list_options *o, const bool *chosen,
+                         sort_item *items, int64_t *n_needs)
+{
+    int32_t n = 0;
+    *n_needs = 0;
     for (int st = 0; st < s->n_stages; st++) {
         const avs_sweep_stage *stage = &s->stages[st];
         uint32_t repeat = 0;
         for (int64_t k = 0; k < stage->n_trials; k++) {
             const avs_sweep_trial *t = stage->trials[k];
             repeat = k > 0 && stage->trials[k - 1]->config == t->config ? repeat + 1 : 0;
-            if (t->stage != st) continue;
-            sort_item *x = &items[t->ordinal];
+            if (t->stage != st || (chosen && !chosen[t->ordinal])) continue;
+            sort_item *x = &items[n++];
             *x = (sort_item){.priority = t->config->priority, .stage = st, .index = (int32_t)t->ordinal};
             sort_keys(x, &stage->order, t, repeat);
-            n_needs += t->n_needs;
+            if (strcmp(stage->order.mode, "longest-first") == 0 && o && o->seconds)
+                x->key = UINT64_MAX - (uint64_t)(o->seconds[t->ordinal] * 1000);
+            *n_needs += t->n_needs;
         }
+    }
+    return n;
+}
+
+int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, const avs_trial_list_options *o,
+                        avs_err *e)
+{
+    if (s->n_trials > INT32_MAX - 2)
+        return avs_fail(e, AVS_ERANGE, "%lld trials are too many", (long long)s->n_trials);
+    int64_t n_needs = 0;
+    size_t total = (size_t)s->n_trials + 1;
+    sort_item *items = avs_xrealloc(NULL, sizeof *items * total);
+    int32_t *place = avs_xrealloc(NULL, sizeof *place * total);
+    bool *chosen = o && o->only ? avs_xrealloc(NULL, total) : NULL;
+    int rc = items && place && (chosen || !o || !o->only)
+                 ? AVS_OK
+                 : avs_fail(e, AVS_ENOMEM, "no memory for %zu trials", total);
+    if (rc == AVS_OK && chosen) rc = choose(s, o->only, chosen, e);
+    if (rc != AVS_OK) goto out;
+    int32_t n = fill_keys(s, o, chosen, items, &n_needs);
+    l->sweep = s;
+    l->n = n;
+    l->at = AVS_NEW_N(a, avs_listed, n + 1);
+    l->coord = AVS_NEW_N(a, avs_coord_trial, n + 1);
+    int32_t *needs = AVS_NEW_N(a, int32_t, n_needs + 1);
+    if (!l->at || !l->coord || !needs) {
+        rc = avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+        goto out;
     }
     qsort(items, (size_t)n, sizeof *items, by_queue);
     for (int32_t i = 0; i < n; i++) {
@@ -176,13 +265,15 @@ int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs
         l->at[i].stage = &s->stages[l->at[i].trial->stage];
         place[items[i].index] = i;
     }
-    int32_t *needs = AVS_NEW_N(a, int32_t, n_needs + 1);
-    if (!needs) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
     for (int32_t i = 0; i < n; i++) {
         if (!describe(l, a, i, needs, place)) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
         needs += l->at[i].trial->n_needs;
     }
-    return AVS_OK;
+out:
+    free(items);
+    free(place);
+    free(chosen);
+    return rc;
 }
 
 static const char *json_text(avs_arena *a, const avs_json *j)
@@ -219,70 +310,170 @@ static int begin_sweep(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_
     return avs_store_sweep_begin(db, &w, &l->sweep_id, &l->resumed, e);
 }
 
-static avs_store_trial row_of(const avs_sweep_trial *t, int64_t stage_id, int64_t ordinal, avs_arena *a)
+/* ---- registration ---- */
+
+enum { BATCH = 1024 };
+
+/* As an attempt records it (results/write_attempt.c). */
+static const char *const code_now = AVS_COMMIT_DIRTY ? AVS_COMMIT "+" : AVS_COMMIT;
+
+typedef struct {
+    avs_trial_list *l;
+    const avs_trial_list_options *o;
+    bool other_code; /* there are results of other code, and somebody wants to know */
+    avs_arena *a;    /* of the batch */
+    avs_store_trial rows[BATCH];
+    const avs_sweep_trial *of[BATCH];
+    size_t n;
+    int32_t *place; /* by ordinal; -1: not chosen */
+} registrar;
+
+static bool row_of(registrar *g, const avs_sweep_trial *t, int64_t stage_id, int64_t ordinal)
 {
-    avs_store_trial r = {.kind = t->config->kind,
-                         .model = t->config->model,
-                         .task = t->config->task,
-                         .params_json = t->config->params,
-                         .model_schema = 1,
-                         .seed = t->seed,
-                         .stage_id = stage_id,
-                         .ordinal = ordinal,
-                         .priority = t->config->priority};
-    uint8_t *fp = t->config->data_fingerprint[0] ? avs_arena_alloc(a, 32) : NULL;
-    if (fp && from_hex(t->config->data_fingerprint, fp)) r.data_fp = fp;
-    memcpy(r.hash, t->hash, 32);
-    memcpy(r.config_hash, t->config->hash, 32);
-    return r;
+    const avs_sweep_config *c = t->config;
+    avs_store_trial *r = &g->rows[g->n];
+    bool same = g->n > 0 && g->of[g->n - 1]->config == c;
+    *r = (avs_store_trial){.kind = c->kind,
+                           .model = c->model,
+                           .task = c->task,
+                           .params_json = same ? r[-1].params_json : avs_sweep_params(g->l->sweep, c, g->a),
+                           .model_schema = 1,
+                           .seed = t->seed,
+                           .stage_id = stage_id,
+                           .ordinal = ordinal,
+                           .priority = c->priority};
+    uint8_t *fp = c->data_fingerprint[0] ? avs_arena_alloc(g->a, 32) : NULL;
+    if (fp && from_hex(c->data_fingerprint, fp)) r->data_fp = fp;
+    memcpy(r->hash, t->hash, 32);
+    memcpy(r->config_hash, c->hash, 32);
+    g->of[g->n++] = t;
+    return r->params_json != NULL;
 }
 
-static void take_over(avs_trial_list *l, const avs_store_trial *rows, const int32_t *place, int64_t n,
-                      const avs_sweep_trial *const *of, bool retry_failed)
+/* Puts the folder of a done trial aside and makes the trial pending. */
+static int begin_afresh(registrar *g, int32_t i, const avs_store_trial *r, avs_err *e)
 {
-    for (int64_t k = 0; k < n; k++) {
-        int32_t i = place[of[k]->ordinal];
-        avs_coord_trial *c = &l->coord[i];
-        if (l->at[i].trial_id) continue;
-        l->at[i].trial_id = rows[k].trial_id;
-        c->epoch = (uint32_t)rows[k].epoch;
-        c->done = rows[k].state == AVS_TRIAL_DONE;
-        c->failed = rows[k].state == AVS_TRIAL_FAILED && !retry_failed;
-        l->reused += c->done;
-        l->failed_before += c->failed;
+    char from[4096], to[4128];
+    avs_trial_work_dir(g->l, i, from, sizeof from);
+    snprintf(to, sizeof to, "%s.before-%d", from, r->epoch);
+    bool moved = avs_fs_exists(from) && rename(from, to) == 0;
+    return avs_store_forget_done(g->l->db, r->trial_id, moved ? from : NULL, to, e);
+}
+
+/* Whether a done trial counts as done; what it was done with may be another version of the code. */
+static int still_done(registrar *g, int32_t i, const avs_store_trial *r, bool *done, avs_err *e)
+{
+    bool rerun = g->o->fresh;
+    *done = true;
+    if (!rerun && g->other_code) {
+        const char *code = NULL;
+        int rc = avs_store_code_of(g->l->db, r->trial_id, g->a, &code, e);
+        if (rc != AVS_OK) return rc;
+        bool same = !code || strcmp(code, code_now) == 0;
+        g->l->n_stale += !same;
+        rerun = !same && g->o->stale == AVS_STALE_RERUN;
     }
+    if (!rerun) return AVS_OK;
+    *done = false;
+    return begin_afresh(g, i, r, e);
+}
+
+static int still_failed(const registrar *g, const avs_store_trial *r, bool *failed, avs_err *e)
+{
+    avs_end_reason why = AVS_END_NONE;
+    *failed = r->state == AVS_TRIAL_FAILED && !g->o->retry_failed;
+    if (!*failed || !g->o->retry_lost) return AVS_OK;
+    int rc = avs_store_last_reason(g->l->db, r->trial_id, &why, e);
+    *failed = why != AVS_END_LOST && why != AVS_END_INFRA;
+    return rc;
+}
+
+/* What the database knows of one trial. */
+static int take_over(registrar *g, size_t k, avs_err *e)
+{
+    const avs_sweep_trial *t = g->of[k];
+    const avs_store_trial *r = &g->rows[k];
+    avs_trial_list *l = g->l;
+    int rc = AVS_OK;
+    if (l->ids[t->ordinal]) return AVS_OK; /* listed by an earlier stage */
+    l->ids[t->ordinal] = r->trial_id;
+    for (int i = 0; i < t->n_needs; i++) {
+        const avs_sweep_need *need = &t->needs[i];
+        if (!r->reused)
+            AVS_TRY(avs_store_dep(l->db, r->trial_id, l->ids[need->upstream->ordinal], need->alias, e));
+    }
+    int32_t i = g->place[t->ordinal];
+    if (i < 0) return AVS_OK;
+    avs_coord_trial *c = &l->coord[i];
+    l->at[i].trial_id = r->trial_id;
+    c->epoch = (uint32_t)r->epoch;
+    if (r->state == AVS_TRIAL_DONE) AVS_TRY(still_done(g, i, r, &c->done, e));
+    AVS_TRY(still_failed(g, r, &c->failed, e));
+    l->reused += c->done;
+    l->failed_before += c->failed;
+out:
+    return rc;
+}
+
+static int flush_batch(registrar *g, avs_err *e)
+{
+    int rc;
+    AVS_TRY(avs_store_register(g->l->db, g->l->sweep_id, g->rows, g->n, e));
+    for (size_t k = 0; k < g->n; k++) AVS_TRY(take_over(g, k, e));
+    g->n = 0;
+    avs_arena_reset(g->a);
+out:
+    return rc;
+}
+
+static int register_stage(registrar *g, const avs_sweep_stage *s, avs_err *e)
+{
+    int64_t id = 0;
+    int rc;
+    const avs_store_stage_def def = {.name = s->name,
+                                     .kind = s->kind,
+                                     .objective_json = json_text(g->a, s->objective_json),
+                                     .limits_json = json_text(g->a, s->limits_json),
+                                     .resources_json = json_text(g->a, s->resources_json)};
+    AVS_TRY(avs_store_stage(g->l->db, g->l->sweep_id, &def, &id, e));
+    for (int64_t k = 0; k < s->n_trials; k++) {
+        if (!row_of(g, s->trials[k], id, k)) return avs_fail(e, AVS_ENOMEM, "no memory to register trials");
+        if (g->n == BATCH) AVS_TRY(flush_batch(g, e));
+    }
+    AVS_TRY(flush_batch(g, e)); /* a stage is known before what builds on it */
+out:
+    return rc;
 }
 
 int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_store *db,
                             const avs_trial_list_options *o, avs_err *e)
 {
-    int64_t total = 0, at = 0;
+    size_t total = (size_t)s->n_trials + 1;
     int rc;
-    for (int st = 0; st < s->n_stages; st++) total += s->stages[st].n_trials;
-    avs_store_trial *rows = AVS_NEW_N(a, avs_store_trial, total + 1);
-    const avs_sweep_trial **of = avs_arena_alloc(a, sizeof *of * (size_t)(total + 1));
-    int32_t *place = AVS_NEW_N(a, int32_t, l->n + 1);
-    if (!rows || !of || !place) return avs_fail(e, AVS_ENOMEM, "no memory for %lld trials", (long long)total);
-    AVS_TRY(begin_sweep(l, a, s, db, o->argv_json, e));
-    for (int st = 0; st < s->n_stages; st++) {
-        const avs_sweep_stage *g = &s->stages[st];
-        int64_t id = 0;
-        const avs_store_stage_def def = {.name = g->name,
-                                         .kind = g->kind,
-                                         .objective_json = json_text(a, g->objective_json),
-                                         .limits_json = json_text(a, g->limits_json),
-                                         .resources_json = json_text(a, g->resources_json)};
-        AVS_TRY(avs_store_stage(db, l->sweep_id, &def, &id, e));
-        for (int64_t k = 0; k < g->n_trials; k++, at++) {
-            of[at] = g->trials[k];
-            rows[at] = row_of(g->trials[k], id, k, a);
-        }
+    l->db = db;
+    l->ids = AVS_NEW_N(a, int64_t, total);
+    registrar *g = avs_xalloc(sizeof *g);
+    int32_t *place = avs_xrealloc(NULL, sizeof *place * total);
+    if (g) {
+        g->l = l;
+        g->o = o;
+        g->place = place;
+        g->a = avs_arena_new();
     }
-    AVS_TRY(avs_store_register(db, l->sweep_id, rows, (size_t)total, e));
+    if (!g || !place || !g->a || !l->ids) {
+        rc = avs_fail(e, AVS_ENOMEM, "no memory for %zu trials", total);
+        goto out;
+    }
+    for (size_t i = 0; i < total; i++) place[i] = -1;
     for (int32_t i = 0; i < l->n; i++) place[l->at[i].trial->ordinal] = i;
-    take_over(l, rows, place, total, of, o->retry_failed);
+    AVS_TRY(begin_sweep(l, a, s, db, o->argv_json, e));
+    if (o->stale != AVS_STALE_KEEP) AVS_TRY(avs_store_has_other_code(db, code_now, &g->other_code, e));
+    for (int st = 0; st < s->n_stages; st++) AVS_TRY(register_stage(g, &s->stages[st], e));
     AVS_TRY(avs_store_flush(db, e));
 out:
+    if (g) avs_arena_free(g->a);
+    avs_xfree(g);
+    free(place);
     return rc;
 }
 
@@ -303,13 +494,17 @@ void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out
     snprintf(out, n, "%s/logs/%.2s/%.12s-%u.log", l->root, l->at[i].hex, l->at[i].hex, epoch);
 }
 
-/* The canonical parameters, with data_root made absolute: the trial runs in a folder of its own. */
-static int put_params(avs_buf *out, const avs_sweep_config *c, avs_err *e)
+/* The canonical parameters, with data_root made absolute (the trial runs in a folder of its own) and what it takes over
+ * from upstream trials filled in. */
+static int put_params(avs_buf *out, const avs_trial_list *l, const avs_sweep_trial *t, avs_err *e)
 {
+    const avs_sweep_config *c = t->config;
     avs_arena *a = avs_arena_new();
     avs_json *p = NULL;
     if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for a job");
-    int rc = avs_json_parse(a, "params", c->params, strlen(c->params), &p, e);
+    const char *text = avs_sweep_params(l->sweep, c, a);
+    int rc = text ? avs_json_parse(a, "params", text, strlen(text), &p, e)
+                  : avs_fail(e, AVS_ENOMEM, "no memory for a job");
     if (rc == AVS_OK && c->data_root[0]) {
         char *whole = realpath(c->data_root, NULL);
         for (avs_json *m = p->first; m; m = m->next) {
@@ -319,6 +514,7 @@ static int put_params(avs_buf *out, const avs_sweep_config *c, avs_err *e)
         }
         free(whole);
     }
+    if (rc == AVS_OK) rc = avs_references_fill(l, t, p, a, e);
     if (rc == AVS_OK) avs_json_write(out, p, true);
     avs_arena_free(a);
     return rc;
@@ -338,7 +534,7 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
     avs_buf_str(out, ",\"task\":");
     avs_json_write_str(out, c->task ? c->task : "");
     avs_buf_str(out, ",\"params\":");
-    int rc = put_params(out, c, e);
+    int rc = put_params(out, l, x->trial, e);
     if (rc != AVS_OK) return rc;
     avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"ranks\":%d",
                 x->trial->seed, x->hex, (unsigned long long)attempt, epoch,

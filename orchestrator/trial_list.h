@@ -1,8 +1,8 @@
 /* The trials of a run: those of the sweep in queue order, registered in the database, described for the coordinator.
  *
  * Order of the queue: larger priority first, then stages in file order, then the order mode of the stage (seeds-last:
- * seed 0 of every configuration before seed 1; file; shuffle; longest-first counts as file while there are no
- * estimates). Everything belongs to the arena. */
+ * seed 0 of every configuration before seed 1; file; shuffle; longest-first by the estimates). Everything belongs to
+ * the arena. */
 #ifndef AVS_ORCHESTRATOR_TRIAL_LIST_H
 #define AVS_ORCHESTRATOR_TRIAL_LIST_H
 
@@ -27,17 +27,29 @@ typedef struct {
     int64_t sweep_id;
     bool resumed;
     const char *root; /* work root, absolute */
+    const avs_sweep *sweep;
+    avs_store *db;   /* from registration on */
+    int64_t *ids;    /* trial_id of every trial of the sweep, by ordinal */
+    int32_t n_stale; /* done with another version of the code */
 } avs_trial_list;
 
+typedef enum { AVS_STALE_WARN, AVS_STALE_KEEP, AVS_STALE_RERUN } avs_stale;
+
 typedef struct {
-    bool retry_failed;
-    bool fail_fast;
+    const char *only;      /* expression: only these trials and what they need; NULL: all        */
+    const double *seconds; /* estimate by ordinal, for longest-first; NULL: as mode file         */
+    bool retry_failed;     /* failed ones get new attempts                                       */
+    bool retry_lost;       /* those that failed because attempts were lost                       */
+    bool fresh;            /* done ones too, and from the start: their folders are put aside     */
+    avs_stale stale;       /* what to do with results of another version of the code             */
     const char *argv_json;
 } avs_trial_list_options;
 
-/* Sorts and describes; nothing is written. */
-int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_err *e);
-/* Registers sweep, stages and trials and takes over what the database knows. Flushed. */
+/* Chooses, sorts and describes; nothing is written. AVS_EPARSE: `only` is no expression, or fails for a trial. */
+int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, const avs_trial_list_options *o,
+                        avs_err *e);
+/* Registers sweep, stages and trials (also those that are not chosen) and takes over what the database knows. Flushed.
+ * l->root is set before. */
 int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_store *db,
                             const avs_trial_list_options *o, avs_err *e);
 /* Index of the trial with these 64 hex digits, -1 none. */

@@ -159,6 +159,36 @@ int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e);
 int avs_store_set_state(avs_store *s, int64_t trial_id, avs_trial_state state, avs_err *e);
 int avs_store_set_priority(avs_store *s, int64_t trial_id, double priority, avs_err *e);
 
+/* ---- trials that build on others (upstream.c) ---- */
+/* Trial trial_id needs upstream_id under this alias. Idempotent. */
+int avs_store_dep(avs_store *s, int64_t trial_id, int64_t upstream_id, const char *alias, avs_err *e);
+/* Path of an artifact of the attempt that made the trial done, the newest of that name; *out NULL: none. "best" and
+ * "checkpoint" are those of training. Owner: the arena. */
+int avs_store_artifact_path(avs_store *s, int64_t trial_id, const char *name, avs_arena *a, const char **out,
+                            avs_err *e);
+/* A final result as its shortest text; split "" before "test" before others. *out NULL: none. */
+int avs_store_result_text(avs_store *s, int64_t trial_id, const char *metric, avs_arena *a, const char **out,
+                          avs_err *e);
+/* Why the newest attempt ended; AVS_END_NONE without attempts. */
+int avs_store_last_reason(avs_store *s, int64_t trial_id, avs_end_reason *out, avs_err *e);
+/* Fingerprint of the code that made the trial done; *out NULL: not recorded. Owner: the arena. */
+int avs_store_code_of(avs_store *s, int64_t trial_id, avs_arena *a, const char **out, avs_err *e);
+/* Whether any attempt was run by code other than this. */
+int avs_store_has_other_code(avs_store *s, const char *code, bool *out, avs_err *e);
+/* The state of the trial with this hash; *found false: it is not there. */
+int avs_store_state_of(avs_store *s, const uint8_t hash[32], bool *found, avs_trial_state *out, avs_err *e);
+
+/* What one attempt took that made its trial done. */
+typedef struct {
+    uint8_t config_hash[32];
+    const char *kind, *model, *task, *gpu; /* gpu: "" without one */
+    double seconds, pixels;                /* pixels: of one input frame, 0: unknown */
+} avs_store_past;
+/* The newest 100,000 of them. Owner: the arena. */
+int avs_store_past_attempts(avs_store *s, avs_arena *a, avs_store_past **out, size_t *n, avs_err *e);
+/* A done trial is pending again; paths of its artifacts that begin with `from` (NULL: none) begin with `to`. */
+int avs_store_forget_done(avs_store *s, int64_t trial_id, const char *from, const char *to, avs_err *e);
+
 /* ---- attempts
  * ------------------------------------------------------------------------------------------------- */
 typedef struct {

@@ -35,7 +35,8 @@ static avs_json *number(avs_parse *p, bool whole, double d, int64_t i)
 
 avs_setting avs_parse_setting(avs_parse *p, const avs_ynode *key, const avs_ynode *value)
 {
-    avs_setting s = {key->s, avs_yaml_json(p->a, value), key, value};
+    avs_setting s = {
+        .key = key->s, .value = avs_yaml_json(p->a, value), .key_node = key, .value_node = value};
     if (!s.value) p->d->no_memory = true;
     return s;
 }
@@ -55,7 +56,8 @@ static bool room(avs_parse *p, avs_axis *x, const avs_ynode *node, int64_t n)
 static bool push(avs_axis *x, const avs_json *value, const avs_ynode *where)
 {
     if (!value) return false;
-    x->values[x->n++] = (avs_setting){x->key, value, x->key_node, where};
+    x->values[x->n++] =
+        (avs_setting){.key = x->key, .value = value, .key_node = x->key_node, .value_node = where};
     return true;
 }
 

@@ -145,6 +145,26 @@ static const avs_explanation all[] = {
     {"W032", "a stage without trials", "Every point was dropped by exclude and require."},
     {"W033", "a trial in two stages",
      "Two stages list the same trial. It runs once and its result counts for both."},
+    {"W034", "results of other code",
+     "Trials are done in this database by another version of the program. --stale-code=keep counts them "
+     "without "
+     "a word, --stale-code=rerun runs them again; the default counts them and warns."},
+    {"R006", "a trial that no node can hold",
+     "The resources of a trial exceed those of the largest node that has reported. Nothing of it is started. "
+     "Ask "
+     "for less under `resources`, or run where there are larger nodes."},
+    {"R008", "too many GPU-hours",
+     "The estimate of the sweep exceeds --max-gpu-hours, so nothing was started. `run --dry-run` shows what "
+     "each "
+     "part of the estimate rests on."},
+    {"D001", "the database cannot be written",
+     "Storing results failed (a full disk, an I/O error, a read-only file). Nothing that was committed is "
+     "lost: "
+     "running trials stop, agents keep what is not committed; make room or repair, then run the same "
+     "command."},
+    {"D002", "the database is in use",
+     "Another avsweep has this database open for a run; the message names its host, process and last sign of "
+     "life. Watch it with `avsweep status`; --steal-lease only where that process is surely gone."},
     {NULL, NULL, NULL},
 };
 

@@ -2,24 +2,29 @@
  * by the rules, resolved against the schema, hashed, and multiplied by the seeds.
  *
  * A point is a stack of settings that grows and shrinks with the walk, so memory is that of one point plus the result.
- * What a point needs for itself lives in a scratch arena; configurations and trials live in the sweep's arena. */
+ * What a point needs for itself lives in a scratch arena; configurations and trials live in the sweep's arena. A
+ * configuration keeps its settings, not its texts: those are written again when they are asked for (sweep.c). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
 #include "sweeps/identity.h"
-#include "sweeps/stage.h"
+#include "sweeps/shape.h"
+#include "sweeps/table.h"
+
+enum { MAX_NEEDS = 16 };
 
 typedef struct cont { /* what remains of the walk */
     const avs_block *block;
     struct cont *next;
 } cont;
 
+/* When only counts and the digest are wanted, this is all that is kept of a configuration or trial. */
 typedef struct {
-    avs_sweep_config *config;
-    int stage; /* last stage that listed it */
-} config_slot;
+    _Alignas(8) uint8_t hash[32];
+    int32_t seen; /* as in avs_sweep_config */
+} mark;
 
 typedef struct {
     avs_parse *p;
@@ -27,20 +32,17 @@ typedef struct {
     int rc;
     avs_stage_def *s;
     int stage;
-    avs_setting point[AVS_MAX_KEYS];
-    int n_point;
+    avs_point point;
+    avs_arena *scratch;
     int64_t walked, limit, repeated, shared;
-    const char *first_repeat;
     avs_join **joins;
     bool *join_failed;
-    config_slot *configs; /* open addressing by hash */
-    uint64_t n_configs, config_cap;
-    avs_sweep_trial **trials, **table; /* of the whole sweep, in order; by hash */
-    uint64_t n_trials, trial_cap, table_cap;
-    avs_sweep_trial **members; /* of the stage */
-    uint64_t n_members, member_cap;
-    const char *seen_root, *seen_print; /* last data_root and its fingerprint */
-    bool unindexed;
+    bool counting;             /* keep marks alone */
+    avs_table configs, trials; /* of the whole sweep */
+    uint32_t *members;         /* of the stage: ordinals */
+    uint64_t n_members, cap_members;
+    int64_t n_trials;
+    avs_sha256 digest;
 } expansion;
 
 static bool stop(const expansion *x)
@@ -53,121 +55,13 @@ static void out_of_memory(expansion *x)
     if (x->rc == AVS_OK) x->rc = avs_fail(x->e, AVS_ENOMEM, "no memory to expand the sweep");
 }
 
-/* Doubles an array of `size` bytes an item when it is full. */
-static bool grow(expansion *x, void **items, uint64_t n, uint64_t *cap, size_t size)
-{
-    if (n < *cap) return true;
-    uint64_t want = *cap ? 2 * *cap : 256;
-    void *p = avs_xrealloc(*items, want * size);
-    if (!p) {
-        out_of_memory(x);
-        return false;
-    }
-    *items = p;
-    *cap = want;
-    return true;
-}
-
-static uint64_t short_hash(const uint8_t hash[32])
-{
-    uint64_t v;
-    memcpy(&v, hash, sizeof v);
-    return v;
-}
-
-/* ---- the point -------------------------------------------------------------------------------------------------- */
-
-static const avs_setting *find_setting(const expansion *x, const char *key)
-{
-    for (int i = x->n_point; i-- > 0;)
-        if (strcmp(x->point[i].key, key) == 0) return &x->point[i];
-    for (int i = 0; i < x->s->n_base; i++)
-        if (strcmp(x->s->base[i].key, key) == 0) return &x->s->base[i];
-    return NULL;
-}
-
-static const avs_json *lookup(void *ctx, const char *name)
-{
-    const avs_setting *s = find_setting(ctx, name);
-    return s ? s->value : NULL;
-}
-
-static avs_pos value_pos(const avs_setting *s)
-{
-    return s->value_node ? s->value_node->pos : s->key_node->pos;
-}
-
-/* Pushes a setting; false when the key already has another value. */
-static bool set(expansion *x, const avs_setting *s)
-{
-    const avs_setting *before = find_setting(x, s->key);
-    if (before && avs_value_equal(before->value, s->value)) return true;
-    if (before) {
-        avs_diag_add(
-            x->p->d, "E022", s->key_node->pos, "a point sets a key once; remove one of the two",
-            "'%.60s' is set twice with different values (first on line %u%s%s)", s->key,
-            before->key_node->pos.line, before->key_node->pos.src != s->key_node->pos.src ? " of " : "",
-            before->key_node->pos.src != s->key_node->pos.src ? before->key_node->pos.src->path : "");
-        return false;
-    }
-    if (x->n_point == AVS_MAX_KEYS) {
-        avs_diag_add(x->p->d, "E024", s->key_node->pos, NULL, "more than %d keys on one point", AVS_MAX_KEYS);
-        return false;
-    }
-    x->point[x->n_point++] = *s;
-    return true;
-}
-
-static bool evaluate(expansion *x, avs_arena *scratch, const avs_expr *expr, const avs_ynode *node,
-                     avs_json *out)
-{
-    avs_expr_error e;
-    if (avs_expr_eval(expr, scratch, lookup, x, out, &e) == AVS_OK) return true;
-    avs_diag_add(x->p->d, "E031", avs_string_pos(node, e.offset),
-                 "an expression sees what base, sweep blocks and let set, not the defaults of the model",
-                 "%s", e.msg);
-    return false;
-}
-
-static bool condition(expansion *x, avs_arena *scratch, const avs_expr *expr, const avs_ynode *node,
-                      bool *out)
-{
-    avs_json v;
-    if (!evaluate(x, scratch, expr, node, &v)) return false;
-    if (v.kind != AVS_J_BOOL) {
-        avs_diag_add(x->p->d, "E031", node->pos, NULL, "the condition is neither true nor false");
-        return false;
-    }
-    *out = v.b;
-    return true;
-}
-
-static bool apply_lets(expansion *x, avs_arena *scratch)
-{
-    for (int i = 0; i < x->s->n_lets; i++) {
-        const avs_let *l = &x->s->lets[i];
-        avs_setting s = l->setting;
-        if (l->expr) {
-            avs_json *v = avs_json_new(scratch, AVS_J_NULL);
-            if (!v) {
-                out_of_memory(x);
-                return false;
-            }
-            if (!evaluate(x, scratch, l->expr, s.value_node, v)) return false;
-            s.value = v;
-        }
-        if (!set(x, &s)) return false;
-    }
-    return true;
-}
-
-/* True when the point stays. *ok is false after an error. */
-static bool passes(expansion *x, avs_arena *scratch, bool *ok)
+/* True when the point stays. */
+static bool passes(expansion *x)
 {
     for (int i = 0; i < x->s->out->n_rules; i++) {
         bool holds = false;
-        *ok = condition(x, scratch, x->s->rules[i].expr, x->s->rules[i].node, &holds);
-        if (!*ok) return false;
+        if (!avs_point_holds(&x->point, x->scratch, x->s->rules[i].expr, x->s->rules[i].node, &holds))
+            return false;
         if (holds != x->s->out->rules[i].is_require) {
             x->s->out->rules[i].dropped++;
             return false;
@@ -178,37 +72,18 @@ static bool passes(expansion *x, avs_arena *scratch, bool *ok)
 
 /* ---- configurations --------------------------------------------------------------------------------------------- */
 
-static bool add_copy(avs_arena *a, avs_json *object, const avs_setting *s)
-{
-    avs_json *v = AVS_NEW(a, avs_json);
-    if (!v) return false;
-    *v = *s->value;
-    v->next = NULL;
-    return avs_json_add(a, object, s->key, v) != NULL;
-}
-
-/* null means: leave it to the default. */
-static avs_json *given_json(expansion *x, avs_arena *scratch)
-{
-    avs_json *given = avs_json_new(scratch, AVS_J_OBJ);
-    bool ok = given != NULL;
-    for (int i = 0; ok && i < x->s->n_base; i++)
-        if (x->s->base[i].value->kind != AVS_J_NULL) ok = add_copy(scratch, given, &x->s->base[i]);
-    for (int i = 0; ok && i < x->n_point; i++)
-        if (x->point[i].value->kind != AVS_J_NULL) ok = add_copy(scratch, given, &x->point[i]);
-    if (!ok) out_of_memory(x);
-    return ok ? given : NULL;
-}
-
 static void report_problem(expansion *x, const avs_problem *q)
 {
     static const char *const codes[] = {
         [AVS_P_UNKNOWN] = "E012",  [AVS_P_NO_MODEL] = "E018", [AVS_P_TYPE] = "E015",
         [AVS_P_OPTION] = "E013",   [AVS_P_RANGE] = "E014",    [AVS_P_MISSING] = "E026",
         [AVS_P_INACTIVE] = "E016", [AVS_P_CONFLICT] = "E017", [AVS_P_RESERVED] = "E019"};
-    const avs_setting *s = find_setting(x, q->key), *other = q->other ? find_setting(x, q->other) : NULL;
+    const avs_setting *s = avs_point_find(&x->point, q->key),
+                      *other = q->other ? avs_point_find(&x->point, q->other) : NULL;
     bool at_key = q->kind == AVS_P_UNKNOWN || q->kind == AVS_P_RESERVED;
-    avs_pos pos = s ? (at_key ? s->key_node->pos : value_pos(s)) : other ? value_pos(other) : x->s->node->pos;
+    avs_pos pos = s       ? (at_key ? s->key_node->pos : avs_setting_pos(s))
+                  : other ? avs_setting_pos(other)
+                          : x->s->node->pos;
     if (s && other && s != other)
         avs_diag_add(x->p->d, codes[q->kind], pos, q->help, "%s (%s is set on line %u)", q->text, q->other,
                      other->key_node->pos.line);
@@ -216,35 +91,12 @@ static void report_problem(expansion *x, const avs_problem *q)
         avs_diag_add(x->p->d, codes[q->kind], pos, q->help, "%s", q->text);
 }
 
-static const char *fingerprint(expansion *x, const avs_cfg *cfg)
-{
-    const char *root = avs_cfg_str(cfg, "data_root"), *kind = avs_cfg_kind(cfg);
-    uint8_t print[32];
-    char hex[65] = "";
-    if (strcmp(kind, "train") != 0 && strcmp(kind, "eval") != 0) return "";
-    if (x->seen_root && strcmp(x->seen_root, root) == 0) return x->seen_print;
-    const avs_sweep_options *o = x->p->o;
-    if (root[0] && o->fingerprint && o->fingerprint(o->ctx, root, print))
-        avs_hex(print, 32, hex);
-    else
-        x->unindexed = true;
-    x->seen_root = avs_arena_str(x->p->a, root);
-    x->seen_print = avs_arena_str(x->p->a, hex);
-    if (!x->seen_root || !x->seen_print) {
-        out_of_memory(x);
-        x->seen_root = NULL;
-        return "";
-    }
-    return x->seen_print;
-}
-
-static bool amount(expansion *x, avs_arena *scratch, const avs_amount *m, const char *what, double hi,
-                   double *out)
+static bool amount(expansion *x, const avs_amount *m, const char *what, double hi, double *out)
 {
     avs_json v;
     *out = m->value;
     if (!m->given || !m->expr) return true;
-    if (!evaluate(x, scratch, m->expr, m->node, &v)) return false;
+    if (!avs_point_eval(&x->point, x->scratch, m->expr, m->node, &v)) return false;
     bool is_num = v.kind == AVS_J_INT || v.kind == AVS_J_FLOAT;
     if (!is_num || !(fabs(v.d) <= hi) || (hi < 1e9 && v.d < 0)) {
         avs_diag_add(x->p->d, "E040", m->node->pos, NULL, "%s comes out as %s, outside 0 to 1000000", what,
@@ -255,16 +107,15 @@ static bool amount(expansion *x, avs_arena *scratch, const avs_amount *m, const 
     return true;
 }
 
-static bool resources(expansion *x, avs_arena *scratch, avs_sweep_resources *r, double *priority)
+static bool resources(expansion *x, avs_sweep_resources *r, double *priority)
 {
     const avs_stage_def *s = x->s;
     double gpus, cpus, per_gpu;
     *r = s->resources;
-    if (!amount(x, scratch, &s->gpus, "gpus", 1e6, &gpus) ||
-        !amount(x, scratch, &s->cpus, "cpus", 1e6, &cpus) ||
-        !amount(x, scratch, &s->cpus_per_gpu, "cpus_per_gpu", 1e6, &per_gpu) ||
-        !amount(x, scratch, &s->mem_gb, "mem_gb", 1e6, &r->mem_gb) ||
-        !amount(x, scratch, &s->priority, "priority", 1e15, priority))
+    if (!amount(x, &s->gpus, "gpus", 1e6, &gpus) || !amount(x, &s->cpus, "cpus", 1e6, &cpus) ||
+        !amount(x, &s->cpus_per_gpu, "cpus_per_gpu", 1e6, &per_gpu) ||
+        !amount(x, &s->mem_gb, "mem_gb", 1e6, &r->mem_gb) ||
+        !amount(x, &s->priority, "priority", 1e15, priority))
         return false;
     const avs_amount *whole[] = {&s->gpus, &s->cpus, &s->cpus_per_gpu};
     double values[] = {gpus, cpus, per_gpu};
@@ -280,104 +131,43 @@ static bool resources(expansion *x, avs_arena *scratch, avs_sweep_resources *r, 
     return true;
 }
 
-static const char *persist(expansion *x, avs_buf *b)
+/* Settings of blocks, without what `let` computed. */
+static bool keep_point(expansion *x, avs_sweep_config *c)
 {
-    const char *s = avs_buf_ok(b) ? avs_arena_strn(x->p->a, avs_buf_cstr(b), b->len) : NULL;
-    if (!s) out_of_memory(x);
-    return s;
+    int n = 0;
+    while (n < x->point.n && !x->point.at[n]->computed) n++;
+    c->n_settings = n;
+    c->settings = n ? avs_arena_dup(x->p->a, x->point.at, (size_t)n * sizeof *x->point.at) : NULL;
+    return n == 0 || c->settings;
 }
 
-/* What the sweep and `let` set, in order, copied out of the scratch arena. */
-static const avs_json *axes_json(expansion *x)
+static int32_t *seen_in(const expansion *x, void *record)
 {
-    avs_json *out = avs_json_new(x->p->a, AVS_J_OBJ);
-    bool ok = out != NULL;
-    for (int i = 0; ok && i < x->n_point; i++) {
-        const avs_setting *s = &x->point[i];
-        if (s->value->kind == AVS_J_NULL) continue;
-        avs_setting copy = *s;
-        if (s->value->kind == AVS_J_ARR || s->value->kind == AVS_J_STR) { /* may point into scratch */
-            avs_buf b = AVS_BUF_INIT;
-            avs_json *parsed = NULL;
-            avs_json_write(&b, s->value, false);
-            ok = avs_buf_ok(&b) &&
-                 avs_json_parse(x->p->a, "value", avs_buf_cstr(&b), b.len, &parsed, NULL) == AVS_OK;
-            avs_buf_free(&b);
-            copy.value = parsed;
-        }
-        ok = ok && add_copy(x->p->a, out, &copy);
-    }
-    if (!ok) out_of_memory(x);
-    return ok ? out : NULL;
-}
-
-static config_slot *config_at(expansion *x, const uint8_t hash[32])
-{
-    uint64_t at = short_hash(hash) & (x->config_cap - 1);
-    while (x->configs[at].config && memcmp(x->configs[at].config->hash, hash, 32) != 0)
-        at = (at + 1) & (x->config_cap - 1);
-    return &x->configs[at];
-}
-
-static bool room_for_config(expansion *x)
-{
-    if (2 * (x->n_configs + 1) < x->config_cap) return true;
-    config_slot *old = x->configs;
-    uint64_t n = x->config_cap;
-    x->config_cap = n ? 2 * n : 1024;
-    x->configs = avs_xrealloc(NULL, x->config_cap * sizeof *x->configs);
-    if (!x->configs) {
-        x->configs = old;
-        x->config_cap = n;
-        out_of_memory(x);
-        return false;
-    }
-    memset(x->configs, 0, x->config_cap * sizeof *x->configs);
-    for (uint64_t i = 0; i < n; i++)
-        if (old[i].config) *config_at(x, old[i].config->hash) = old[i];
-    free(old);
-    return true;
+    return x->counting ? &((mark *)record)->seen : &((avs_sweep_config *)record)->seen;
 }
 
 /* The configuration of this point, new or from an earlier stage; NULL when this stage has it already, or on error. */
-static avs_sweep_config *make_config(expansion *x, avs_arena *scratch, const avs_cfg *cfg)
+static const avs_sweep_config *make_config(expansion *x, const avs_filled *f)
 {
-    avs_sweep_config c = {.kind = x->s->out->kind};
-    avs_buf b = AVS_BUF_INIT;
-    avs_sweep_config *out = NULL;
-    if (!resources(x, scratch, &c.resources, &c.priority) || !room_for_config(x)) return NULL;
-    c.data_fingerprint = fingerprint(x, cfg);
-    if (avs_identity_text(&b, cfg, c.data_fingerprint, c.resources.gpu_model, x->e) != AVS_OK) {
-        out_of_memory(x);
-        goto done;
+    avs_sweep_config c = {.stage = x->stage};
+    if (!resources(x, &c.resources, &c.priority)) return NULL;
+    avs_filled_hash(f, c.hash);
+    void *known = avs_table_find(&x->configs, c.hash);
+    if (known && *seen_in(x, known) == x->stage + 1) {
+        x->repeated++;
+        return NULL;
     }
-    avs_config_hash(avs_buf_cstr(&b), c.hash);
-    config_slot *slot = config_at(x, c.hash);
-    if (slot->config) {
-        out = slot->stage == x->stage ? NULL : slot->config;
-        if (!out) x->repeated++;
-        slot->stage = x->stage;
-        goto done;
+    if (!known) {
+        known = avs_table_add(&x->configs, c.hash);
+        avs_filled_names(f, &c);
+        if (!known || (!x->counting && !keep_point(x, &c))) {
+            out_of_memory(x);
+            return NULL;
+        }
+        if (!x->counting) memcpy(known, &c, sizeof c);
     }
-    c.identity = persist(x, &b);
-    avs_buf_clear(&b);
-    avs_json_write(&b, avs_cfg_json(cfg), true);
-    c.params = persist(x, &b);
-    c.model = avs_arena_str(x->p->a, avs_cfg_str(cfg, "model"));
-    c.task = avs_arena_str(x->p->a, avs_cfg_str(cfg, "task"));
-    c.data_root = avs_arena_str(x->p->a, avs_cfg_str(cfg, "data_root"));
-    c.axes = axes_json(x);
-    out = avs_arena_dup(x->p->a, &c, sizeof c);
-    if (!c.identity || !c.params || !c.model || !c.task || !c.data_root || !c.axes || !out) {
-        out_of_memory(x);
-        out = NULL;
-        goto done;
-    }
-    *slot = (config_slot){out, x->stage};
-    x->n_configs++;
-done:
-    avs_buf_free(&b);
-    return x->rc == AVS_OK ? out : NULL;
+    *seen_in(x, known) = x->stage + 1; /* 0: no stage yet */
+    return known;
 }
 
 /* ---- trials ------------------------------------------------------------------------------------------------------- */
@@ -426,12 +216,12 @@ static void no_match(expansion *x, int at, int64_t count, const char *key)
 }
 
 /* The upstream trials of one trial; false when one is missing. */
-static bool join(expansion *x, avs_arena *scratch, const avs_cfg *cfg, uint32_t seed, avs_sweep_need *needs)
+static bool join(expansion *x, const avs_json *params, uint32_t seed, avs_sweep_need *needs)
 {
     for (int i = 0; i < x->s->n_needs; i++) {
         int64_t count = 0;
         const char *key = NULL;
-        const avs_sweep_trial *t = avs_join_find(x->joins[i], scratch, avs_cfg_json(cfg), seed, &count, &key);
+        const avs_sweep_trial *t = avs_join_find(x->joins[i], x->scratch, params, seed, &count, &key);
         if (count == -1) out_of_memory(x);
         if (count != 1) {
             if (count >= 0 && !x->join_failed[i]) no_match(x, i, count, key);
@@ -442,88 +232,108 @@ static bool join(expansion *x, avs_arena *scratch, const avs_cfg *cfg, uint32_t 
     return true;
 }
 
-static avs_sweep_trial **trial_at(expansion *x, const uint8_t hash[32])
+static bool add_member(expansion *x, uint32_t ordinal)
 {
-    uint64_t at = short_hash(hash) & (x->table_cap - 1);
-    while (x->table[at] && memcmp(x->table[at]->hash, hash, 32) != 0) at = (at + 1) & (x->table_cap - 1);
-    return &x->table[at];
-}
-
-static bool room_for_trial(expansion *x)
-{
-    if (!grow(x, (void **)&x->trials, x->n_trials, &x->trial_cap, sizeof *x->trials) ||
-        !grow(x, (void **)&x->members, x->n_members, &x->member_cap, sizeof *x->members))
-        return false;
-    if (2 * (x->n_trials + 1) < x->table_cap) return true;
-    uint64_t cap = x->table_cap ? 2 * x->table_cap : 1024;
-    avs_sweep_trial **table = avs_xrealloc(NULL, cap * sizeof *table);
-    if (!table) {
-        out_of_memory(x);
-        return false;
+    if (x->n_members == x->cap_members) {
+        uint64_t cap = x->cap_members ? 2 * x->cap_members : 1024;
+        uint32_t *more = avs_xrealloc(x->members, cap * sizeof *more);
+        if (!more) {
+            out_of_memory(x);
+            return false;
+        }
+        x->members = more;
+        x->cap_members = cap;
     }
-    memset(table, 0, cap * sizeof *table);
-    free(x->table);
-    x->table = table;
-    x->table_cap = cap;
-    for (uint64_t i = 0; i < x->n_trials; i++) *trial_at(x, x->trials[i]->hash) = x->trials[i];
+    x->members[x->n_members++] = ordinal;
     return true;
 }
 
-static void make_trial(expansion *x, avs_arena *scratch, const avs_cfg *cfg, const avs_sweep_config *c,
-                       uint32_t seed)
+/* A trial that is only counted. Trials of one stage differ in configuration or seed, so one stage needs no table. */
+static void count_trial(expansion *x, const uint8_t hash[32])
 {
-    avs_sweep_need needs[16];
-    uint8_t upstream[16][32], hash[32];
+    x->s->out->n_trials++;
+    if (x->p->sweep->n_stages > 1) {
+        if (avs_table_find(&x->trials, hash)) {
+            x->shared++;
+            return;
+        }
+        if (!avs_table_add(&x->trials, hash)) {
+            out_of_memory(x);
+            return;
+        }
+    }
+    x->n_trials++;
+    avs_sha256_put(&x->digest, hash, 32);
+}
+
+static void make_trial(expansion *x, const avs_json *params, const avs_sweep_config *c, uint32_t seed)
+{
+    avs_sweep_need needs[MAX_NEEDS];
+    uint8_t upstream[MAX_NEEDS][32], hash[32];
     int n = x->s->n_needs;
-    if (!join(x, scratch, cfg, seed, needs) || !room_for_trial(x)) return;
+    if (n && !join(x, params, seed, needs)) return;
     for (int i = 0; i < n; i++) memcpy(upstream[i], needs[i].upstream->hash, 32);
     avs_trial_hash(c->hash, seed, upstream, n, hash);
-    avs_sweep_trial **slot = trial_at(x, hash);
-    if (*slot) {
-        x->shared++;
-        x->members[x->n_members++] = *slot;
+    if (x->counting) {
+        count_trial(x, hash);
         return;
     }
-    avs_sweep_trial *t = AVS_NEW(x->p->a, avs_sweep_trial);
-    avs_sweep_need *kept = n ? avs_arena_dup(x->p->a, needs, (size_t)n * sizeof *needs) : NULL;
+    avs_sweep_trial *t = avs_table_find(&x->trials, hash);
+    if (t) {
+        x->shared++;
+        (void)add_member(x, t->ordinal);
+        return;
+    }
+    t = avs_table_add(&x->trials, hash);
+    avs_sweep_need *kept = n && t ? avs_arena_dup(x->p->a, needs, (size_t)n * sizeof *needs) : NULL;
     if (!t || (n && !kept)) {
         out_of_memory(x);
         return;
     }
-    *t = (avs_sweep_trial){.config = c,
-                           .seed = seed,
-                           .ordinal = (uint32_t)x->n_trials,
-                           .stage = x->stage,
-                           .n_needs = n,
-                           .needs = kept};
-    memcpy(t->hash, hash, 32);
-    *slot = t;
-    x->trials[x->n_trials++] = t;
-    x->members[x->n_members++] = t;
+    t->config = c;
+    t->needs = kept;
+    t->seed = seed;
+    t->ordinal = (uint32_t)(x->trials.n - 1);
+    t->stage = x->stage;
+    t->n_needs = n;
+    x->n_trials++;
+    avs_sha256_put(&x->digest, hash, 32);
+    (void)add_member(x, t->ordinal);
 }
 
-static void finish_point(expansion *x, avs_arena *scratch)
+/* The resolved parameters, for the join; NULL without memory. */
+static const avs_json *params_of(expansion *x, const avs_filled *f)
 {
-    bool ok = true;
-    if (!apply_lets(x, scratch) || !passes(x, scratch, &ok)) return;
-    avs_json *given = given_json(x, scratch);
-    avs_cfg *cfg = NULL;
+    avs_buf b = AVS_BUF_INIT;
+    avs_json *out = NULL;
+    avs_filled_params(f, &b);
+    if (!avs_buf_ok(&b) ||
+        avs_json_parse(x->scratch, "parameters", avs_buf_cstr(&b), b.len, &out, NULL) != AVS_OK)
+        out_of_memory(x);
+    avs_buf_free(&b);
+    return out;
+}
+
+static void finish_point(expansion *x)
+{
+    avs_filled f;
     avs_problem *problems = NULL;
-    if (!given) return;
-    int rc = avs_cfg_resolve(scratch, x->s->out->kind, given, &cfg, &problems, x->e);
+    if (!avs_point_lets(&x->point, x->scratch) || !passes(x)) return;
+    int rc = avs_shapes_resolve(x->p->shapes, &x->point, x->scratch, &f, &problems, x->e);
     if (rc == AVS_ENOMEM) out_of_memory(x);
     for (; problems; problems = problems->next) report_problem(x, problems);
     if (rc != AVS_OK) return;
-    const avs_sweep_config *c = make_config(x, scratch, cfg);
+    const avs_sweep_config *c = make_config(x, &f);
     if (!c) return;
     x->s->out->n_configs++;
-    if ((int64_t)x->n_trials + x->s->n_seeds > x->limit) {
+    if (x->n_trials + x->s->n_seeds > x->limit) {
         avs_diag_add(x->p->d, "E024", x->s->node->pos, NULL, "the sweep has more than %lld trials",
                      (long long)x->limit);
         x->rc = AVS_EPARSE;
         return;
     }
-    for (int64_t i = 0; i < x->s->n_seeds && !stop(x); i++) make_trial(x, scratch, cfg, c, x->s->seeds[i]);
+    const avs_json *params = x->s->n_needs ? params_of(x, &f) : NULL;
+    for (int64_t i = 0; i < x->s->n_seeds && !stop(x); i++) make_trial(x, params, c, x->s->seeds[i]);
 }
 
 static void on_point(expansion *x)
@@ -534,15 +344,12 @@ static void on_point(expansion *x)
         x->rc = AVS_EPARSE;
         return;
     }
-    int n = x->n_point;
-    avs_arena *scratch = avs_arena_new();
+    int n = x->point.n;
     x->s->out->n_points++;
-    if (scratch)
-        finish_point(x, scratch);
-    else
-        out_of_memory(x);
-    x->n_point = n; /* the lets go before their memory does */
-    avs_arena_free(scratch);
+    finish_point(x);
+    if (x->point.no_memory) out_of_memory(x);
+    x->point.n = n; /* the lets go before their memory does */
+    avs_arena_reset(x->scratch);
 }
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------ */
@@ -556,31 +363,31 @@ static void walk_grid(expansion *x, const avs_block *b, int64_t axis, cont *next
         return;
     }
     for (int64_t i = 0; i < b->axes[axis].n && !stop(x); i++) {
-        int n = x->n_point;
-        if (set(x, &b->axes[axis].values[i])) walk_grid(x, b, axis + 1, next);
-        x->n_point = n;
+        int n = x->point.n;
+        if (avs_point_set(&x->point, &b->axes[axis].values[i])) walk_grid(x, b, axis + 1, next);
+        x->point.n = n;
     }
 }
 
 static void walk_zip(expansion *x, const avs_block *b, cont *next)
 {
     for (int64_t i = 0; i < b->axes[0].n && !stop(x); i++) {
-        int n = x->n_point;
+        int n = x->point.n;
         bool ok = true;
-        for (int64_t k = 0; k < b->n_axes; k++) ok = set(x, &b->axes[k].values[i]) && ok;
+        for (int64_t k = 0; k < b->n_axes; k++) ok = avs_point_set(&x->point, &b->axes[k].values[i]) && ok;
         if (ok) walk(x, next);
-        x->n_point = n;
+        x->point.n = n;
     }
 }
 
 static void walk_list(expansion *x, const avs_block *b, cont *next)
 {
     for (int64_t i = 0; i < b->n_axes && !stop(x); i++) {
-        int n = x->n_point;
+        int n = x->point.n;
         bool ok = true;
-        for (int64_t k = 0; k < b->axes[i].n; k++) ok = set(x, &b->axes[i].values[k]) && ok;
+        for (int64_t k = 0; k < b->axes[i].n; k++) ok = avs_point_set(&x->point, &b->axes[i].values[k]) && ok;
         if (ok) walk(x, next);
-        x->n_point = n;
+        x->point.n = n;
     }
 }
 
@@ -615,10 +422,8 @@ static void walk(expansion *x, cont *k)
     const avs_block *b = k->block;
     bool holds = true;
     if (b->when) {
-        avs_arena *scratch = avs_arena_new();
-        bool ok = scratch && condition(x, scratch, b->when, b->when_node, &holds);
-        if (!scratch) out_of_memory(x);
-        avs_arena_free(scratch);
+        bool ok = avs_point_holds(&x->point, x->scratch, b->when, b->when_node, &holds);
+        avs_arena_reset(x->scratch);
         if (!ok) return;
     }
     if (holds)
@@ -637,7 +442,7 @@ static bool make_joins(expansion *x)
     if (!x->joins || !x->join_failed) out_of_memory(x);
     for (int i = 0; x->rc == AVS_OK && i < n; i++) {
         if (x->p->stages[x->s->needs[i].from].broken) return false; /* its own errors are enough */
-        x->joins[i] = avs_join_new(x->p->a, &x->s->needs[i], &x->p->sweep->stages[x->s->needs[i].from]);
+        x->joins[i] = avs_join_new(x->p->sweep, x->p->a, &x->s->needs[i]);
         if (!x->joins[i]) out_of_memory(x);
     }
     return x->rc == AVS_OK;
@@ -671,11 +476,26 @@ static void warn(expansion *x)
                      (long long)out->n_points);
 }
 
+/* The members of a stage as pointers. */
+static void list_members(expansion *x)
+{
+    avs_sweep_stage *out = x->s->out;
+    if (x->counting) return;
+    out->n_trials = (int64_t)x->n_members;
+    out->trials = AVS_NEW_N(x->p->a, avs_sweep_trial *, x->n_members + 1);
+    if (!out->trials) {
+        out_of_memory(x);
+        return;
+    }
+    for (uint64_t i = 0; i < x->n_members; i++) out->trials[i] = avs_table_at(&x->trials, x->members[i]);
+}
+
 static void expand_stage(expansion *x, int index)
 {
     x->s = &x->p->stages[index];
     x->stage = index;
-    x->n_point = 0;
+    x->point.s = x->s;
+    x->point.n = 0;
     x->n_members = 0;
     x->repeated = x->shared = 0;
     int before = x->p->d->n_errors;
@@ -695,29 +515,51 @@ static void expand_stage(expansion *x, int index)
         at = &k->next;
     }
     walk(x, first);
-    avs_sweep_stage *out = x->s->out;
-    out->n_trials = (int64_t)x->n_members;
-    out->trials = avs_arena_dup(x->p->a, x->members, x->n_members * sizeof *x->members);
-    if (!out->trials && x->n_members) out_of_memory(x);
+    list_members(x);
     x->s->broken = x->p->d->n_errors > before;
     if (!x->s->broken) warn(x);
+}
+
+static void finish(expansion *x)
+{
+    avs_sweep *s = x->p->sweep;
+    s->n_trials = x->n_trials;
+    s->data_indexed = !x->p->unindexed;
+    avs_sha256_end(&x->digest, s->digest);
+    if (x->counting || x->rc != AVS_OK) return;
+    if (s->n_stages == 1 && s->stages[0].n_trials == s->n_trials) {
+        s->trials = s->stages[0].trials;
+        return;
+    }
+    s->trials = AVS_NEW_N(x->p->a, avs_sweep_trial *, x->n_trials + 1);
+    if (!s->trials) out_of_memory(x);
+    for (int64_t i = 0; s->trials && i < x->n_trials; i++)
+        s->trials[i] = avs_table_at(&x->trials, (uint64_t)i);
 }
 
 int avs_expand(avs_parse *p, avs_err *e)
 {
     int64_t limit = p->o->max_trials > 0 ? p->o->max_trials : AVS_SWEEP_MAX_TRIALS;
     expansion *x = AVS_NEW(p->a, expansion);
-    if (!x) return avs_fail(e, AVS_ENOMEM, "no memory to expand the sweep");
-    *x = (expansion){.p = p, .e = e, .rc = AVS_OK, .limit = limit};
+    p->shapes = avs_shapes_new(p);
+    avs_arena *scratch = avs_arena_new();
+    if (!x || !p->shapes || !scratch) {
+        avs_arena_free(scratch);
+        return avs_fail(e, AVS_ENOMEM, "no memory to expand the sweep");
+    }
+    *x = (expansion){.p = p, .e = e, .rc = AVS_OK, .limit = limit, .scratch = scratch, .point = {.d = p->d}};
+    x->counting = p->o->count_only;
+    for (int i = 0; i < p->sweep->n_stages; i++)
+        if (p->stages[i].n_needs) x->counting = false; /* a join wants the trials */
+    x->configs = (avs_table){.a = p->a, .size = x->counting ? sizeof(mark) : sizeof(avs_sweep_config)};
+    x->trials = (avs_table){.a = p->a, .size = x->counting ? sizeof(mark) : sizeof(avs_sweep_trial)};
+    avs_sha256_init(&x->digest);
     for (int i = 0; i < p->sweep->n_stages && !stop(x); i++)
         if (!p->stages[i].broken) expand_stage(x, i);
-    p->sweep->n_trials = (int64_t)x->n_trials;
-    p->sweep->trials = avs_arena_dup(p->a, x->trials, x->n_trials * sizeof *x->trials);
-    p->sweep->data_indexed = !x->unindexed;
-    if (!p->sweep->trials && x->n_trials) out_of_memory(x);
-    free(x->configs);
-    free(x->trials);
-    free(x->table);
+    finish(x);
+    avs_table_free(&x->configs);
+    avs_table_free(&x->trials);
     free(x->members);
+    avs_arena_free(scratch);
     return x->rc == AVS_ENOMEM ? AVS_ENOMEM : AVS_OK;
 }

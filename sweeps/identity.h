@@ -10,12 +10,15 @@
 #define AVS_SWEEPS_IDENTITY_H
 
 #include "base/buf.h"
+#include "base/hash.h"
 #include "models/schema.h"
 
-/* Appends the canonical JSON that is hashed. fingerprint: 64 hex digits or "". AVS_ENOMEM. */
-int avs_identity_text(avs_buf *out, const avs_cfg *cfg, const char *fingerprint, const char *gpu_model,
-                      avs_err *e);
-void avs_config_hash(const char *identity, uint8_t out[32]);
+/* The canonical JSON that is hashed is what begin appends, the identity parameters, and what end appends.
+ * fingerprint: 64 hex digits or "". */
+void avs_identity_begin(avs_buf *out, const avs_cfg *cfg, const char *fingerprint, const char *gpu_model);
+void avs_identity_end(avs_buf *out, const avs_cfg *cfg);
+/* A hash that the text goes into. */
+void avs_config_hash_begin(avs_sha256 *s);
 /* upstream: n hashes of 32 bytes. */
 void avs_trial_hash(const uint8_t config_hash[32], uint32_t seed, const uint8_t (*upstream)[32], int n,
                     uint8_t out[32]);

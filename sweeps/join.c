@@ -44,31 +44,45 @@ static slot *find(const avs_join *j, const char *key)
     return &j->slots[at];
 }
 
-avs_join *avs_join_new(avs_arena *a, const avs_need_def *need, const avs_sweep_stage *upstream)
+/* Key of trial i of the stage, in words, and its place among the slots. */
+static bool enter(avs_join *j, avs_arena *a, const avs_sweep_trial *t, const avs_json *params)
 {
+    const char *key = key_text(a, j->need, params, t->seed);
+    if (!key) return false;
+    slot *s = find(j, key);
+    if (!s->key) *s = (slot){key, t, 0};
+    s->count++;
+    return true;
+}
+
+avs_join *avs_join_new(const avs_sweep *sweep, avs_arena *a, const avs_need_def *need)
+{
+    const avs_sweep_stage *upstream = &sweep->stages[need->from];
     avs_join *j = AVS_NEW(a, avs_join);
+    avs_arena *scratch = avs_arena_new();
     uint64_t cap = 16;
     while (cap < 2 * (uint64_t)upstream->n_trials) cap *= 2;
-    if (!j) return NULL;
-    j->need = need;
-    j->mask = cap - 1;
-    j->slots = AVS_NEW_N(a, slot, cap);
-    if (!j->slots) return NULL;
+    bool ok = j && scratch;
+    if (ok) {
+        j->need = need;
+        j->mask = cap - 1;
+        j->slots = AVS_NEW_N(a, slot, cap);
+        ok = j->slots != NULL;
+    }
     const avs_sweep_config *last = NULL;
     avs_json *params = NULL;
-    for (int64_t i = 0; i < upstream->n_trials; i++) {
+    for (int64_t i = 0; ok && i < upstream->n_trials; i++) {
         const avs_sweep_trial *t = upstream->trials[i];
-        if (t->config != last && avs_json_parse(a, "parameters", t->config->params, strlen(t->config->params),
-                                                &params, NULL) != AVS_OK)
-            return NULL;
+        if (t->config != last) {
+            avs_arena_reset(scratch);
+            const char *text = avs_sweep_params(sweep, t->config, scratch);
+            ok = text && avs_json_parse(scratch, "parameters", text, strlen(text), &params, NULL) == AVS_OK;
+        }
         last = t->config;
-        const char *key = key_text(a, need, params, t->seed);
-        if (!key) return NULL;
-        slot *s = find(j, key);
-        if (!s->key) *s = (slot){key, t, 0};
-        s->count++;
+        ok = ok && enter(j, a, t, params);
     }
-    return j;
+    avs_arena_free(scratch);
+    return ok ? j : NULL;
 }
 
 const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params, uint32_t seed,

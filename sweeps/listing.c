@@ -23,6 +23,24 @@ static void put_value(avs_buf *out, const avs_json *v)
         avs_json_write(out, v, true);
 }
 
+/* The texts of the configuration at hand; the trials of one follow each other. */
+typedef struct {
+    const avs_sweep *s;
+    avs_arena *a;
+    const avs_sweep_config *config;
+    const avs_json *axes;
+} cursor;
+
+static const avs_json *axes_of(cursor *c, avs_buf *out, const avs_sweep_config *config)
+{
+    if (c->config == config) return c->axes;
+    avs_arena_reset(c->a);
+    c->config = config;
+    c->axes = avs_sweep_axes(c->s, config, c->a);
+    if (!c->axes) out->failed = true;
+    return c->axes;
+}
+
 static size_t chars(const avs_buf *b)
 {
     size_t n = 0;
@@ -30,15 +48,15 @@ static size_t chars(const avs_buf *b)
     return n;
 }
 
-static void find_columns(const avs_sweep *s, columns *c)
+static void find_columns(cursor *at_config, avs_buf *out, columns *c)
 {
-    const avs_sweep_config *last = NULL;
+    const avs_sweep *s = at_config->s;
     avs_buf b = AVS_BUF_INIT;
     c->n = 0;
     for (int64_t i = 0; i < s->n_trials; i++) {
-        if (s->trials[i]->config == last) continue;
-        last = s->trials[i]->config;
-        for (const avs_json *v = last->axes->first; v; v = v->next) {
+        if (s->trials[i]->config == at_config->config) continue;
+        const avs_json *axes = axes_of(at_config, out, s->trials[i]->config);
+        for (const avs_json *v = axes ? axes->first : NULL; v; v = v->next) {
             int at = 0;
             while (at < c->n && strcmp(c->names[at], v->key) != 0) at++;
             if (at == MAX_COLUMNS) continue;
@@ -74,6 +92,12 @@ void avs_list_count(avs_buf *out, const avs_sweep *s)
     avs_buf_fmt(out, "%lld trials\n", (long long)s->n_trials);
 }
 
+void avs_list_digest(avs_buf *out, const avs_sweep *s)
+{
+    put_hash(out, s->digest, 64);
+    avs_buf_char(out, '\n');
+}
+
 static void pad(avs_buf *out, size_t from, size_t width)
 {
     for (size_t i = from; i < width; i++) avs_buf_char(out, ' ');
@@ -83,7 +107,12 @@ void avs_list_text(avs_buf *out, const avs_sweep *s)
 {
     columns c;
     size_t stage = 5, model = 5;
-    find_columns(s, &c);
+    cursor at = {.s = s, .a = avs_arena_new()};
+    if (!at.a) {
+        out->failed = true;
+        return;
+    }
+    find_columns(&at, out, &c);
     for (int i = 0; i < s->n_stages; i++)
         if (strlen(s->stages[i].name) > stage) stage = strlen(s->stages[i].name);
     for (int64_t i = 0; i < s->n_trials; i++)
@@ -101,7 +130,7 @@ void avs_list_text(avs_buf *out, const avs_sweep *s)
             avs_buf_fmt(out, "  %-*s  %-7s  %-*s  %-4s  %4u", (int)stage, s->stages[g].name, t->config->kind,
                         (int)model, t->config->model, t->config->task, t->seed);
             for (int k = 0; k < c.n; k++) {
-                const avs_json *v = avs_json_get(t->config->axes, c.names[k]);
+                const avs_json *v = avs_json_get(axes_of(&at, out, t->config), c.names[k]);
                 if (v)
                     put_value(&b, v);
                 else
@@ -114,6 +143,7 @@ void avs_list_text(avs_buf *out, const avs_sweep *s)
             avs_buf_char(out, '\n');
         }
     avs_buf_free(&b);
+    avs_arena_free(at.a);
 }
 
 static void csv_cell(avs_buf *out, const avs_buf *cell)
@@ -135,7 +165,12 @@ void avs_list_csv(avs_buf *out, const avs_sweep *s)
 {
     columns c;
     avs_buf b = AVS_BUF_INIT;
-    find_columns(s, &c);
+    cursor at = {.s = s, .a = avs_arena_new()};
+    if (!at.a) {
+        out->failed = true;
+        return;
+    }
+    find_columns(&at, out, &c);
     avs_buf_str(out, "ordinal,trial_hash,config_hash,stage,kind,model,task,seed");
     for (int k = 0; k < c.n; k++) avs_buf_fmt(out, ",%s", c.names[k]);
     avs_buf_char(out, '\n');
@@ -150,13 +185,14 @@ void avs_list_csv(avs_buf *out, const avs_sweep *s)
                         t->config->task, t->seed);
             for (int k = 0; k < c.n; k++) {
                 avs_buf_char(out, ',');
-                put_value(&b, avs_json_get(t->config->axes, c.names[k]));
+                put_value(&b, avs_json_get(axes_of(&at, out, t->config), c.names[k]));
                 csv_cell(out, &b);
                 avs_buf_clear(&b);
             }
             avs_buf_char(out, '\n');
         }
     avs_buf_free(&b);
+    avs_arena_free(at.a);
 }
 
 static void put_resources(avs_buf *out, const avs_sweep_resources *r)
@@ -169,12 +205,30 @@ static void put_resources(avs_buf *out, const avs_sweep_resources *r)
     avs_buf_fmt(out, ",\"pack\":\"%s\",\"prefer\":\"%s\"}", r->pack, r->prefer);
 }
 
+static void put_needs(avs_buf *out, const avs_sweep_trial *t)
+{
+    avs_buf_str(out, ",\"needs\":{");
+    for (int k = 0; k < t->n_needs; k++) {
+        avs_buf_str(out, k ? "," : "");
+        avs_json_write_str(out, t->needs[k].alias);
+        avs_buf_str(out, ":\"");
+        put_hash(out, t->needs[k].upstream->hash, 64);
+        avs_buf_char(out, '"');
+    }
+    avs_buf_char(out, '}');
+}
+
 void avs_list_json(avs_buf *out, const avs_sweep *s)
 {
-    for (int g = 0; g < s->n_stages; g++)
+    cursor at = {.s = s, .a = avs_arena_new()};
+    const char *params = NULL;
+    for (int g = 0; at.a && g < s->n_stages; g++)
         for (int64_t i = 0; i < s->stages[g].n_trials; i++) {
             const avs_sweep_trial *t = s->stages[g].trials[i];
             const avs_sweep_config *c = t->config;
+            bool fresh = at.config != c;
+            const avs_json *axes = axes_of(&at, out, c);
+            if (fresh) params = avs_sweep_params(s, c, at.a);
             avs_buf_str(out, "{\"type\":\"trial\",\"v\":1,\"sweep\":");
             avs_json_write_str(out, s->name);
             avs_buf_fmt(out, ",\"stage\":\"%s\",\"ordinal\":%u,\"hash\":\"", s->stages[g].name, t->ordinal);
@@ -184,19 +238,17 @@ void avs_list_json(avs_buf *out, const avs_sweep *s)
             avs_buf_fmt(out,
                         "\",\"kind\":\"%s\",\"model\":\"%s\",\"task\":\"%s\",\"seed\":%u,\"axes\":", c->kind,
                         c->model, c->task, t->seed);
-            avs_json_write(out, c->axes, false);
-            avs_buf_fmt(out, ",\"params\":%s,\"resources\":", c->params);
+            if (axes) avs_json_write(out, axes, false);
+            avs_buf_str(out, ",\"params\":");
+            avs_buf_str(out, params ? params : "");
+            avs_buf_str(out, ",\"resources\":");
             put_resources(out, &c->resources);
-            avs_buf_str(out, ",\"needs\":{");
-            for (int k = 0; k < t->n_needs; k++) {
-                avs_buf_str(out, k ? "," : "");
-                avs_json_write_str(out, t->needs[k].alias);
-                avs_buf_str(out, ":\"");
-                put_hash(out, t->needs[k].upstream->hash, 64);
-                avs_buf_char(out, '"');
-            }
-            avs_buf_str(out, "}}\n");
+            put_needs(out, t);
+            avs_buf_str(out, "}\n");
+            if (!params) out->failed = true;
         }
+    if (!at.a) out->failed = true;
+    avs_arena_free(at.a);
 }
 
 int avs_list_schema(avs_buf *out, const char *model, const char *format, avs_err *e)

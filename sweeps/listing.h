@@ -7,6 +7,8 @@
 
 /* One line per stage, the dropped points per rule, and the total. */
 void avs_list_count(avs_buf *out, const avs_sweep *s);
+/* 64 hex digits over the hashes of all trials in order: two sweeps with one digest are the same trials. */
+void avs_list_digest(avs_buf *out, const avs_sweep *s);
 /* A table: number, hash, stage, kind, model, task, seed, and a column per key that the sweep sets. */
 void avs_list_text(avs_buf *out, const avs_sweep *s);
 void avs_list_csv(avs_buf *out, const avs_sweep *s);

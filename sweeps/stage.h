@@ -2,16 +2,21 @@
 #ifndef AVS_SWEEPS_STAGE_H
 #define AVS_SWEEPS_STAGE_H
 
+#include "models/schema.h"
 #include "sweeps/document.h"
 #include "sweeps/expr.h"
 
 enum { AVS_MAX_BLOCKS = 256, AVS_MAX_AXES = 1024, AVS_MAX_KEYS = 256, AVS_MAX_VALUES = 1000000 };
 
 /* One key with its value and where both were written. */
-typedef struct {
+typedef struct avs_setting {
     const char *key;
     const avs_json *value;
     const avs_ynode *key_node, *value_node;
+    bool computed; /* by `let`: dies with the point */
+    uint32_t text_len;
+    const avs_param_spec *spec; /* for which text is the value's canonical JSON, or NULL (shape.c) */
+    const char *text;
 } avs_setting;
 
 typedef struct {
@@ -82,13 +87,18 @@ typedef struct {
     bool broken; /* errors were found while parsing: it is not expanded */
 } avs_stage_def;
 
-typedef struct {
+typedef struct avs_shapes avs_shapes;
+typedef struct avs_point avs_point;
+
+typedef struct avs_parse {
     avs_arena *a;
     avs_diag *d;
     const avs_sweep_options *o;
     avs_sweep *sweep;
     avs_stage_def *stages;
     int n_axes, n_blocks; /* of the stage being parsed */
+    avs_shapes *shapes;
+    bool unindexed; /* data without a fingerprint was met */
 } avs_parse;
 
 /* Parses the expression in a string node; NULL after E030. */
@@ -115,7 +125,7 @@ int avs_expand(avs_parse *p, avs_err *e);
 
 /* join.c: finding the one upstream trial of a downstream trial. */
 typedef struct avs_join avs_join;
-avs_join *avs_join_new(avs_arena *a, const avs_need_def *need, const avs_sweep_stage *upstream);
+avs_join *avs_join_new(const avs_sweep *s, avs_arena *a, const avs_need_def *need);
 /* count: how many match. key: the values in words ("backbone=swin_b, seed=3"). */
 const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params, uint32_t seed,
                                      int64_t *count, const char **key);

@@ -51,16 +51,16 @@ typedef struct {
 
 /* A configuration: one point of a stage, without the seed. */
 typedef struct {
+    uint8_t hash[32]; /* config_hash */
     const char *kind; /* train | eval | latency | noop */
     const char *model, *task;
-    const char *params;    /* canonical JSON of every active parameter: what a trial gets      */
-    const char *identity;  /* what is hashed: {kind, model, task, model_schema, data_fingerprint, params} */
-    const char *data_root; /* "" when none is given                                            */
+    const char *data_root;        /* "" when none is given                                            */
     const char *data_fingerprint; /* 64 hex digits, or "" when the data is not indexed or not read    */
-    const avs_json *axes;         /* object: what the sweep blocks and `let` set here, in file order  */
     avs_sweep_resources resources;
-    double priority;  /* larger first; 0 without order.priority                                           */
-    uint8_t hash[32]; /* config_hash */
+    double priority;               /* larger first; 0 without order.priority */
+    struct avs_setting **settings; /* what the blocks set here; avs_sweep_params and avs_sweep_axes read it */
+    int32_t n_settings, stage;     /* stage: whose base and `let` belong to it */
+    int32_t seen;                  /* while expanding */
 } avs_sweep_config;
 
 struct avs_sweep_trial;
@@ -70,13 +70,13 @@ typedef struct {
 } avs_sweep_need;
 
 typedef struct avs_sweep_trial {
+    uint8_t hash[32]; /* trial_hash */
     const avs_sweep_config *config;
+    const avs_sweep_need *needs;
     uint32_t seed;
     uint32_t ordinal; /* place in avs_sweep.trials                        */
     int stage;        /* first stage that lists it                        */
     int n_needs;
-    const avs_sweep_need *needs;
-    uint8_t hash[32]; /* trial_hash */
 } avs_sweep_trial;
 
 typedef struct {
@@ -111,14 +111,16 @@ typedef struct {
     int n_stages;
     avs_sweep_trial **trials; /* every trial once */
     int64_t n_trials;
+    uint8_t digest[32]; /* SHA-256 over the hashes of all trials in order */
     /* Object with by, metrics, baseline, pareto, published, where, sort, top, ci, title as far as given. `by`,
      * `metrics` are lists of strings; `published` is a list of {source, rows: [{where: {..}, METRIC: value, ..}]}. */
     const avs_json *report;
     const avs_sweep_source *sources; /* the file and what it includes, in order of reading */
     int n_sources;
-    uint8_t file_hash[32]; /* SHA-256 over the hashes of the sources */
-    const avs_json *env;   /* object: recorded values of ${env:NAME} */
-    bool data_indexed;     /* every data_root that is read had a fingerprint */
+    uint8_t file_hash[32];   /* SHA-256 over the hashes of the sources */
+    const avs_json *env;     /* object: recorded values of ${env:NAME} */
+    bool data_indexed;       /* every data_root that is read had a fingerprint */
+    struct avs_parse *parse; /* what is needed to write the texts of a configuration */
 } avs_sweep;
 
 typedef struct {
@@ -128,6 +130,7 @@ typedef struct {
                                 base); value is YAML */
     int n_sets;
     int64_t max_trials; /* 0: AVS_SWEEP_MAX_TRIALS */
+    bool count_only;    /* trials are counted and hashed, not listed (unless stages need each other) */
     /* Fingerprint of the data at a data_root: true and out filled, or false when it is not indexed. May be NULL. */
     bool (*fingerprint)(void *ctx, const char *data_root, uint8_t out[32]);
     void *ctx;
@@ -139,6 +142,14 @@ avs_sweep *avs_sweep_load(avs_arena *a, const char *path, const avs_sweep_option
 /* The same for text at hand; path names it in messages and is where includes are relative to. */
 avs_sweep *avs_sweep_parse(avs_arena *a, const char *path, const char *text, size_t n,
                            const avs_sweep_options *o, avs_diag *d, avs_err *e);
+
+/* The texts of a configuration are written when they are asked for; they belong to a. NULL: no memory. One thread. */
+/* Canonical JSON of every active parameter: what a trial gets. */
+const char *avs_sweep_params(const avs_sweep *s, const avs_sweep_config *c, avs_arena *a);
+/* What is hashed: {data_fingerprint, kind, model, model_schema, params, task}. */
+const char *avs_sweep_identity(const avs_sweep *s, const avs_sweep_config *c, avs_arena *a);
+/* Object: what the sweep blocks and `let` set here, in file order. */
+const avs_json *avs_sweep_axes(const avs_sweep *s, const avs_sweep_config *c, avs_arena *a);
 
 /* Trial whose hash begins with the hex prefix (6 digits or more). NULL: none, or several with *ambiguous set. */
 const avs_sweep_trial *avs_sweep_find(const avs_sweep *s, const char *prefix, bool *ambiguous);

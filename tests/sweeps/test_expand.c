@@ -12,6 +12,8 @@
 #include <cmocka.h>
 #include "base/fs.h"
 #include "base/hash.h"
+#include "models/schema.h"
+#include "sweeps/expr.h"
 #include "sweeps/listing.h"
 
 #define EXAMPLES AVS_SOURCE_DIR "/tests/sweeps/examples/"
@@ -60,6 +62,20 @@ static loaded load(const char *path, const avs_sweep_options *o)
     return l;
 }
 
+static const char *params_of(const loaded *l, const avs_sweep_trial *t)
+{
+    const char *text = avs_sweep_params(l->s, t->config, l->a);
+    assert_non_null(text);
+    return text;
+}
+
+static const avs_json *axes_of(const loaded *l, const avs_sweep_trial *t)
+{
+    const avs_json *axes = avs_sweep_axes(l->s, t->config, l->a);
+    assert_non_null(axes);
+    return axes;
+}
+
 static void unload(loaded *l)
 {
     avs_buf_free(&l->text);
@@ -100,7 +116,7 @@ static void the_sweeps_that_come_with_the_program_expand(void **state)
     avs_sweep_options o = {.sets = sets, .n_sets = 1};
     loaded l = load(AVS_SOURCE_DIR "/sweeps/demo.yaml", &o);
     assert_int_equal(l.s->n_trials, 6);
-    assert_non_null(strstr(l.s->trials[0]->config->params, "\"steps\":60"));
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"steps\":60"));
     unload(&l);
 }
 
@@ -111,10 +127,11 @@ static void let_and_resources_follow_the_point(void **state)
     int small = 0, large = 0, middle = 0;
     for (int64_t i = 0; i < l.s->n_trials; i++) {
         const avs_sweep_config *c = l.s->trials[i]->config;
-        int64_t resolution = avs_json_int(c->axes, "resolution", 0);
-        small += resolution == 256 && c->resources.gpus == 1 && strstr(c->params, "\"micro_batch\":8,");
-        middle += resolution == 512 && c->resources.gpus == 4 && strstr(c->params, "\"micro_batch\":2,");
-        large += resolution == 1024 && c->resources.gpus == 4 && strstr(c->params, "\"micro_batch\":1,");
+        const char *params = params_of(&l, l.s->trials[i]);
+        int64_t resolution = avs_json_int(axes_of(&l, l.s->trials[i]), "resolution", 0);
+        small += resolution == 256 && c->resources.gpus == 1 && strstr(params, "\"micro_batch\":8,");
+        middle += resolution == 512 && c->resources.gpus == 4 && strstr(params, "\"micro_batch\":2,");
+        large += resolution == 1024 && c->resources.gpus == 4 && strstr(params, "\"micro_batch\":1,");
         assert_string_equal(c->resources.pack, "node");
     }
     assert_int_equal(small, 18);
@@ -134,8 +151,8 @@ static void joined_trials_have_equal_match_keys_and_depend_on_the_upstream_hash(
         const avs_sweep_trial *up = t->needs[0].upstream;
         assert_int_equal(up->stage, 0);
         assert_int_equal(up->seed, t->seed);
-        assert_string_equal(avs_json_str(up->config->axes, "backbone", "x"),
-                            avs_json_str(t->config->axes, "backbone", "y"));
+        assert_string_equal(avs_json_str(axes_of(&l, up), "backbone", "x"),
+                            avs_json_str(axes_of(&l, t), "backbone", "y"));
     }
     uint8_t before[32];
     memcpy(before, l.s->stages[1].trials[0]->hash, 32);
@@ -159,8 +176,8 @@ static void points_come_first_block_slowest_and_seeds_fastest(void **state)
         char got[80];
         const avs_sweep_trial *t = l.s->trials[i];
         (void)snprintf(got, sizeof got, "%s %d %d %u", t->config->task,
-                       (int)avs_json_int(t->config->axes, "batch", 0),
-                       (int)avs_json_int(t->config->axes, "num_queries", 0), t->seed);
+                       (int)avs_json_int(axes_of(&l, t), "batch", 0),
+                       (int)avs_json_int(axes_of(&l, t), "num_queries", 0), t->seed);
         assert_string_equal(got, want[i]);
         assert_int_equal(t->ordinal, i);
     }
@@ -175,7 +192,7 @@ static void axis_values_are(const char *axis, const char *want)
     loaded l = parse(text);
     for (int64_t i = 0; i < l.s->n_trials; i++) {
         if (i) avs_buf_char(&got, ' ');
-        avs_json_write(&got, l.s->trials[i]->config->axes->first, true);
+        avs_json_write(&got, axes_of(&l, l.s->trials[i])->first, true);
     }
     assert_string_equal(avs_buf_cstr(&got), want);
     avs_buf_free(&got);
@@ -205,12 +222,12 @@ static void random_draws_do_not_depend_on_other_parameters_or_on_n(void **state)
     assert_int_equal(x.s->n_trials, 4);
     assert_int_equal(y.s->n_trials, 9);
     for (int i = 0; i < 4; i++) {
-        double lr = avs_json_num(x.s->trials[i]->config->axes, "lr", 0);
+        double lr = avs_json_num(axes_of(&x, x.s->trials[i]), "lr", 0);
         assert_true(lr >= 1e-5 && lr <= 1e-3);
-        assert_memory_equal(&lr, &(double){avs_json_num(y.s->trials[i]->config->axes, "lr", 1)}, sizeof lr);
+        assert_memory_equal(&lr, &(double){avs_json_num(axes_of(&y, y.s->trials[i]), "lr", 1)}, sizeof lr);
     }
     for (int i = 0; i < 9; i++) {
-        int64_t blocks = avs_json_int(y.s->trials[i]->config->axes, "blocks_per_stage", 0);
+        int64_t blocks = avs_json_int(axes_of(&y, y.s->trials[i]), "blocks_per_stage", 0);
         assert_in_range(blocks, 1, 4);
     }
     unload(&x);
@@ -264,10 +281,10 @@ static void hash_is_sha256_of_the_documented_text(void **state)
     const avs_sweep_trial *t = l.s->trials[0];
     char text[4096], hex[65];
     uint8_t want[32];
-    assert_non_null(strstr(t->config->identity,
+    assert_non_null(strstr(avs_sweep_identity(l.s, t->config, l.a),
                            "{\"data_fingerprint\":null,\"gpu_model\":\"any\",\"kind\":\"latency\","
                            "\"model\":\"avesformer_mini\",\"model_schema\":1,\"params\":{"));
-    (void)snprintf(text, sizeof text, "avsweep-config-1\n%s", t->config->identity);
+    (void)snprintf(text, sizeof text, "avsweep-config-1\n%s", avs_sweep_identity(l.s, t->config, l.a));
     avs_sha256_of(text, strlen(text), want);
     assert_memory_equal(want, t->config->hash, 32);
     avs_hex(want, 32, hex);
@@ -344,6 +361,113 @@ static void when_multiplies_only_the_points_it_holds_for(void **state)
     unload(&l);
 }
 
+/* The short way through shapes gives what resolving each point by itself gives. */
+static void every_trial_has_the_parameters_of_its_own_resolution(void **state)
+{
+    (void)state;
+    loaded l = parse(
+        "avsweep: 1\nname: t\nkind: train\nbase: {batch: 4}\nsweep:\n"
+        "  - any:\n"
+        "      - grid: {model: [avesformer], backbone: [resnet50, pvt_v2_b5], query_generator: [pqg, none]}\n"
+        "      - list: [{model: lightavseg, backbone: seaformer_l, aux_loss: mix}, {model: tpavi, task: "
+        "ms3}]\n"
+        "  - {when: \"model == 'lightavseg'\", zip: {aux_weight: [0.1, 0.5], lr: [1, 1e-3]}}\n"
+        "  - grid: {lr_warmup_steps: [0, 10.0], flip_probability: [0.5, 0.25, 1], augment: [flip]}\n"
+        "  - random: {n: 3, seed: 4, params: {weight_decay: {loguniform: [1e-5, 1e-2]}, dropout: {uniform: "
+        "[0, "
+        "0.3]}}}\n"
+        "let: {grad_clip: \"0.5 if batch > 2 else 1\", eval_batch: 2 * batch}\n");
+    assert_int_equal(l.s->n_trials, (4 + 2 + 1) * 6 * 3);
+    for (int64_t i = 0; i < l.s->n_trials; i++) {
+        const avs_sweep_trial *t = l.s->trials[i];
+        const char *text = params_of(&l, t);
+        avs_json *given = NULL;
+        avs_cfg *cfg = NULL;
+        avs_buf again = AVS_BUF_INIT, identity = AVS_BUF_INIT;
+        avs_problem *problems;
+        assert_int_equal(avs_json_parse(l.a, "params", text, strlen(text), &given, NULL), AVS_OK);
+        assert_int_equal(avs_cfg_resolve(l.a, "train", given, &cfg, &problems, NULL), AVS_OK);
+        avs_json_write(&again, avs_cfg_json(cfg), true);
+        assert_string_equal(avs_buf_cstr(&again), text);
+        avs_buf_str(&identity, "avsweep-config-1\n");
+        avs_buf_str(&identity, avs_sweep_identity(l.s, t->config, l.a));
+        uint8_t hash[32];
+        avs_sha256_of(identity.data, identity.len, hash);
+        assert_memory_equal(hash, t->config->hash, 32);
+        for (const avs_json *v = axes_of(&l, t)->first; v; v = v->next) {
+            const avs_json *have = avs_json_get(given, v->key);
+            if (have) assert_true(avs_value_equal(have, v));
+        }
+        avs_buf_free(&again);
+        avs_buf_free(&identity);
+    }
+    unload(&l);
+}
+
+static void a_parameter_that_stands_alone_changes_one_place_only(void **state)
+{
+    (void)state;
+    int free_ones = 0;
+    for (const char *const *m = avs_schema_models(); *m; m++) {
+        for (const avs_param_spec *p = avs_schema_of(*m); p->name; p++) {
+            if (!avs_schema_is_free(*m, p->name) || (p->type != AVS_P_INT && p->type != AVS_P_FLOAT))
+                continue;
+            avs_arena *a = avs_arena_new();
+            avs_buf texts[2] = {AVS_BUF_INIT, AVS_BUF_INIT};
+            for (int k = 0; k < 2; k++) {
+                avs_json *given = avs_json_new(a, AVS_J_OBJ);
+                avs_cfg *cfg = NULL;
+                avs_json_add_str(a, given, "model", *m);
+                double v = k == 0 ? p->min : p->max;
+                if (p->type == AVS_P_INT)
+                    avs_json_add_int(a, given, p->name, (int64_t)v);
+                else
+                    avs_json_add_num(a, given, p->name, v);
+                if (avs_cfg_resolve(a, "noop", given, &cfg, NULL, NULL) != AVS_OK)
+                    continue; /* switched off */
+                avs_json *all = avs_json_new(a, AVS_J_OBJ);
+                for (const avs_json *c = avs_cfg_json(cfg)->first; c; c = c->next) {
+                    avs_json *copy = avs_arena_dup(a, c, sizeof *c);
+                    copy->next = NULL;
+                    if (strcmp(c->key, p->name) != 0) avs_json_add(a, all, c->key, copy);
+                }
+                avs_json_write(&texts[k], all, true);
+            }
+            if (texts[0].len && texts[1].len)
+                assert_string_equal(avs_buf_cstr(&texts[0]), avs_buf_cstr(&texts[1]));
+            free_ones++;
+            avs_buf_free(&texts[0]);
+            avs_buf_free(&texts[1]);
+            avs_arena_free(a);
+        }
+    }
+    assert_true(free_ones > 100);
+    assert_true(avs_schema_is_free("avesformer", "lr"));
+    assert_false(avs_schema_is_free("avesformer", "resolution"));
+    assert_false(avs_schema_is_free("avesformer_mini", "embed_dim")); /* a factor of ffn_dim */
+    assert_false(avs_schema_is_free("avesformer", "nonsense"));
+}
+
+static void counting_gives_the_numbers_and_the_digest_of_the_whole(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"queries", "elf", "save-adapters", "stepping-stones", "latency-all"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512];
+        (void)snprintf(path, sizeof path, EXAMPLES "%s.yaml", files[i]);
+        avs_sweep_options o = {.count_only = true};
+        loaded x = load(path, NULL), y = load(path, &o);
+        assert_int_equal(x.s->n_trials, y.s->n_trials);
+        assert_memory_equal(x.s->digest, y.s->digest, 32);
+        for (int k = 0; k < x.s->n_stages; k++) {
+            assert_int_equal(x.s->stages[k].n_trials, y.s->stages[k].n_trials);
+            assert_int_equal(x.s->stages[k].n_configs, y.s->stages[k].n_configs);
+        }
+        unload(&x);
+        unload(&y);
+    }
+}
+
 static void a_profile_reaches_stages_by_their_names(void **state)
 {
     (void)state;
@@ -360,8 +484,8 @@ static void a_profile_reaches_stages_by_their_names(void **state)
     assert_non_null(l.s);
     assert_int_equal(l.s->stages[0].n_trials, 1);
     assert_int_equal(l.s->stages[1].n_trials, 5);
-    assert_non_null(strstr(l.s->trials[0]->config->params, "\"steps\":4"));
-    assert_non_null(strstr(l.s->trials[0]->config->params, "\"lr\":0.001"));
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"steps\":4"));
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"lr\":0.001"));
     unload(&l);
     sets[0] = "profile=none";
     l = parse_with(text, &o);
@@ -381,7 +505,7 @@ static void overrides_and_profiles_replace_values(void **state)
     loaded l = parse_with(text, &o);
     assert_non_null(l.s);
     assert_int_equal(l.s->n_trials, 1);
-    const char *params = l.s->trials[0]->config->params;
+    const char *params = params_of(&l, l.s->trials[0]);
     assert_non_null(strstr(params, "\"num_queries\":32"));
     assert_non_null(strstr(params, "\"batch\":2,"));
     assert_non_null(strstr(params, "\"lr\":0.001,"));
@@ -415,8 +539,8 @@ static void includes_merge_below_the_file(void **state)
     loaded l = parse(text);
     assert_int_equal(l.s->n_trials, 3);
     assert_int_equal(l.s->n_sources, 2);
-    assert_non_null(strstr(l.s->trials[0]->config->params, "\"batch\":2,"));
-    assert_non_null(strstr(l.s->trials[0]->config->params, "\"lr\":0.001,"));
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"batch\":2,"));
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"lr\":0.001,"));
     unload(&l);
     assert_int_equal(remove(path), 0);
 }
@@ -563,6 +687,9 @@ int main(void)
         cmocka_unit_test(repeated_points_collapse_with_a_warning),
         cmocka_unit_test(rules_count_what_they_drop_and_warn_when_they_never_act),
         cmocka_unit_test(when_multiplies_only_the_points_it_holds_for),
+        cmocka_unit_test(every_trial_has_the_parameters_of_its_own_resolution),
+        cmocka_unit_test(a_parameter_that_stands_alone_changes_one_place_only),
+        cmocka_unit_test(counting_gives_the_numbers_and_the_digest_of_the_whole),
         cmocka_unit_test(a_profile_reaches_stages_by_their_names),
         cmocka_unit_test(overrides_and_profiles_replace_values),
         cmocka_unit_test(environment_values_are_recorded),
