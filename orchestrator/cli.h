@@ -13,6 +13,7 @@ typedef enum {
     AVS_CMD_CHECK,
     AVS_CMD_EXPAND,
     AVS_CMD_REPORT,
+    AVS_CMD_EXPORT,
     AVS_CMD_STATUS,
     AVS_CMD_LS,
     AVS_CMD_SHOW,
@@ -43,7 +44,7 @@ typedef struct {
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
     const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority;
-    const char *only, *stale_code;
+    const char *only, *stale_code, *to;
     double ci, max_gpu_hours;
     int gpus, attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, hash,

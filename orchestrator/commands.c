@@ -14,6 +14,7 @@
 #include "orchestrator/manifest.h"
 #include "orchestrator/run.h"
 #include "orchestrator/transport.h"
+#include "results/export.h"
 #include "results/report.h"
 #include "sweeps/codes.h"
 #include "sweeps/listing.h"
@@ -173,6 +174,23 @@ int avs_command_report(const avs_options *o)
     avs_store_close(db);
     avs_arena_free(a);
     return rc == AVS_OK ? 0 : avs_complain(!opened && rc != AVS_ERANGE ? AVS_EXIT_DB : avs_exit_of(rc), &err);
+}
+
+int avs_command_export(const avs_options *o)
+{
+    avs_export_spec spec = {.sweep = o->sweep, .where = o->where};
+    avs_err err = AVS_ERR_INIT;
+    avs_store *db = NULL;
+    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    int rc = o->to ? avs_export_parse(o->to, &spec.to, &err)
+                   : avs_fail(&err, AVS_ERANGE,
+                              "export needs --to csv, json, sqlite, mlflow, wandb or tensorboard");
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_USAGE, &err);
+    rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
+    rc = avs_export(db, &spec, o->output ? o->output : "-", &err);
+    avs_store_close(db);
+    return rc == AVS_OK ? 0 : avs_complain(avs_exit_of(rc), &err);
 }
 
 int avs_command_status(const avs_options *o)

@@ -9,6 +9,7 @@
 int avs_command_check(const avs_options *o);
 int avs_command_expand(const avs_options *o);
 int avs_command_report(const avs_options *o);
+int avs_command_export(const avs_options *o);
 int avs_command_status(const avs_options *o);
 int avs_command_explain(const avs_options *o);
 int avs_command_version(const avs_options *o);

@@ -26,6 +26,7 @@ const char *avs_text_shown(avs_arena *a, const char *text, size_t width);
 void avs_html_escape(avs_buf *out, const char *text); /* also for attributes, SVG and XML */
 void avs_markdown_escape(avs_buf *out, const char *text);
 void avs_latex_escape(avs_buf *out, const char *text);
+void avs_csv_text(avs_buf *out, const char *text); /* quoted where RFC 4180 asks for it */
 
 void avs_render_text(const avs_table *t, avs_arena *a, bool color, avs_buf *out);
 void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out);

@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "results/render.h"
 
-static void csv_text(avs_buf *out, const char *text)
+void avs_csv_text(avs_buf *out, const char *text)
 {
     if (!strpbrk(text, ",\"\r\n")) {
         avs_buf_str(out, text);
@@ -30,7 +30,7 @@ static void csv_head(avs_buf *out, const char *name, const char *suffix)
     avs_buf_fmt(&text, "%s%s", name, suffix);
     if (!avs_buf_ok(&text)) out->failed = true;
     avs_buf_char(out, ',');
-    csv_text(out, avs_buf_cstr(&text));
+    avs_csv_text(out, avs_buf_cstr(&text));
     avs_buf_free(&text);
 }
 
@@ -38,7 +38,7 @@ void avs_render_csv(const avs_table *t, avs_buf *out)
 {
     for (int k = 0; k < t->n_by; k++) {
         if (k) avs_buf_char(out, ',');
-        csv_text(out, t->by[k]);
+        avs_csv_text(out, t->by[k]);
     }
     for (int c = 0; c < t->n_columns; c++) {
         const avs_q_column *col = &t->column[c];
@@ -58,7 +58,7 @@ void avs_render_csv(const avs_table *t, avs_buf *out)
     for (int r = 0; r < t->n_rows; r++) {
         for (int k = 0; k < t->n_by; k++) {
             if (k) avs_buf_char(out, ',');
-            csv_text(out, t->row[r].key[k] ? t->row[r].key[k] : "");
+            avs_csv_text(out, t->row[r].key[k] ? t->row[r].key[k] : "");
         }
         for (int c = 0; c < t->n_columns; c++) {
             const avs_q_cell *x = &t->row[r].cell[c];

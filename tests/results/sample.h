@@ -44,9 +44,11 @@ static inline int sample_teardown(void **state)
 
 static inline const char *sample_path(const char *name)
 {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", sample_folder, name);
-    return path;
+    static char path[4][512]; /* the last four stay valid */
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", sample_folder, name);
+    return p;
 }
 
 static inline avs_store *sample_open(const char *name)
