@@ -43,13 +43,14 @@ typedef struct {
     int n_sets;
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
-    const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority;
+    const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority,
+        *every;
     const char *only, *stale_code, *to;
     double ci, max_gpu_hours;
     int gpus, attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, hash,
-        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, man,
-        help;
+        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, watch,
+        man, help;
 } avs_options;
 
 /* ---- the table ---- */

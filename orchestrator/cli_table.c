@@ -5,6 +5,7 @@
 #include "orchestrator/db_command.h"
 #include "orchestrator/look.h"
 #include "orchestrator/run.h"
+#include "orchestrator/status.h"
 #include "orchestrator/steer.h"
 
 // clang-format off
@@ -76,6 +77,8 @@ const avs_cli_option avs_cli_options[] = {
     {"metrics",       "LIST",   "columns, separated by commas: miou, miou@task=s4, ..",     TEXT,    AT(metrics),       C(REPORT) | C(LS), 0, NULL},
     {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT) | C(EXPORT), 0, NULL},
     {"where",         "EXPR",   "only trials for which it holds: \"model == 'save' and metric.miou < 0.5\"", TEXT, AT(where), C(LS), 0, NULL},
+    {"watch",         NULL,     "the whole screen, live, until the run ends or q; not on a terminal: a line per 30 s", FLAG, AT(watch), C(STATUS), 'w', NULL},
+    {"every",         "TIME",   "with --watch: how often",                                  TEXT,    AT(every),         C(STATUS), 0, NULL},
     {"priority",      "N",      "larger comes first; default 1",                            TEXT,    AT(priority),      C(PRIORITISE), 0, NULL},
     {"attempt",       "N",      "of this attempt; default the newest",                      INTEGER, AT(attempt),       C(LOGS), 0, NULL},
     {"rank",          "R",      "of rank R of a gang",                                      INTEGER, AT(rank),          C(LOGS), 0, NULL},

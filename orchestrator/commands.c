@@ -193,21 +193,6 @@ int avs_command_export(const avs_options *o)
     return rc == AVS_OK ? 0 : avs_complain(avs_exit_of(rc), &err);
 }
 
-int avs_command_status(const avs_options *o)
-{
-    avs_err err = AVS_ERR_INIT;
-    avs_store *db = NULL;
-    avs_buf b = AVS_BUF_INIT;
-    if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
-    if (rc == AVS_OK) rc = avs_report_status(db, o->sweep, &b, &err);
-    avs_store_close(db);
-    if (rc == AVS_OK) return avs_print(&b);
-    avs_buf_free(&b);
-    return avs_complain(rc == AVS_EMISSING && o->sweep && avs_fs_exists(o->db) ? AVS_EXIT_USAGE : AVS_EXIT_DB,
-                        &err);
-}
-
 /* ---- the rest ---- */
 
 int avs_command_explain(const avs_options *o)

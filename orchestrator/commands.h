@@ -1,4 +1,4 @@
-/* The commands that only look: check, expand, report, status, explain, version, completion, help; and the words that
+/* The commands that only look: check, expand, report, explain, version, completion, help; and the words that
  * belong to avsweep-trial. Each returns the exit status. */
 #ifndef AVS_ORCHESTRATOR_COMMANDS_H
 #define AVS_ORCHESTRATOR_COMMANDS_H
@@ -10,7 +10,6 @@ int avs_command_check(const avs_options *o);
 int avs_command_expand(const avs_options *o);
 int avs_command_report(const avs_options *o);
 int avs_command_export(const avs_options *o);
-int avs_command_status(const avs_options *o);
 int avs_command_explain(const avs_options *o);
 int avs_command_version(const avs_options *o);
 int avs_command_completion(const avs_options *o);

@@ -326,6 +326,7 @@ static int64_t wait_ns(dispatch_run *r)
     int64_t next = avs_coord_next_ms(r->coord), draw = avs_progress_next(&r->progress);
     if (next < until) until = next;
     if (draw < until) until = draw;
+    if (r->wish_ms < until) until = r->wish_ms;
     int64_t ns = until > now ? (until - now) * 1000000 : 0;
     if (avs_store_unflushed(r->cfg->db) > 0 && !r->db_failed) {
         int64_t left = avs_store_group_ns(r->cfg->db) - avs_store_unflushed_ns(r->cfg->db);
@@ -369,6 +370,7 @@ static void turn(dispatch_run *r)
         for (int i = 0; i < r->n_peers; i++)
             if (r->peers[i].up) dispatch_bare(r, i, AVS_M_BEAT, 0, 0);
     }
+    if (!r->finished && !r->failed) dispatch_wishes(r, now);
     settle(r);
     avs_coord_counts c = avs_coord_count(r->coord);
     avs_progress_show(&r->progress, &c, now, false);
@@ -404,6 +406,7 @@ static void free_run(dispatch_run *r)
         avs_buf_free(&r->peers[i].out);
     }
     avs_id_free(&r->by_attempt);
+    avs_id_free(&r->by_row);
     free(r->peers);
     free(r->fds);
     free(r->live);
@@ -443,6 +446,8 @@ int avs_dispatch(const avs_dispatch_cfg *cfg, avs_dispatch_result *out, avs_err 
     if (rc == AVS_OK) {
         avs_progress_begin(&r.progress, STDERR_FILENO, cfg->quiet, dispatch_now_ms());
         r.beat_ms = dispatch_now_ms() + BEAT_MS;
+        dispatch_held(&r);
+        dispatch_wishes(&r, dispatch_now_ms());
         dispatch_step(&r, (avs_event){.type = AVS_EV_TICK});
         while (!r.finished && !r.failed) turn(&r);
         farewell(&r);

@@ -46,7 +46,9 @@ typedef struct {
     const char *ended_text;
     bool draining, db_failed, db_told, finished, failed;
     int signals, code, lost;
-    int64_t beat_ms;
+    int64_t beat_ms, wish_ms; /* when to beat, when to look for wishes */
+    int64_t wish_stamp;       /* of the folder of wishes, when last seen */
+    avs_id_map by_row; /* number of a trial in the database -> place in the list; made at the first wish */
     avs_err err;
 } dispatch_run;
 
@@ -62,5 +64,9 @@ void dispatch_bare(dispatch_run *r, int agent, uint16_t type, uint32_t epoch, ui
 void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n);
 void dispatch_note(dispatch_run *r, char level, const char *host, const char *code, const char *text);
 live_trial *dispatch_live(dispatch_run *r, uint64_t attempt);
+
+/* ---- dispatch_wish.c ---- */
+void dispatch_held(dispatch_run *r);                /* trials that an earlier command paused stay so */
+void dispatch_wishes(dispatch_run *r, int64_t now); /* what retry, cancel, pause, prioritise left behind */
 
 #endif

@@ -127,6 +127,40 @@ int avs_lease_take(avs_lease *l, const char *db, bool steal, avs_err *e)
     return rc;
 }
 
+avs_lease_owner avs_lease_look(const char *db)
+{
+    avs_lease_owner o = {0};
+    char path[4200], text[MAX_LOCK], host[256], boot[64];
+    struct stat st;
+    snprintf(path, sizeof path, "%s.lock", db);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return o;
+    o.held = true;
+    ssize_t n = read(fd, text, sizeof text);
+    if (fstat(fd, &st) == 0) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        o.silent_s =
+            (double)(now.tv_sec - st.st_mtim.tv_sec) + (double)(now.tv_nsec - st.st_mtim.tv_nsec) / 1e9;
+    }
+    const bool free_flock = flock(fd, LOCK_SH | LOCK_NB) == 0; /* closing gives it back */
+    close(fd);
+    avs_arena *a = avs_arena_new();
+    avs_json *j = NULL;
+    if (a && n > 0 && avs_json_parse(a, path, text, (size_t)n, &j, NULL) != AVS_OK) j = NULL;
+    host_name(host);
+    boot_id(boot);
+    snprintf(o.host, sizeof o.host, "%s", avs_json_str(j, "host", "?"));
+    snprintf(o.job, sizeof o.job, "%.63s", avs_json_str(j, "job", ""));
+    o.pid = avs_json_int(j, "pid", 0);
+    o.started_s = avs_json_int(j, "started", 0);
+    const bool here =
+        strcmp(o.host, host) == 0 || (boot[0] && strcmp(avs_json_str(j, "boot", ""), boot) == 0);
+    o.alive = !(here && free_flock);
+    avs_arena_free(a);
+    return o;
+}
+
 void avs_lease_touch(const avs_lease *l)
 {
     if (l->fd >= 0) (void)futimens(l->fd, NULL);

@@ -8,6 +8,7 @@
 #define AVS_ORCHESTRATOR_LEASE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/err.h"
 
 typedef struct {
@@ -17,6 +18,14 @@ typedef struct {
 
 /* Errors: AVS_EDB when somebody else holds it (the message names host, pid, job and age), AVS_EIO. */
 int avs_lease_take(avs_lease *l, const char *db_path, bool steal, avs_err *e);
+/* Who holds a database, for `status`: nothing is changed. */
+typedef struct {
+    bool held, alive; /* a lock file is there; its owner lives (another host's counts as alive) */
+    char host[256], job[64];
+    int64_t pid, started_s; /* seconds since 1970 */
+    double silent_s;        /* since its last sign of life */
+} avs_lease_owner;
+avs_lease_owner avs_lease_look(const char *db_path);
 void avs_lease_touch(const avs_lease *l);
 void avs_lease_drop(avs_lease *l); /* accepts a lease that was never taken ({-1}) */
 

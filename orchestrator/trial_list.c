@@ -409,6 +409,9 @@ static int take_over(registrar *g, size_t k, avs_err *e)
     c->epoch = (uint32_t)r->epoch;
     if (r->state == AVS_TRIAL_DONE) AVS_TRY(still_done(g, i, r, &c->done, e));
     AVS_TRY(still_failed(g, r, &c->failed, e));
+    c->cancelled = r->state == AVS_TRIAL_CANCELLED;
+    l->at[i].held = r->state == AVS_TRIAL_PAUSED;
+    if (l->resumed && r->reused) c->priority = (float)r->priority; /* `avsweep prioritise` */
     l->reused += c->done;
     l->failed_before += c->failed;
 out:

@@ -16,6 +16,7 @@ typedef struct {
     int64_t trial_id; /* in the database                         */
     char hex[65];
     int64_t time_ms, hang_ms; /* limits, 0 none                   */
+    bool held;                /* `avsweep pause` holds it         */
 } avs_listed;
 
 typedef struct {

@@ -70,7 +70,4 @@ int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err 
 /* The same into a file (atomically), or to a file descriptor with path "-" (stdout). */
 int avs_report_to(avs_store *s, const avs_report_spec *spec, const char *path, avs_err *e);
 
-/* One screen for `avsweep status`: bar, counts per state, best so far, last failures. sweep as above. */
-int avs_report_status(avs_store *s, const char *sweep, avs_buf *out, avs_err *e);
-
 #endif

@@ -139,7 +139,7 @@ typedef struct {
     const uint8_t *data_fp;  /* 32 bytes: fingerprint of the data, or NULL   */
     int64_t seed;
     int64_t stage_id, ordinal; /* place in the sweep, ordinals dense from 0 in each stage */
-    double priority;
+    double priority;           /* in: of the file; out: the stored one, of a trial that was there before */
     /* filled by avs_store_register: */
     int64_t trial_id;
     avs_trial_state state;

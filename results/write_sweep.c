@@ -133,8 +133,8 @@ static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
     int rc;
 
     AVS_TRY(avs_db_bind(s, &st, e,
-                        "SELECT trial_id, state, attempts, epoch FROM trial WHERE key=? AND hash=?", "ih",
-                        key, t->hash));
+                        "SELECT trial_id, state, attempts, epoch, priority FROM trial WHERE key=? AND hash=?",
+                        "ih", key, t->hash));
     AVS_TRY(avs_db_step(s, st, &row, e));
     t->reused = row;
     if (row) {
@@ -142,6 +142,7 @@ static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
         t->state = (avs_trial_state)sqlite3_column_int(st, 1);
         t->attempts = sqlite3_column_int(st, 2);
         t->epoch = sqlite3_column_int(st, 3);
+        t->priority = sqlite3_column_double(st, 4);
         sqlite3_reset(st);
         return AVS_OK;
     }
