@@ -40,7 +40,7 @@ static const char CONFIG_MAP[] =
 static const char TRIAL_MAP[] =
     "CREATE TEMP TABLE m_trial(src INTEGER PRIMARY KEY, dst INTEGER NOT NULL);"
     "INSERT INTO m_trial SELECT t.trial_id, u.trial_id FROM src.trial t JOIN main.trial u ON u.key=t.key AND u.hash=t.hash;"
-    "INSERT OR IGNORE INTO main.trial_dep SELECT a.dst, b.dst, d.alias FROM src.trial_dep d JOIN m_trial a ON"
+    "INSERT OR IGNORE INTO main.trial_dep SELECT a.dst, d.alias, b.dst FROM src.trial_dep d JOIN m_trial a ON"
     " a.src=d.trial_id JOIN m_trial b ON b.src=d.upstream_id;"
     /* attempts that are here already, from an earlier merge */
     "CREATE TEMP TABLE m_attempt(src INTEGER PRIMARY KEY, dst INTEGER NOT NULL, fresh INTEGER NOT NULL);"

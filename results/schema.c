@@ -11,6 +11,11 @@
 // clang-format off
 #define JSON(col) col " TEXT CHECK(" col " IS NULL OR json_valid(" col "))"
 
+/* The key comes first: integrity_check of SQLite 3.40 misreads a table without rowid whose key columns do not. */
+#define TRIAL_DEP                                                                                                    \
+    "CREATE TABLE trial_dep(trial_id INTEGER NOT NULL REFERENCES trial, alias TEXT NOT NULL,"                        \
+    " upstream_id INTEGER NOT NULL REFERENCES trial, PRIMARY KEY(trial_id, alias)) STRICT, WITHOUT ROWID;"
+
 static const char TABLES[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) STRICT;"
     "CREATE TABLE lease(id INTEGER PRIMARY KEY CHECK(id=1), host TEXT, pid INTEGER, job TEXT, started INTEGER, beat INTEGER)"
@@ -39,8 +44,7 @@ static const char TABLES[] =
     " ordinal INTEGER NOT NULL, trial_id INTEGER NOT NULL REFERENCES trial, reused INTEGER NOT NULL,"
     " PRIMARY KEY(sweep_id, stage_id, ordinal)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX sweep_trial_trial ON sweep_trial(trial_id);"
-    "CREATE TABLE trial_dep(trial_id INTEGER NOT NULL REFERENCES trial, upstream_id INTEGER NOT NULL REFERENCES trial,"
-    " alias TEXT NOT NULL, PRIMARY KEY(trial_id, alias)) STRICT, WITHOUT ROWID;"
+    TRIAL_DEP
     "CREATE TABLE env(env_id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, host TEXT, kernel TEXT, cpu TEXT, mem ANY,"
     " driver TEXT, cuda TEXT, nccl TEXT, cudnn TEXT, mpi TEXT, compiler TEXT, flags TEXT, code_fp TEXT, modules TEXT,"
     " " JSON("vars") ", container TEXT, git_commit TEXT, git_dirty INTEGER, " JSON("libraries") ", precision TEXT,"
@@ -100,6 +104,7 @@ static const char SUMMARIES[] = "DELETE FROM tally;" FILL_TALLY "DELETE FROM usa
 
 /* What a file of version v needs to become v+1, beside new tables and views. */
 static const char TO_2[] =
+    "DROP TABLE trial_dep;" /* which version 1 never filled */ TRIAL_DEP
     "ALTER TABLE env ADD COLUMN git_commit TEXT;"
     "ALTER TABLE env ADD COLUMN git_dirty INTEGER;"
     "ALTER TABLE env ADD COLUMN " JSON("libraries") ";"

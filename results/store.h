@@ -186,7 +186,8 @@ typedef struct {
 } avs_store_past;
 /* The newest 100,000 of them. Owner: the arena. */
 int avs_store_past_attempts(avs_store *s, avs_arena *a, avs_store_past **out, size_t *n, avs_err *e);
-/* A done trial is pending again; paths of its artifacts that begin with `from` (NULL: none) begin with `to`. */
+/* A done trial is pending again, its results stay with their attempt alone; artifacts below the folder `from` (NULL:
+ * none) are now below `to`. */
 int avs_store_forget_done(avs_store *s, int64_t trial_id, const char *from, const char *to, avs_err *e);
 
 /* ---- attempts

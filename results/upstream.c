@@ -146,16 +146,48 @@ int avs_store_past_attempts(avs_store *s, avs_arena *a, avs_store_past **out, si
     return rc;
 }
 
+/* The results of a trial that was done stay with the attempt that made them; summaries are counted again. */
+static int move_results(avs_store *s, int64_t trial_id, avs_err *e)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int rc;
+    AVS_TRY(avs_db_run(
+        s, e,
+        "INSERT OR REPLACE INTO attempt_result SELECT t.best_attempt, r.metric_id, r.split, r.value"
+        " FROM result r JOIN trial t USING(trial_id) WHERE r.trial_id=? AND t.best_attempt IS NOT NULL",
+        "i", trial_id));
+    AVS_TRY(avs_db_run(s, e, "DELETE FROM result WHERE trial_id=?", "i", trial_id));
+    AVS_TRY(avs_db_bind(s, &q, e,
+                        "SELECT t.config_id, r.metric_id, r.split FROM attempt_result r JOIN trial t ON"
+                        " t.best_attempt=r.attempt_id WHERE t.trial_id=?",
+                        "i", trial_id));
+    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        rc = avs_board_recount(s, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1), avs_db_text(q, 2),
+                               e);
+        if (rc != AVS_OK) {
+            sqlite3_reset(q);
+            return rc;
+        }
+    }
+    if (rc == AVS_OK)
+        rc = avs_db_run(s, e, "UPDATE trial SET best_attempt=NULL WHERE trial_id=?", "i", trial_id);
+out:
+    return rc;
+}
+
 int avs_store_forget_done(avs_store *s, int64_t trial_id, const char *from, const char *to, avs_err *e)
 {
     int rc = avs_db_begin(s, e);
     if (rc != AVS_OK) return rc;
-    rc = avs_db_run(s, e, "UPDATE trial SET state=0 WHERE trial_id=?", "i", trial_id);
-    if (rc == AVS_OK && from)
-        rc =
-            avs_db_run(s, e,
-                       "UPDATE artifact SET path=?2||substr(path,length(?1)+1) WHERE attempt_id IN"
-                       " (SELECT attempt_id FROM attempt WHERE trial_id=?3) AND substr(path,1,length(?1))=?1",
-                       "tti", from, to, trial_id);
-    return avs_db_end(s, rc, e);
+    AVS_TRY(move_results(s, trial_id, e));
+    if (from)
+        AVS_TRY(avs_db_run(s, e,
+                           "UPDATE artifact SET path=?2||substr(path,length(?1)+1) WHERE attempt_id IN"
+                           " (SELECT attempt_id FROM attempt WHERE trial_id=?3) AND"
+                           " substr(path,1,length(?1)+1)=?1||'/'",
+                           "tti", from, to, trial_id));
+out:
+    rc = avs_db_end(s, rc, e);
+    return rc == AVS_OK ? avs_store_set_state(s, trial_id, AVS_TRIAL_PENDING, e) : rc;
 }

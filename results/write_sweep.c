@@ -41,9 +41,15 @@ static int add_published(avs_store *s, const char *report_json, avs_err *e)
     AVS_TRY(avs_json_parse(a, "report", report_json, strlen(report_json), &report, e));
     const avs_json *published = avs_json_get(report, "published");
     if (!published) goto out;
-    avs_json_write(&text, published, false);
-    rc = avs_buf_ok(&text) ? avs_published_add_json(s, text.data, e)
-                           : avs_fail(e, AVS_ENOMEM, "no memory for report.published");
+    /* One source, or a list of them. */
+    bool many = published->kind == AVS_J_ARR;
+    for (const avs_json *one = many ? published->first : published; one && rc == AVS_OK;
+         one = many ? one->next : NULL) {
+        avs_buf_clear(&text);
+        avs_json_write(&text, one, false);
+        rc = avs_buf_ok(&text) ? avs_published_add_json(s, text.data, e)
+                               : avs_fail(e, AVS_ENOMEM, "no memory for report.published");
+    }
 out:
     avs_buf_free(&text);
     avs_arena_free(a);
