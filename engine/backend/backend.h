@@ -11,8 +11,12 @@
 #include "base/err.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/ops.h"
+#include "engine/optim/adamw.h"
 
 typedef struct avs_backend avs_backend;
+
+/* How convolutions and products compute: f32; cuda: tensor cores in TF32; operands rounded to bf16. Sums are f32. */
+typedef enum { AVS_MATH_F32, AVS_MATH_TF32, AVS_MATH_BF16 } avs_math;
 
 /* A packed layout of one weight. len is its length in f32 elements, padding included. The backend derives from it. */
 typedef struct {
@@ -41,11 +45,45 @@ typedef struct {
     const char *impl; /* which implementation was chosen, for reports; never NULL */
 } avs_step;
 
+/* What a backend adds whose memory the host cannot reach and whose steps are queued instead of run. Every call is an
+ * avs_code; a failure of the device may be told by a later call (sync at the latest). */
+typedef struct {
+    /* Zeroed, aligned to 256 bytes, freed by close. AVS_ENOMEM, before anything is allocated, names `what`, its size
+     * and how much is free. */
+    int (*alloc)(avs_backend *be, size_t bytes, const char *what, void **out, avs_err *e);
+    /* Memory of the host that copies reach without a detour; freed by close. */
+    int (*alloc_host)(avs_backend *be, size_t bytes, void **out, avs_err *e);
+    /* Queued, in order with the steps; either side may be the host's. */
+    int (*copy)(avs_backend *be, void *dst, const void *src, size_t bytes, avs_err *e);
+    /* Waits for all that is queued. AVS_ERANGE: a step met a class or a row index out of range. */
+    int (*sync)(avs_backend *be, avs_err *e);
+    /* Before the steps of a run: what they read at run time. */
+    int (*begin)(avs_backend *be, const avs_runtime *rt, avs_err *e);
+    /* Between record and recorded steps are kept instead of queued; replay queues all of them with one launch. NULL: the
+     * device keeps none. n_kernels: kernels among them. */
+    int (*record)(avs_backend *be, avs_err *e);
+    int (*recorded)(avs_backend *be, int *n_kernels, avs_err *e);
+    int (*replay)(avs_backend *be, avs_err *e);
+    /* Marks a point in the queue (which 0: from, 1: to); elapsed: microseconds between them, after sync. */
+    int (*mark)(avs_backend *be, int which, avs_err *e);
+    int (*elapsed)(avs_backend *be, double *us, avs_err *e);
+    /* The optimiser over slabs of this memory, as engine/optim/adamw.h; norm waits. sum = (keep ? sum : 0) + x. */
+    int (*adamw)(avs_backend *be, const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,
+                 const avs_adamw_cfg *cfg, int64_t t, float grad_scale, avs_err *e);
+    int (*norm)(avs_backend *be, const float *g, int64_t n, double *norm, avs_err *e);
+    int (*add)(avs_backend *be, const float *x, float *sum, int64_t n, bool keep, avs_err *e);
+    /* The queue (a cudaStream_t) for whoever queues work of its own; NULL on the emulated device. */
+    void *(*queue)(avs_backend *be);
+    void (*describe)(avs_backend *be, char *out, size_t n); /* "NVIDIA H100, sm_90, driver .." */
+    const char *(*why)(avs_backend *be); /* the device's own words for its last failure; "" if none */
+    size_t (*in_use)(avs_backend *be);   /* bytes allocated */
+} avs_backend_device;
+
 typedef struct {
     const char *name;
-    /* bf16: convolutions and products may round their operands to bf16. AVS_EMISSING, naming what was found, where the
-     * processor has no arithmetic for that. */
-    int (*open)(avs_backend **out, bool bf16, avs_err *e);
+    /* BF16: convolutions and products may round their operands to bf16. AVS_EMISSING, naming what was found and what is
+     * needed, where the processor has no arithmetic for that or there is no device. */
+    int (*open)(avs_backend **out, avs_math math, avs_err *e);
     void (*close)(avs_backend *be); /* accepts NULL */
     /* The layout in which `node` (CONV2D, or MATMUL with a constant B) reads operand 1 fastest; equal layouts are one
      * pointer. *out = NULL:
@@ -58,9 +96,13 @@ typedef struct {
     /* May output 0 of the node occupy the memory of this operand (same extents, dies here)? NULL: never. */
     bool (*may_overwrite)(const avs_node *n, int operand);
     int (*lower)(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
+    const avs_backend_device *device; /* NULL: memory is the host's, steps have run when they return */
 } avs_backend_ops;
 
-extern const avs_backend_ops avs_backend_ref; /* naive kernels, F32 or F64 storage */
-extern const avs_backend_ops avs_backend_cpu; /* oneDNN and OpenMP kernels, F32 storage */
+extern const avs_backend_ops avs_backend_ref;  /* naive kernels, F32 or F64 storage */
+extern const avs_backend_ops avs_backend_cpu;  /* oneDNN and OpenMP kernels, F32 storage */
+extern const avs_backend_ops avs_backend_cuda; /* cuBLASLt, cuDNN and own kernels, F32 storage */
+/* The cuda backend on a device that fibres and plain loops stand in for: for tests on machines without a GPU. */
+extern const avs_backend_ops avs_backend_cuda_emul;
 
 #endif

@@ -21,15 +21,17 @@
 #define AVS_LANES             32
 #define AVS_LANE              ((int)(threadIdx.x & 31))
 #define AVS_LANE_XOR(v, mask) __shfl_xor_sync(0xffffffffu, (v), (mask))
+#define AVS_LANE_XOR_D        AVS_LANE_XOR                     /* of doubles */
 #define AVS_LANE_BALLOT(is)   __ballot_sync(0xffffffffu, (is)) /* bit k: is of lane k */
 #elif defined(AVS_EMUL)
 #include "engine/backend/emul/emul.h"
-#define AVS_FN                static inline
-#define AVS_RESTRICT          restrict
-#define AVS_LANES             32
-#define AVS_LANE              emul_lane()
-#define AVS_LANE_XOR(v, mask) emul_shfl_xor((v), (mask))
-#define AVS_LANE_BALLOT(is)   emul_ballot((is))
+#define AVS_FN                  static inline
+#define AVS_RESTRICT            restrict
+#define AVS_LANES               32
+#define AVS_LANE                emul_lane()
+#define AVS_LANE_XOR(v, mask)   emul_shfl_xor((v), (mask))
+#define AVS_LANE_XOR_D(v, mask) emul_shfl_xor_d((v), (mask))
+#define AVS_LANE_BALLOT(is)     emul_ballot((is))
 #else
 #define AVS_FN       static inline __attribute__((always_inline))
 #define AVS_RESTRICT restrict
@@ -55,6 +57,14 @@ AVS_FN float avs_lane_sum(float v)
 {
 #if AVS_LANES > 1
     for (int mask = AVS_LANES / 2; mask > 0; mask /= 2) v += AVS_LANE_XOR(v, mask);
+#endif
+    return v;
+}
+
+AVS_FN double avs_lane_sum_d(double v)
+{
+#if AVS_LANES > 1
+    for (int mask = AVS_LANES / 2; mask > 0; mask /= 2) v += AVS_LANE_XOR_D(v, mask);
 #endif
     return v;
 }

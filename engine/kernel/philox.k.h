@@ -41,7 +41,8 @@ typedef struct {
     float *y;
     int64_t width; /* elements of a row of axis 0 */
     uint32_t key[2], stream, step, sample0, limit;
-    int32_t is_all, per_row; /* is_all: the limit is above every word, everything stays */
+    const uint32_t *counters; /* step and sample0 where a recorded launch finds them; NULL: the fields */
+    int32_t is_all, per_row;  /* is_all: the limit is above every word, everything stays */
     float scale;
 } avs_dropout_p;
 
@@ -55,7 +56,9 @@ AVS_FN float avs_dropout_apply(const avs_dropout_p *p, float x, uint32_t word)
 AVS_FN void avs_dropout_body(const avs_dropout_p *p, int64_t i)
 {
     const int64_t groups = (p->width + 3) / 4, row = i / groups, g = i % groups;
-    const avs_philox_words q = avs_philox(p->stream, p->step, p->sample0 + (uint32_t)row,
+    const uint32_t step = p->counters ? p->counters[0] : p->step;
+    const uint32_t sample0 = p->counters ? p->counters[1] : p->sample0;
+    const avs_philox_words q = avs_philox(p->stream, step, sample0 + (uint32_t)row,
                                           p->per_row ? 0u : (uint32_t)g, p->key[0], p->key[1]);
     for (int j = 0; j < 4; j++) {
         const int64_t c = 4 * g + j, e = row * p->width + c;

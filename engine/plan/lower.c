@@ -101,6 +101,12 @@ int avs_plan_lower(avs_plan *p, avs_err *e)
     }
     copy_updates(p);
     renumber(p, at, n);
+    if (p->ops->device) {
+        void *work = NULL;
+        rc = p->ops->device->alloc(p->be, p->work_bytes + 256, "the plan's workspace", &work, e);
+        p->work = work;
+        goto out;
+    }
     p->work = avs_xalloc(p->work_bytes + 64);
     if (!p->work) rc = avs_fail(e, AVS_ENOMEM, "no memory for a workspace of %zu bytes", p->work_bytes);
 out:

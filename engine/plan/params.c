@@ -60,8 +60,8 @@ void avs_plan_load(const avs_plan *p, const void *src, float *dst, int64_t n)
     }
 }
 
-/* Storage of parameter r <-> canonical f32. */
-static int put(avs_plan *p, const avs_param_rec *r, const float *canon, void *dst, avs_err *e)
+/* Storage of parameter r <-> canonical f32, in the host's memory. */
+static int put_host(avs_plan *p, const avs_param_rec *r, const float *canon, void *dst, avs_err *e)
 {
     const avs_layout *layout = p->place[r->val].layout;
     if (layout) return p->ops->repack(p->be, layout, canon, dst, false, e);
@@ -69,12 +69,37 @@ static int put(avs_plan *p, const avs_param_rec *r, const float *canon, void *ds
     return AVS_OK;
 }
 
-static int get(avs_plan *p, const avs_param_rec *r, const void *src, float *canon, avs_err *e)
+static int get_host(avs_plan *p, const avs_param_rec *r, const void *src, float *canon, avs_err *e)
 {
     const avs_layout *layout = p->place[r->val].layout;
     if (layout) return p->ops->repack(p->be, layout, src, canon, true, e);
     avs_plan_load(p, src, canon, avs_type_count(&r->pub.type));
     return AVS_OK;
+}
+
+/* The same where the plan's memory is: a copy in the host's memory stands between. */
+static int put(avs_plan *p, const avs_param_rec *r, const float *canon, void *dst, avs_err *e)
+{
+    const size_t bytes = p->place[r->val].bytes;
+    if (!p->ops->device) return put_host(p, r, canon, dst, e);
+    void *x = avs_xalloc(bytes);
+    int rc =
+        x ? put_host(p, r, canon, x, e) : avs_fail(e, AVS_ENOMEM, "no memory for a copy of '%s'", r->pub.key);
+    if (rc == AVS_OK) rc = avs_plan_write(p, dst, x, bytes, e);
+    avs_xfree(x);
+    return rc;
+}
+
+static int get(avs_plan *p, const avs_param_rec *r, const void *src, float *canon, avs_err *e)
+{
+    const size_t bytes = p->place[r->val].bytes;
+    if (!p->ops->device) return get_host(p, r, src, canon, e);
+    void *x = avs_xalloc(bytes);
+    int rc = x ? avs_plan_read(p, x, src, bytes, e)
+               : avs_fail(e, AVS_ENOMEM, "no memory for a copy of '%s'", r->pub.key);
+    if (rc == AVS_OK) rc = get_host(p, r, x, canon, e);
+    avs_xfree(x);
+    return rc;
 }
 
 int avs_plan_n_params(const avs_plan *p)

@@ -337,20 +337,22 @@ static void lay_out_fixed(avs_plan *p)
 
 /* ------------------------------------------------------------------ addresses */
 
-static void fill_constants(avs_plan *p)
+static int fill_constants(avs_plan *p, avs_err *e)
 {
-    for (avs_val v = 1; v < p->g->n_v; v++) {
+    int rc = AVS_OK;
+    for (avs_val v = 1; rc == AVS_OK && v < p->g->n_v; v++) {
         const avs_value *val = &p->g->v[v];
         const avs_place *at = &p->place[v];
         if (val->kind != AVS_V_CONST || at->kind != AVS_AT_FIXED) continue;
-        if (val->type.dtype == AVS_F32)
+        if (val->type.dtype == AVS_F32 && p->cfg.prec == AVS_PREC_F64)
             avs_plan_store(p, val->data, at->ptr, avs_type_count(&val->type));
         else
-            memcpy(at->ptr, val->data, at->bytes);
+            rc = avs_plan_write(p, at->ptr, val->data, at->bytes, e);
     }
+    return rc;
 }
 
-static int allocate(avs_plan *p, avs_err *e)
+static int allocate_host(avs_plan *p, avs_err *e)
 {
     p->act = avs_xalloc(p->act_bytes + 64);
     p->fixed = avs_xalloc(p->fixed_bytes + 64);
@@ -359,6 +361,36 @@ static int allocate(avs_plan *p, avs_err *e)
     if (!p->act || !p->fixed || !p->param_slab || !p->grad_slab)
         return avs_fail(e, AVS_ENOMEM, "no memory for the plan's slabs (%zu + %zu + 2 * %zu bytes)",
                         p->act_bytes, p->fixed_bytes, p->slab_bytes);
+    return AVS_OK;
+}
+
+static size_t device_round(size_t bytes)
+{
+    return (bytes + 64 + 255) / 256 * 256;
+}
+
+/* One piece for all slabs: what does not fit is known before anything is allocated. */
+static int allocate_device(avs_plan *p, avs_err *e)
+{
+    const size_t act = device_round(p->act_bytes), fixed = device_round(p->fixed_bytes),
+                 slab = device_round(p->slab_bytes);
+    char what[160];
+    void *base = NULL;
+    snprintf(what, sizeof what, "the plan (%.1f MiB activations, %.1f parameters and gradients, %.1f kept)",
+             (double)act / 1048576, 2 * (double)slab / 1048576, (double)fixed / 1048576);
+    int rc = p->ops->device->alloc(p->be, act + fixed + 2 * slab, what, &base, e);
+    if (rc != AVS_OK) return rc;
+    p->act = base;
+    p->fixed = p->act + act;
+    p->param_slab = p->fixed + fixed;
+    p->grad_slab = p->param_slab + slab;
+    return AVS_OK;
+}
+
+static int allocate(avs_plan *p, avs_err *e)
+{
+    int rc = p->ops->device ? allocate_device(p, e) : allocate_host(p, e);
+    if (rc != AVS_OK) return rc;
     for (avs_val v = 1; v < p->g->n_v; v++) {
         avs_place *at = &p->place[v];
         char *const base[] = {[AVS_AT_FIXED] = p->fixed,
@@ -368,8 +400,7 @@ static int allocate(avs_plan *p, avs_err *e)
         if (at->kind == AVS_AT_NOWHERE) continue;
         at->ptr = base[at->kind] + p->place[at->kind == AVS_AT_ARENA ? holder(p, v) : v].off;
     }
-    fill_constants(p);
-    return AVS_OK;
+    return fill_constants(p, e);
 }
 
 int avs_plan_place(avs_plan *p, avs_err *e)

@@ -11,6 +11,12 @@ static const avs_backend_ops *find_backend(const char *name)
 #ifdef AVS_HAVE_ONEDNN
     if (!strcmp(name, "cpu")) return &avs_backend_cpu;
 #endif
+#ifdef AVS_HAVE_CUDA
+    if (!strcmp(name, "cuda")) return &avs_backend_cuda;
+#endif
+#ifdef AVS_HAVE_CUDA_EMUL
+    if (!strcmp(name, "cuda-emul")) return &avs_backend_cuda_emul;
+#endif
     return NULL;
 }
 
@@ -54,6 +60,11 @@ static int taps_to_outputs(avs_graph *g, avs_err *e)
     return avs_graph_check(g, e);
 }
 
+static avs_math math_of(avs_prec prec)
+{
+    return prec == AVS_PREC_BF16 ? AVS_MATH_BF16 : prec == AVS_PREC_TF32 ? AVS_MATH_TF32 : AVS_MATH_F32;
+}
+
 static int build(avs_plan *p, const avs_graph *g, avs_err *e)
 {
     int rc = AVS_OK;
@@ -63,7 +74,7 @@ static int build(avs_plan *p, const avs_graph *g, avs_err *e)
     if (p->cfg.taps) AVS_TRY(taps_to_outputs(p->g, e));
     const avs_pass_cfg passes = {.off = p->cfg.passes_off, .mem_budget = p->cfg.mem_budget};
     AVS_TRY(avs_pass_all(p->g, &passes, e));
-    AVS_TRY(p->ops->open(&p->be, p->cfg.prec == AVS_PREC_BF16, e));
+    AVS_TRY(p->ops->open(&p->be, math_of(p->cfg.prec), e));
     AVS_TRY(resolve_views(p, e));
     AVS_TRY(avs_plan_params(p, e));
     AVS_TRY(avs_plan_place(p, e));
@@ -80,13 +91,18 @@ int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, 
     const int64_t start = avs_now_ns();
     const avs_backend_ops *ops = find_backend(cfg->backend ? cfg->backend : "cpu");
     if (!ops)
-        return avs_fail(e, AVS_EMISSING, "this build has no backend '%s'",
-                        cfg->backend ? cfg->backend : "cpu");
+        return avs_fail(
+            e, AVS_EMISSING, "this build has no backend '%s'%s", cfg->backend ? cfg->backend : "cpu",
+            cfg->backend && !strcmp(cfg->backend, "cuda")
+                ? ": it needs nvcc, a C++ compiler, and the headers of CUDA, cuBLAS and cuDNN when it is "
+                  "configured (AVS_CUDA)"
+                : "");
     if (cfg->prec == AVS_PREC_F64 && ops != &avs_backend_ref)
         return avs_fail(e, AVS_ERANGE, "float64 plans exist on the backend 'ref' only, not on '%s'",
                         ops->name);
-    if (cfg->prec == AVS_PREC_BF16 && ops == &avs_backend_ref)
-        return avs_fail(e, AVS_ERANGE, "bf16 plans exist on the backend 'cpu' only, not on '%s'", ops->name);
+    if ((cfg->prec == AVS_PREC_BF16 || cfg->prec == AVS_PREC_TF32) && ops == &avs_backend_ref)
+        return avs_fail(e, AVS_ERANGE, "the backend 'ref' computes in float64 and float32, not in %s",
+                        cfg->prec == AVS_PREC_BF16 ? "bf16" : "tf32");
     avs_arena *arena = avs_arena_new();
     avs_plan *p = arena ? AVS_NEW(arena, avs_plan) : NULL;
     if (!p) {
@@ -112,6 +128,11 @@ void avs_plan_free(avs_plan *p)
 {
     if (!p) return;
     p->ops->close(p->be);
+    for (avs_slab_list *l = p->slabs; l; l = l->next) avs_xfree(l->slab);
+    if (p->ops->device) {
+        avs_arena_free(p->arena);
+        return;
+    }
     avs_xfree(p->act);
     avs_xfree(p->fixed);
     avs_xfree(p->param_slab);

@@ -13,6 +13,9 @@
  * | avs_plan_input()       | plan  | avs_plan_free; write before each run              |
  * | avs_plan_output()      | plan  | avs_plan_free; contents until the next run        |
  * | avs_plan_slab()        | plan  | avs_plan_free                                     |
+ * On a GPU (backend cuda) the slabs and all values lie in its memory: inputs and outputs go through staging memory,
+ * outputs and canonical parameters are fetched when they are asked for, slabs are addresses that only functions of this
+ * header can use. Inference records all steps once and then launches them as one.
  * Thread rules: one plan, one thread at a time; kernels use OpenMP inside. */
 #ifndef AVS_ENGINE_PLAN_PLAN_H
 #define AVS_ENGINE_PLAN_PLAN_H
@@ -20,13 +23,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include "engine/graph/graph.h"
+#include "engine/optim/adamw.h"
 
-/* BF16 (cpu only): storage, norms, softmax, losses and sums stay f32; dense convolutions and products round their
+/* TF32 (cuda only): tensor cores round f32 operands to 10 bits of mantissa. BF16 (cpu, cuda): storage, norms, softmax, losses and sums stay f32; dense convolutions and products round their
  * operands to bf16 and accumulate in f32 (docs/precision.md). */
-typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */, AVS_PREC_BF16 } avs_prec;
+typedef enum { AVS_PREC_F32, AVS_PREC_F64 /* ref only */, AVS_PREC_BF16, AVS_PREC_TF32 } avs_prec;
 
 typedef struct {
-    const char *backend; /* "cpu" or "ref"                                              */
+    const char *backend; /* "cpu", "cuda" or "ref"; in builds with tests "cuda-emul"    */
     avs_prec prec;
     bool training;       /* the graph holds a backward: keep parameters packed, no constant folding of them */
     bool taps;           /* named activations become outputs "act:NAME" (no fusion across them) */
@@ -40,6 +44,7 @@ typedef struct {
     /* most bytes in a bucket of gradients; 0: 1 MiB for the first, 25 MiB for the others */
     int64_t bucket_bytes;
     uint64_t dropout_seed;
+    bool no_capture; /* cuda: queue every step of every run instead of one recorded launch */
 } avs_plan_cfg;
 
 typedef struct avs_plan avs_plan;
@@ -47,8 +52,13 @@ typedef struct avs_plan avs_plan;
 int avs_plan_build(avs_plan **out, const avs_graph *g, const avs_plan_cfg *cfg, avs_err *e);
 void avs_plan_free(avs_plan *p); /* accepts NULL */
 
-/* Runs every step. AVS_OK or the first failing step's error with its scope. */
+/* Runs every step and waits for the end. AVS_OK or the first failing step's error with its scope. */
 int avs_plan_run(avs_plan *p, avs_err *e);
+/* The two halves of a run: inputs to where the steps read them (nothing to do on a CPU), and the steps. */
+int avs_plan_upload(avs_plan *p, avs_err *e);
+int avs_plan_execute(avs_plan *p, avs_err *e);
+/* Microseconds of the last avs_plan_execute by the device's own clock; negative on a CPU or before the first. */
+double avs_plan_device_us(avs_plan *p);
 /* Counters for dropout: optimiser step and the global number of this batch's first row. */
 void avs_plan_set_step(avs_plan *p, int64_t step, int64_t sample0);
 
@@ -74,8 +84,25 @@ int avs_plan_param_get(avs_plan *p, const char *key, float *canon, avs_err *e);
 /* Zeros if it has no gradient. */
 int avs_plan_grad_get(avs_plan *p, const char *key, float *canon, avs_err *e);
 
+/* On a GPU the pointers to slabs are addresses of the device. avs_plan_slab_new: one more array of the slab's layout in
+ * the same memory, zeroed, for optimiser state; lives as long as the plan; NULL with *e set. */
 typedef enum { AVS_SLAB_PARAM, AVS_SLAB_GRAD } avs_slab;
 float *avs_plan_slab(avs_plan *p, avs_slab which, int64_t *n);
+float *avs_plan_slab_new(avs_plan *p, avs_err *e);
+/* n elements between the host and a slab, from element off; both wait. */
+int avs_plan_slab_read(avs_plan *p, const float *slab, int64_t off, int64_t n, float *host, avs_err *e);
+int avs_plan_slab_write(avs_plan *p, float *slab, int64_t off, int64_t n, const float *host, avs_err *e);
+/* The optimiser's passes over slabs, as engine/optim/adamw.h says, wherever the slabs lie; on a GPU one launch each. sum
+ * = (keep ? sum : 0) + x. avs_plan_adamw also says that parameters changed. */
+int avs_plan_adamw(avs_plan *p, const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,
+                   const avs_adamw_cfg *cfg, int64_t t, float grad_scale, avs_err *e);
+int avs_plan_grad_norm(avs_plan *p, const float *g, double *norm, avs_err *e);
+int avs_plan_slab_add(avs_plan *p, const float *x, float *sum, bool keep, avs_err *e);
+/* The queue of a GPU plan (a cudaStream_t), for collectives; NULL on a CPU. is_device: do slabs lie on a device? */
+void *avs_plan_queue(avs_plan *p);
+bool avs_plan_is_device(const avs_plan *p);
+/* "NVIDIA H100 80GB HBM3, sm_90, .."; "" on a CPU. */
+const char *avs_plan_device(avs_plan *p, char *out, size_t n);
 /* One parameter between an array with the slab's layout (optimiser state) and canonical layout. */
 int avs_plan_unpack(avs_plan *p, const char *key, const float *slab, float *canon, avs_err *e);
 int avs_plan_pack(avs_plan *p, const char *key, const float *canon, float *slab, avs_err *e);
@@ -98,7 +125,9 @@ void avs_plan_on_bucket(avs_plan *p, avs_bucket_fn fn, void *ctx);
 
 typedef struct {
     size_t arena_bytes, lower_bound_bytes, param_bytes, workspace_bytes;
+    size_t device_bytes; /* on a GPU: all that the plan has allocated there */
     int n_steps, n_prologue;
+    int n_kernels;   /* of the recorded launch; 0: none */
     double build_ms; /* that avs_plan_build took */
 } avs_plan_stats;
 avs_plan_stats avs_plan_get_stats(const avs_plan *p);

@@ -47,9 +47,16 @@ typedef struct {
     const char *name;
     avs_val val;
     int64_t n;
-    float *stage;    /* F64 plans: the f32 image of the value; NULL for i32, u8 and F32 plans */
+    /* F64 plans: the f32 image of the value (NULL for i32 and u8); devices: the host's copy; else NULL */
+    void *stage;
     bool is_f64_set; /* inputs: written with avs_plan_input_f64, so the image is not read */
+    bool is_stale;   /* outputs of devices: the copy is of another run */
 } avs_io;
+
+typedef struct avs_slab_list {
+    struct avs_slab_list *next;
+    float *slab;
+} avs_slab_list;
 
 struct avs_plan {
     avs_arena *arena;
@@ -76,7 +83,13 @@ struct avs_plan {
     size_t act_bytes, fixed_bytes, slab_bytes, work_bytes, lower_bound;
     int64_t slab_elems;
     double build_ms;
-    bool is_dirty; /* constants changed: the prologue runs before the next run */
+    bool is_dirty;        /* constants changed: the prologue runs before the next run */
+    avs_slab_list *slabs; /* of avs_plan_slab_new, on a CPU */
+    /* Devices: steps recorded for replay, and how many runs came before (the first one queues: libraries set up). */
+    bool is_recorded;
+    int n_kernels, n_runs;
+    char *device_base;
+    bool has_marks;
 };
 
 /* Bytes of one element of this dtype in this plan (f32 is stored as f64 in F64 plans). */
@@ -94,21 +107,27 @@ int avs_plan_lower(avs_plan *p, avs_err *e);   /* steps; first, last and peak_st
 int avs_plan_buckets(avs_plan *p, avs_err *e); /* after lower */
 /* One step; *e names it when it fails. With check_nan also looks at what it made. */
 int avs_plan_step_run(avs_plan *p, const avs_plan_step *s, avs_err *e);
-int avs_plan_check_finite(const avs_plan *p, const avs_plan_step *s, avs_err *e);
+int avs_plan_check_finite(avs_plan *p, const avs_plan_step *s, avs_err *e);
 const char *avs_plan_step_op(const avs_plan *p, const avs_plan_step *s);
 const char *avs_plan_step_scope(const avs_plan *p, const avs_plan_step *s); /* "" for none */
 /* "conv2d  f32[1,56,56,64]  KERNEL  SCOPE" in columns, no line end. */
 void avs_plan_describe(const avs_plan *p, const avs_plan_step *s, FILE *f);
 /* Multiply-accumulates; 0 for what is neither convolution nor matrix product. */
 int64_t avs_plan_step_macs(const avs_plan *p, const avs_plan_step *s);
-int avs_plan_io(avs_plan *p, avs_err *e);     /* input and output tables */
-void avs_plan_io_begin(avs_plan *p);          /* F64: f32 images of inputs into their storage */
-void avs_plan_io_end(avs_plan *p);            /* F64: outputs into their f32 images           */
+int avs_plan_io(avs_plan *p, avs_err *e); /* input and output tables */
+/* Inputs from their images into their storage; outputs into their images (devices: when they are asked for). */
+int avs_plan_io_begin(avs_plan *p, avs_err *e);
+void avs_plan_io_end(avs_plan *p);
 int avs_plan_params(avs_plan *p, avs_err *e); /* parameter table, in the order of the graph */
 avs_param_rec *avs_plan_param_rec(const avs_plan *p, const char *key);
 
-/* n elements between f32 and the plan's storage of f32 values. */
+/* n elements between f32 and the plan's storage of f32 values, in the host's memory. */
 void avs_plan_store(const avs_plan *p, const float *src, void *dst, int64_t n);
 void avs_plan_load(const avs_plan *p, const void *src, float *dst, int64_t n);
+/* Bytes between the host and the plan's memory; both wait. */
+int avs_plan_write(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
+int avs_plan_read(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
+/* Devices: waits for the queue. */
+int avs_plan_wait(avs_plan *p, avs_err *e);
 
 #endif

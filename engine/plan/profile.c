@@ -43,6 +43,14 @@ static void print_profile(const avs_plan *p, timed *t, FILE *f)
     }
 }
 
+/* Inputs and counters, as in a run. */
+static int begin(avs_plan *p, avs_err *e)
+{
+    int rc = avs_plan_io_begin(p, e);
+    if (rc == AVS_OK && p->ops->device) rc = p->ops->device->begin(p->be, &p->rt, e);
+    return rc == AVS_OK ? avs_plan_wait(p, e) : rc;
+}
+
 int avs_plan_profile(avs_plan *p, int runs, FILE *f, avs_err *e)
 {
     int rc = AVS_OK;
@@ -51,10 +59,11 @@ int avs_plan_profile(avs_plan *p, int runs, FILE *f, avs_err *e)
     for (int i = 0; i < p->n_main; i++) t[i] = (timed){INT64_MAX, i};
     AVS_TRY(avs_plan_run(p, e)); /* warm, and the prologue done */
     for (int r = 0; r < runs; r++) {
-        avs_plan_io_begin(p);
+        AVS_TRY(begin(p, e));
         for (int i = 0; i < p->n_main; i++) {
             int64_t start = avs_now_ns();
             AVS_TRY(avs_plan_step_run(p, &p->main[i], e));
+            AVS_TRY(avs_plan_wait(p, e));
             int64_t ns = avs_now_ns() - start;
             if (ns < t[i].ns) t[i].ns = ns;
         }
@@ -79,10 +88,11 @@ int avs_plan_trace(avs_plan *p, FILE *f, avs_err *e)
     int64_t *at = avs_xalloc(sizeof *at * (size_t)(p->n_main + 1));
     if (!at) return avs_fail(e, AVS_ENOMEM, "no memory for a trace");
     AVS_TRY(avs_plan_run(p, e));
-    avs_plan_io_begin(p);
+    AVS_TRY(begin(p, e));
     for (int i = 0; i < p->n_main; i++) {
         at[i] = avs_now_ns();
         AVS_TRY(avs_plan_step_run(p, &p->main[i], e));
+        AVS_TRY(avs_plan_wait(p, e));
     }
     at[p->n_main] = avs_now_ns();
     avs_plan_io_end(p);

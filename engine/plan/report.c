@@ -57,25 +57,46 @@ void avs_plan_describe(const avs_plan *p, const avs_plan_step *s, FILE *f)
 
 /* ------------------------------------------------------------------ non-finite values */
 
-int avs_plan_check_finite(const avs_plan *p, const avs_plan_step *s, avs_err *e)
+/* Element i of a value in the host's memory. */
+static double element(const void *x, size_t i, bool is_wide)
+{
+    return is_wide ? ((const double *)x)[i] : (double)((const float *)x)[i];
+}
+
+static int check_output(const avs_plan *p, const avs_plan_step *s, int k, const void *x, avs_err *e)
 {
     const avs_node *n = &p->g->node[s->node];
-    for (int k = 0; k < n->n_out; k++) {
-        const avs_place *at = &p->place[n->out[k]];
-        if (!at->ptr || avs_t(p->g, n->out[k])->dtype != AVS_F32) continue;
-        const bool is_wide = p->cfg.prec == AVS_PREC_F64;
-        const size_t count = at->bytes / (is_wide ? sizeof(double) : sizeof(float));
-        for (size_t i = 0; i < count; i++) {
-            const double x = is_wide ? ((const double *)(const void *)at->ptr)[i]
-                                     : (double)((const float *)(const void *)at->ptr)[i];
-            if (isfinite(x)) continue;
-            char shape[64];
-            return avs_fail(e, AVS_ERANGE, "step %s (%s) in '%s' made %g: element %zu of output %d, %s",
-                            avs_plan_step_op(p, s), s->step.impl, avs_plan_step_scope(p, s), x, i, k,
-                            avs_type_text(avs_t(p->g, n->out[k]), shape, sizeof shape));
-        }
+    const bool is_wide = p->cfg.prec == AVS_PREC_F64;
+    const size_t count = p->place[n->out[k]].bytes / (is_wide ? sizeof(double) : sizeof(float));
+    for (size_t i = 0; i < count; i++) {
+        const double v = element(x, i, is_wide);
+        if (isfinite(v)) continue;
+        char shape[64];
+        return avs_fail(e, AVS_ERANGE, "step %s (%s) in '%s' made %g: element %zu of output %d, %s",
+                        avs_plan_step_op(p, s), s->step.impl, avs_plan_step_scope(p, s), v, i, k,
+                        avs_type_text(avs_t(p->g, n->out[k]), shape, sizeof shape));
     }
     return AVS_OK;
+}
+
+int avs_plan_check_finite(avs_plan *p, const avs_plan_step *s, avs_err *e)
+{
+    int rc = AVS_OK;
+    const avs_node *n = &p->g->node[s->node];
+    for (int k = 0; k < n->n_out && rc == AVS_OK; k++) {
+        const avs_place *at = &p->place[n->out[k]];
+        if (!at->ptr || avs_t(p->g, n->out[k])->dtype != AVS_F32) continue;
+        if (!p->ops->device) {
+            rc = check_output(p, s, k, at->ptr, e);
+            continue;
+        }
+        void *x = avs_xalloc(at->bytes);
+        rc =
+            x ? avs_plan_read(p, x, at->ptr, at->bytes, e) : avs_fail(e, AVS_ENOMEM, "no memory for a check");
+        if (rc == AVS_OK) rc = check_output(p, s, k, x, e);
+        avs_xfree(x);
+    }
+    return rc;
 }
 
 /* ------------------------------------------------------------------ steps */

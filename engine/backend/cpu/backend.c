@@ -79,9 +79,13 @@ static void cpu_close(avs_backend *be)
     avs_arena_free(be->arena);
 }
 
-static int cpu_open(avs_backend **out, bool bf16, avs_err *e)
+static int cpu_open(avs_backend **out, avs_math math, avs_err *e)
 {
     double speed = 1;
+    const bool bf16 = math == AVS_MATH_BF16;
+    if (math == AVS_MATH_TF32)
+        return avs_fail(e, AVS_EMISSING,
+                        "precision tf32 exists on GPUs only; this processor runs fp32 and bf16");
     int rc = bf16 ? avs_cpu_bf16_probe(&speed, e) : AVS_OK;
     if (rc != AVS_OK) return rc;
     avs_arena *arena = avs_arena_new();

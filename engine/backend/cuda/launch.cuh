@@ -44,47 +44,43 @@ enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
 #define AVS_HOST(ret) static inline ret
 #endif
 
-/* Dual-source bodies. A row is a warp's, an element a thread's; the grid strides over what is left. Under nvcc one file,
- * rows.cu, defines the kernels; to the others the bodies' headers only declare the launchers. */
-#if defined(__CUDACC__) && !defined(AVS_DEFINE_ROWS)
-#define AVS_KERNEL_ROW(name, P) extern "C" int name##_cuda(const P *p, int64_t n, void *stream);
-#define AVS_KERNEL_EW(name, P)  AVS_KERNEL_ROW(name, P)
-#else
+/* Four floats that are read and written as one; addresses are multiples of 16 bytes. */
+typedef struct __attribute__((aligned(16))) {
+    float v[4];
+} avs_f4;
+
+/* A row is a warp's, an element a thread's; the grid strides over what is left. */
 #define AVS_MAX_GRID 65535
 #define AVS_GRID_OF(n, per_block)                                                                            \
     ((n) / (per_block) + 1 < AVS_MAX_GRID ? (n) / (per_block) + 1 : AVS_MAX_GRID)
 
-#define AVS_KERNEL_ROW(name, P)                                                                              \
+#define AVS_OWN_INDEX(name, P, at, per_block, threads)                                                       \
     typedef struct {                                                                                         \
         P p;                                                                                                 \
         int64_t n;                                                                                           \
     } name##_launch;                                                                                         \
     AVS_GLOBAL(name##_kernel, name##_launch)                                                                 \
     {                                                                                                        \
-        const int64_t first = AVS_BLOCK * AVS_ROW_WARPS + AVS_THREAD / 32;                                   \
-        for (int64_t i = first; i < p.n; i += AVS_GRID_DIM * AVS_ROW_WARPS) name##_body(&p.p, i);            \
+        const int64_t first = AVS_BLOCK * (per_block) + (at);                                                \
+        for (int64_t i = first; i < p.n; i += AVS_GRID_DIM * (per_block)) name##_body(&p.p, i);              \
     }                                                                                                        \
     AVS_HOST(int) name##_cuda(const P *p, int64_t n, void *stream)                                           \
     {                                                                                                        \
         const name##_launch q = {*p, n};                                                                     \
-        return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, AVS_ROW_WARPS), AVS_ROW_WARPS * 32, stream, q);      \
+        return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, per_block), threads, stream, q);                     \
     }
+/* Bodies of this folder: kernel and launcher. */
+#define AVS_OWN_ROW(name, P) AVS_OWN_INDEX(name, P, AVS_THREAD / 32, AVS_ROW_WARPS, AVS_ROW_WARPS * 32)
+#define AVS_OWN_EW(name, P)  AVS_OWN_INDEX(name, P, AVS_THREAD, AVS_EW_THREADS, AVS_EW_THREADS)
 
-#define AVS_KERNEL_EW(name, P)                                                                               \
-    typedef struct {                                                                                         \
-        P p;                                                                                                 \
-        int64_t n;                                                                                           \
-    } name##_launch;                                                                                         \
-    AVS_GLOBAL(name##_kernel, name##_launch)                                                                 \
-    {                                                                                                        \
-        const int64_t first = AVS_BLOCK * AVS_EW_THREADS + AVS_THREAD;                                       \
-        for (int64_t i = first; i < p.n; i += AVS_GRID_DIM * AVS_EW_THREADS) name##_body(&p.p, i);           \
-    }                                                                                                        \
-    AVS_HOST(int) name##_cuda(const P *p, int64_t n, void *stream)                                           \
-    {                                                                                                        \
-        const name##_launch q = {*p, n};                                                                     \
-        return AVS_LAUNCH(name##_kernel, AVS_GRID_OF(n, AVS_EW_THREADS), AVS_EW_THREADS, stream, q);         \
-    }
+/* Dual-source bodies. Under nvcc one file, rows.cu, defines the kernels; to the others the bodies' headers only declare
+ * the launchers. */
+#if defined(__CUDACC__) && !defined(AVS_DEFINE_ROWS)
+#define AVS_KERNEL_ROW(name, P) extern "C" int name##_cuda(const P *p, int64_t n, void *stream);
+#define AVS_KERNEL_EW(name, P)  AVS_KERNEL_ROW(name, P)
+#else
+#define AVS_KERNEL_ROW(name, P) AVS_OWN_ROW(name, P)
+#define AVS_KERNEL_EW(name, P)  AVS_OWN_EW(name, P)
 #endif
 
 #endif

@@ -1,6 +1,8 @@
-/* The scheduler: one pass over the fibres after another; a pass in which nothing moved is a deadlock and is reported.
+/* The scheduler: one pass over the threads after another; a pass in which nothing moved is a deadlock and is reported.
  *
- * A barrier opens when every thread of its set (block or warp) stands at it; a thread that has exited is missing. */
+ * A barrier opens when every thread of its set (block or warp) stands at it; a thread that has exited is missing.
+ * Threads share a fibre as long as none of them waits: a fibre that has ended a thread goes on with the next that has
+ * not begun, and only a thread that waits keeps its fibre. So a kernel without barriers costs plain calls. */
 #include "engine/backend/emul/emul.h"
 #include "base/arena.h"
 #include "base/err.h"
@@ -11,12 +13,13 @@
 
 enum { STACK_BYTES = 32 * 1024 };
 
-typedef enum { RUNNING, AT_BLOCK, AT_WARP, EXITED } fibre_state;
+typedef enum { UNBORN, RUNNING, AT_BLOCK, AT_WARP, EXITED } fibre_state;
 
 typedef struct {
     ucontext_t context;
     fibre_state state;
     int n_barriers; /* block barriers met so far */
+    int stack;      /* which one the thread runs on  */
 } fibre;
 
 /* The launch in progress. The state is static because CUDA's built-in variables are: kernels take no context. */
@@ -28,8 +31,11 @@ static struct {
     const void *args;
     int64_t block, grid;
     int n, current, dropped;
+    int at;                             /* position in the order of this pass */
+    int idle[EMUL_MAX_THREADS], n_idle; /* stacks without a thread */
+    int cap;                            /* threads that f and stacks hold; both are kept between launches */
     bool is_reversed;
-    float slot[EMUL_MAX_THREADS];
+    double slot[EMUL_MAX_THREADS];
     char error[256];
 } E;
 
@@ -79,32 +85,51 @@ void emul_syncthreads(void)
     if (++E.f[E.current].n_barriers != E.dropped) wait_at(AT_BLOCK);
 }
 
-float emul_shfl_xor(float v, int mask)
+double emul_shfl_xor_d(double v, int mask)
 {
     const int me = E.current;
     E.slot[me] = v;
     wait_at(AT_WARP);
-    const float other = E.slot[me ^ mask];
+    const double other = E.slot[me ^ mask];
     wait_at(AT_WARP);
     return other;
+}
+
+float emul_shfl_xor(float v, int mask)
+{
+    return (float)emul_shfl_xor_d((double)v, mask);
 }
 
 uint32_t emul_ballot(bool is)
 {
     const int me = E.current, first = me - me % EMUL_WARP;
     uint32_t mask = 0;
-    E.slot[me] = is ? 1.f : 0.f;
+    E.slot[me] = is ? 1 : 0;
     wait_at(AT_WARP);
     for (int i = first; i < first + EMUL_WARP && i < E.n; i++)
-        mask |= (uint32_t)(E.slot[i] != 0.f) << (i - first);
+        mask |= (uint32_t)(E.slot[i] != 0) << (i - first);
     wait_at(AT_WARP);
     return mask;
 }
 
+/* The thread at a position of the order in which threads run. */
+static int ordered(int position)
+{
+    return E.is_reversed ? E.n - 1 - position : position;
+}
+
 static void fibre_main(void)
 {
-    E.fn(E.args);
-    E.f[E.current].state = EXITED; /* uc_link goes back to the scheduler */
+    const int stack = E.f[E.current].stack;
+    for (;;) {
+        E.fn(E.args);
+        E.f[E.current].state = EXITED;
+        if (E.at + 1 >= E.n || E.f[ordered(E.at + 1)].state != UNBORN) break;
+        E.current = ordered(++E.at);
+        E.f[E.current].state = RUNNING;
+        E.f[E.current].stack = stack;
+    }
+    E.idle[E.n_idle++] = stack; /* uc_link goes back to the scheduler */
 }
 
 static int count(int from, int to, fibre_state s)
@@ -153,32 +178,41 @@ static int fresh_context(ucontext_t *c)
     return getcontext(c);
 }
 
-static int start_block(void)
+/* A fibre for thread i, which has not begun. */
+static int start_thread(int i)
 {
-    for (int i = 0; i < E.n; i++) {
-        fibre *f = &E.f[i];
-        if (fresh_context(&f->context) != 0) {
-            snprintf(E.error, sizeof(E.error), "getcontext failed for thread %d", i);
-            return AVS_ELIB;
-        }
-        f->state = RUNNING;
-        f->n_barriers = 0;
-        f->context.uc_stack.ss_sp = E.stacks + (size_t)i * STACK_BYTES;
-        f->context.uc_stack.ss_size = STACK_BYTES;
-        f->context.uc_link = &E.scheduler;
-        makecontext(&f->context, fibre_main, 0);
+    fibre *f = &E.f[i];
+    if (fresh_context(&f->context) != 0) {
+        snprintf(E.error, sizeof(E.error), "getcontext failed for thread %d", i);
+        return AVS_ELIB;
     }
+    f->state = RUNNING;
+    f->stack = E.idle[--E.n_idle];
+    f->context.uc_stack.ss_sp = E.stacks + (size_t)f->stack * STACK_BYTES;
+    f->context.uc_stack.ss_size = STACK_BYTES;
+    f->context.uc_link = &E.scheduler;
+    makecontext(&f->context, fibre_main, 0);
     return AVS_OK;
+}
+
+static void start_block(void)
+{
+    E.n_idle = 0;
+    for (int i = 0; i < E.n; i++) {
+        E.f[i].state = UNBORN;
+        E.f[i].n_barriers = 0;
+        E.idle[E.n_idle++] = E.n - 1 - i;
+    }
 }
 
 static int run_block(void)
 {
-    const int rc = start_block();
-    if (rc != AVS_OK) return rc;
+    start_block();
     while (count(0, E.n, EXITED) < E.n) {
         bool has_moved = false;
-        for (int k = 0; k < E.n; k++) {
-            const int i = E.is_reversed ? E.n - 1 - k : k;
+        for (E.at = 0; E.at < E.n; E.at++) {
+            const int i = ordered(E.at), rc = E.f[i].state == UNBORN ? start_thread(i) : AVS_OK;
+            if (rc != AVS_OK) return rc;
             if (E.f[i].state != RUNNING) continue;
             E.current = i;
             swapcontext(&E.scheduler, &E.f[i].context);
@@ -204,16 +238,17 @@ int emul_launch(void (*fn)(const void *args), const void *args, int64_t grid, in
     E.args = args;
     E.grid = grid;
     E.n = block;
-    E.f = avs_xalloc((size_t)block * sizeof(fibre));
-    E.stacks = avs_xalloc((size_t)block * STACK_BYTES);
-    if (!E.f || !E.stacks) {
+    if (block > E.cap) {
+        avs_xfree(E.f);
+        avs_xfree(E.stacks);
+        E.f = avs_xalloc((size_t)block * sizeof(fibre));
+        E.stacks = avs_xalloc((size_t)block * STACK_BYTES);
+        E.cap = E.f && E.stacks ? block : 0;
+    }
+    if (!E.cap) {
         snprintf(E.error, sizeof(E.error), "no memory for %d fibres", block);
         rc = AVS_ENOMEM;
     }
     for (E.block = 0; rc == AVS_OK && E.block < grid; E.block++) rc = run_block();
-    avs_xfree(E.f);
-    avs_xfree(E.stacks);
-    E.f = NULL;
-    E.stacks = NULL;
     return rc;
 }

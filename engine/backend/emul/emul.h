@@ -1,8 +1,8 @@
 /* CUDA threads as fibres, so that hand-tuned kernels run and are tested without a GPU.
  *
  * A kernel source compiled with AVS_EMUL is C: AVS_GLOBAL defines it, AVS_LAUNCH runs it. Each CUDA thread of a block
- * is a ucontext fibre; fibres run one after another, in order or (emul_set_reversed) from the last to the first, until
- * they end or wait. Blocks run one after another, which is why AVS_SHARED can be plain static storage.
+ * is a ucontext fibre (threads that never wait share one); they run one after another, in order or (emul_set_reversed)
+ * from the last to the first, until they end or wait. Blocks run one after another, which is why AVS_SHARED can be plain static storage.
  *   __syncthreads  waits until every thread of the block has arrived.
  *   a shuffle      writes its slot, waits for the warp, reads the other lane's slot, waits for the warp.
  * A launch ends with a message (instead of hanging or inventing a result) when some threads wait at a barrier and the
@@ -34,6 +34,7 @@ int64_t emul_grid_dim(void);
 int emul_lane(void);
 void emul_syncthreads(void);
 float emul_shfl_xor(float v, int mask);
+double emul_shfl_xor_d(double v, int mask);
 uint32_t emul_ballot(bool is);
 
 #endif

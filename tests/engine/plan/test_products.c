@@ -1,5 +1,5 @@
-/* Convolutions and products of the cpu backend against the oracle in float64, over forms and sizes that include 1,
- * primes and channels that are no multiple of a vector. */
+/* Convolutions and products of the backends cpu and cuda (emulated) against the oracle in float64, over forms and sizes
+ * that include 1, primes and channels that are no multiple of a vector. */
 #include "tests/engine/plan/nets.h"
 
 typedef struct {
@@ -41,12 +41,13 @@ static avs_graph *conv_net(avs_arena *a)
 
 static void check(net_fn net, const char *what, bool training)
 {
-    avs_plan_cfg cfg = {.backend = "cpu", .training = training};
-    for (int passes = 0; passes < 2; passes++) {
-        cfg.passes_off = passes ? 0 : AVS_PASS_EVERY;
-        double worst = net_worst(net, &cfg, false);
-        if (!(worst < 1e-5)) fail_msg("%s %d: relative L2 %g", what, which, worst);
-    }
+    avs_plan_cfg cfg = {.training = training};
+    for (int b = 0; (cfg.backend = net_backend(b)) != NULL; b++)
+        for (int passes = 0; passes < 2; passes++) {
+            cfg.passes_off = passes ? 0 : AVS_PASS_EVERY;
+            double worst = net_worst(net, &cfg, false);
+            if (!(worst < 1e-5)) fail_msg("%s %d on %s: relative L2 %g", what, which, cfg.backend, worst);
+        }
 }
 
 static void convolutions_and_their_gradients_equal_the_oracle(void **state)

@@ -1,0 +1,220 @@
+/* The table of kernels that the cuda backend launches: parameters, and one row per launcher. The GPU fills it from the
+ * .cu files as nvcc compiles them, the emulated device from the same files on fibres (engine/backend/emul).
+ *
+ * Every launcher is int NAME_cuda(const P *p, int64_t n, void *stream): p holds device addresses and is copied into
+ * the launch, n counts rows, pixels or elements as said at P, stream is the device's. 0 or the device's error code (a
+ * cudaError_t; an avs_code on fibres); nothing waits. Same sizes, same bits: no sum depends on timing.
+ * All maps are channels last, f32 unless said otherwise. */
+#ifndef AVS_ENGINE_BACKEND_CUDA_KERNELS_H
+#define AVS_ENGINE_BACKEND_CUDA_KERNELS_H
+
+#include "engine/backend/cuda/columns.h"
+#include "engine/backend/cuda/msdeform_value.h"
+#include "engine/backend/cuda/rows.h"
+
+/* What a run found wrong in its data; read back by the host after it. */
+enum { AVS_STATUS_CLASS = 1 };
+
+/* Normalisation of x [S][n][C] over n and the channels of a group (batch: S 1, G C). part: avs_norm_work floats.
+ * Forward (n of the launcher is not used): y, mean and rstd [S][G]; batch: new running statistics from rm, rv. */
+typedef struct {
+    const float *x, *gamma, *beta, *rm, *rv;
+    float *y, *mean, *rstd, *nm, *nv; /* rm, rv, nm, nv: NULL without running statistics */
+    float *part;
+    int64_t S, n, C, G;
+    float eps, momentum;
+    int32_t has_relu;
+} avs_norm_p;
+/* Backward; beta: where a ReLU follows, else NULL. gx may be gy. */
+typedef struct {
+    const float *gy, *x, *gamma, *beta, *mean, *rstd;
+    float *gx, *dgamma, *dbeta;
+    float *part;
+    int64_t S, n, C, G;
+} avs_norm_bwd_p;
+enum { AVS_NORM_ROWS = 128 };
+static inline int64_t avs_norm_work(int64_t S, int64_t n, int64_t C)
+{
+    const int64_t chunks = (n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS;
+    return 3 * S * chunks * C + 8 * S * C;
+}
+
+/* CONCAT, SLICE and PAD in units of 1, 4 or 16 bytes: position q of a run of y lies in part i with at[i] <= q < at[i+1]
+ * and is unit o * run[i] + skip + q - at[i] of x[i]; before the first and behind the last part y is 0. n: units of y. */
+typedef struct {
+    const void *x[AVS_MAX_IN];
+    void *y;
+    int64_t at[AVS_MAX_IN + 1], run[AVS_MAX_IN], skip, y_run;
+    int32_t n_parts, unit;
+} avs_move_p;
+
+/* y[i0..] = x[sum of coordinate * stride], units of 1, 4 or 16 bytes, axes outermost first. n: units of y. */
+typedef struct {
+    const void *x;
+    void *y;
+    int64_t d[AVS_MAX_RANK], stride[AVS_MAX_RANK];
+    int32_t rank, unit;
+} avs_permute_p;
+
+/* Rows of x [B][R][C] by index [Q]; gather: n = B*Q rows of y. Transposed: n = B*R rows of y, x is [B][Q][C]. */
+typedef struct {
+    const float *x;
+    const int32_t *index;
+    float *y;
+    int32_t *status;
+    int64_t R, Q, C;
+} avs_gather_p;
+
+/* ROW_MAX: n = B*C. Transposed: x is gy, y is gx, n = B*R*C. */
+typedef struct {
+    const float *x;
+    float *y;
+    int32_t *index;
+    int32_t *status;
+    int64_t R, C;
+} avs_row_max_p;
+
+/* LOSS: y [B]; part: avs_loss_work doubles. LOSS_BWD: y is gpred. n is not used by either. */
+typedef struct {
+    const float *pred, *g;
+    const void *target;
+    float *y;
+    double *part;
+    int32_t *status;
+    int64_t B, n, K; /* samples, positions per sample, classes (1 if not CE) */
+    avs_loss_attr a;
+} avs_loss_p;
+enum { AVS_LOSS_CHUNK = 4096 };
+static inline int64_t avs_loss_work(int64_t B, int64_t n)
+{
+    return 3 * B * ((n + AVS_LOSS_CHUNK - 1) / AVS_LOSS_CHUNK) + 3 * B;
+}
+
+/* Depthwise convolution, weights [C][kh][kw]. x and y of the forward's sides in all three; what is not read is NULL.
+ * Forward: y = act(conv + bias + residual), n = B*Ho*Wo. BWD_X: writes x from y, n = B*H*W. BWD_W: writes w from x and
+ * y; part: avs_depthwise_work floats; n is not used. */
+typedef struct {
+    const float *bias, *residual;
+    float *x, *y, *w, *part;
+    avs_conv_attr a;
+    int64_t B;
+    int32_t H, W, C, Ho, Wo;
+} avs_depthwise_p;
+enum { AVS_DEPTHWISE_ROWS = 512 }; /* output positions of a chunk */
+static inline int64_t avs_depthwise_work(int64_t B, const avs_conv_attr *a, int64_t Ho, int64_t Wo, int64_t C)
+{
+    return (B * Ho * Wo + AVS_DEPTHWISE_ROWS - 1) / AVS_DEPTHWISE_ROWS * a->kh * a->kw * C;
+}
+
+/* y = act(x + bias[i % C] + residual), x f32 or bf16 bits; bias and residual may be NULL; x and residual may be y.
+ * n: elements. */
+typedef struct {
+    const void *x;
+    const float *bias, *residual;
+    float *y;
+    int64_t C;
+    int32_t act, is_bf16;
+} avs_epilogue_p;
+
+/* f32 to the nearest bf16, ties to even. n: elements. */
+typedef struct {
+    const float *x;
+    uint16_t *y;
+} avs_round_p;
+
+/* A convolution's weight between [O][I][A] (files) and [O][A][I] (kernels), A = kh*kw. n: elements. */
+typedef struct {
+    const float *x;
+    float *y;
+    int64_t I, A;
+    int32_t to_files;
+} avs_turn_p;
+
+/* AdamW over the whole slab in one launch: segment s covers [off, end); between segments nothing changes. n: slab. */
+typedef struct {
+    int64_t off, end;
+    avs_adamw_factors f;
+} avs_adamw_segment;
+typedef struct {
+    const float *g;
+    float *w, *m, *v;
+    const avs_adamw_segment *seg; /* on the device, by offset */
+    int64_t n_seg;
+} avs_adamw_slab_p;
+
+/* *sum = sum of squares of g [n]; part: AVS_SQUARES_PARTS doubles. */
+enum { AVS_SQUARES_PARTS = 1024 };
+typedef struct {
+    const float *g;
+    double *part, *sum;
+} avs_squares_p;
+
+/* y = (keep ? y : 0) + x. n: elements. */
+typedef struct {
+    const float *x;
+    float *y;
+    int32_t keep;
+} avs_add_slab_p;
+
+/* Of RESIZE: _few takes elements instead of pixels, for maps of few channels (n: elements of y). RESIZE_BWD: x is gy, y
+ * is gx, n counts pixels or elements of gx. */
+
+#define AVS_CUDA_LAUNCHERS(X)                                                                                \
+    X(softmax, avs_softmax_p)                                                                                \
+    X(softmax_bwd, avs_softmax_bwd_p)                                                                        \
+    X(layernorm, avs_layernorm_p)                                                                            \
+    X(layernorm_bwd, avs_layernorm_bwd_p)                                                                    \
+    X(layernorm_params, avs_layernorm_params_p)                                                              \
+    X(norm, avs_norm_p)                                                                                      \
+    X(norm_bwd, avs_norm_bwd_p)                                                                              \
+    X(pool_max, avs_pool_max_p)                                                                              \
+    X(pool_max_bwd, avs_pool_max_bwd_p)                                                                      \
+    X(pool_avg, avs_pool_avg_p)                                                                              \
+    X(pool_avg_bwd, avs_pool_avg_p)                                                                          \
+    X(resize, avs_resize_p)                                                                                  \
+    X(resize_few, avs_resize_p)                                                                              \
+    X(resize_bwd, avs_resize_p)                                                                              \
+    X(resize_bwd_few, avs_resize_p)                                                                          \
+    X(msdeform, avs_msdeform_p)                                                                              \
+    X(msdeform_bwd, avs_msdeform_bwd_p)                                                                      \
+    X(msdeform_value, avs_msdeform_value_p)                                                                  \
+    X(ew, avs_ew_p)                                                                                          \
+    X(reduce, avs_reduce_p)                                                                                  \
+    X(move, avs_move_p)                                                                                      \
+    X(permute, avs_permute_p)                                                                                \
+    X(gather_rows, avs_gather_p)                                                                             \
+    X(gather_rows_bwd, avs_gather_p)                                                                         \
+    X(row_max, avs_row_max_p)                                                                                \
+    X(row_max_bwd, avs_row_max_p)                                                                            \
+    X(dropout, avs_dropout_p)                                                                                \
+    X(loss, avs_loss_p)                                                                                      \
+    X(loss_bwd, avs_loss_p)                                                                                  \
+    X(depthwise, avs_depthwise_p)                                                                            \
+    X(depthwise_bwd_x, avs_depthwise_p)                                                                      \
+    X(depthwise_bwd_w, avs_depthwise_p)                                                                      \
+    X(epilogue, avs_epilogue_p)                                                                              \
+    X(round, avs_round_p)                                                                                    \
+    X(turn, avs_turn_p)                                                                                      \
+    X(adamw_slab, avs_adamw_slab_p)                                                                          \
+    X(squares, avs_squares_p)                                                                                \
+    X(add_slab, avs_add_slab_p)
+
+typedef struct {
+#define X(name, P) int (*name)(const P *p, int64_t n, void *stream);
+    AVS_CUDA_LAUNCHERS(X)
+#undef X
+} avs_cuda_kernels;
+
+#ifndef AVS_EMUL /* in the emulator the launchers are static functions of the including file */
+#ifdef __cplusplus
+extern "C" {
+#endif
+#define X(name, P) int avs_##name##_cuda(const P *p, int64_t n, void *stream);
+AVS_CUDA_LAUNCHERS(X)
+#undef X
+#ifdef __cplusplus
+}
+#endif
+#endif
+
+#endif
