@@ -286,6 +286,19 @@ static int explain_bare(const options *o)
     return rc == AVS_OK ? 0 : fail(&e);
 }
 
+static void print_speed(const options *o, const avs_latency_stats *st, int64_t runs, const avs_graph *g,
+                        int64_t macs)
+{
+    if (o->json)
+        printf("{\"median_ms\":%.4f,\"min_ms\":%.4f,\"p90_ms\":%.4f,\"runs\":%lld,\"threads\":%d,"
+               "\"params\":%lld,\"macs\":%lld}\n",
+               st->p50 * 1e-6, st->min * 1e-6, st->p90 * 1e-6, (long long)runs, o->threads,
+               (long long)avs_graph_param_count(g, false), (long long)macs);
+    else
+        printf("median %.3f ms, min %.3f ms, p90 %.3f ms over %lld runs on %d threads\n", st->p50 * 1e-6,
+               st->min * 1e-6, st->p90 * 1e-6, (long long)runs, o->threads);
+}
+
 static int bench_bare(const options *o)
 {
     avs_bare b = {0};
@@ -296,14 +309,7 @@ static int bench_bare(const options *o)
     int rc = ns ? open_bare(o, &b, &e) : avs_fail(&e, AVS_ENOMEM, "out of memory for %d samples", o->runs);
     if (rc == AVS_OK) rc = avs_bare_time(&b, 3, o->runs, ns, &unit, &e);
     if (rc == AVS_OK) rc = avs_latency_summarise(ns, o->runs, unit, &st, &e);
-    if (rc == AVS_OK && o->json)
-        printf("{\"median_ms\":%.4f,\"min_ms\":%.4f,\"p90_ms\":%.4f,\"runs\":%d,\"threads\":%d,"
-               "\"params\":%lld,\"macs\":%lld}\n",
-               st.p50 * 1e-6, st.min * 1e-6, st.p90 * 1e-6, o->runs, o->threads,
-               (long long)avs_graph_param_count(b.graph, false), (long long)b.macs);
-    else if (rc == AVS_OK)
-        printf("median %.3f ms, min %.3f ms, p90 %.3f ms over %d runs on %d threads\n", st.p50 * 1e-6,
-               st.min * 1e-6, st.p90 * 1e-6, o->runs, o->threads);
+    if (rc == AVS_OK) print_speed(o, &st, o->runs, b.graph, b.macs);
     avs_bare_close(&b);
     return rc == AVS_OK ? 0 : fail(&e);
 }
@@ -360,12 +366,8 @@ int avs_bench_forward_command(int argc, char **argv)
         if (rc == AVS_OK) rc = avs_latency_summarise(s.latency, s.n, s.latency_unit, &st, &e);
         if (rc != AVS_OK)
             status = fail(&e);
-        else if (o.json)
-            printf("{\"median_ms\":%.3f,\"min_ms\":%.3f,\"p90_ms\":%.3f,\"runs\":%lld,\"threads\":%d}\n",
-                   st.p50 * 1e-6, st.min * 1e-6, st.p90 * 1e-6, (long long)s.n, o.threads);
         else
-            printf("median %.2f ms, min %.2f ms, p90 %.2f ms over %lld runs on %d threads\n", st.p50 * 1e-6,
-                   st.min * 1e-6, st.p90 * 1e-6, (long long)s.n, o.threads);
+            print_speed(&o, &st, s.n, n.graph, avs_graph_macs(n.graph));
     }
     avs_latency_samples_free(&s);
     avs_net_close(&n);

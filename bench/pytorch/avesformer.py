@@ -9,8 +9,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 CHANNELS = {"resnet18": (64, 128, 256, 512), "resnet50": (256, 512, 1024, 2048)}
-# Parameters with VGGish, 16 queries, one class: the same numbers as `avsweep-trial explain`.
-PARAMETERS = {"resnet18": 107771136, "resnet50": 126738176}
 
 
 class ResNetFeatures(nn.Module):
@@ -209,6 +207,14 @@ def sine_position(h, w, dim):
     return torch.cat([y[:, None].expand(h, w, half), x[None].expand(h, w, half)], 2).reshape(h * w, dim)
 
 
+def sampling_tables(sizes, position):
+    """What deformable attention over levels of these sizes reads: positions, reference grid, pixel sizes."""
+    ref = torch.cat([torch.stack([(torch.arange(w) + 0.5).repeat(h) / w, (torch.arange(h) + 0.5).repeat_interleave(w) / h], 1)
+                     for h, w in sizes], 0)
+    return {"sizes": sizes, "position": position[None], "grid": (2 * ref - 1)[None, :, None, None, :],
+            "pixel": [torch.tensor([2.0 / w, 2.0 / h]) for h, w in sizes]}
+
+
 class AVESFormer(nn.Module):
     def __init__(self, backbone="resnet18", dim=256, heads=8, levels=3, points=4, num_queries=16, resolution=224):
         super().__init__()
@@ -230,11 +236,7 @@ class AVESFormer(nn.Module):
         if self._tables is None:
             with torch.no_grad():
                 pos = torch.cat([sine_position(h, w, self.dim) + e for (h, w), e in zip(self.sizes, self.level_embed)], 0)
-                ref = torch.cat([torch.stack([(torch.arange(w) + 0.5).repeat(h) / w,
-                                              (torch.arange(h) + 0.5).repeat_interleave(w) / h], 1)
-                                 for h, w in self.sizes], 0)
-                self._tables = {"sizes": self.sizes, "position": pos[None], "grid": (2 * ref - 1)[None, :, None, None, :],
-                                "pixel": [torch.tensor([2.0 / w, 2.0 / h]) for h, w in self.sizes]}
+                self._tables = sampling_tables(self.sizes, pos)
         return self._tables
 
     def forward(self, audio, frames):

@@ -15,10 +15,12 @@ import avesformer
 import machine
 import peers
 import pvt_v2
+import sam
 import seaformer
 
 ALL = ("resnet18,resnet34,resnet50,pvt_v2_b0,pvt_v2_b1,pvt_v2_b2,pvt_v2_b3,pvt_v2_b4,pvt_v2_b5,seaformer_t,seaformer_s,"
-       "seaformer_b,seaformer_l,mobilenet_v2,vggish")
+       "seaformer_b,seaformer_l,mobilenet_v2,vggish,swin_b,sam_vit_b")
+RESOLUTION = {"sam_vit_b": 256, "sam_vit_l": 256, "sam_vit_h": 256}  # a multiple of the patch, as SAVE has it
 
 
 class MobileNetV2(nn.Module):
@@ -35,6 +37,25 @@ class MobileNetV2(nn.Module):
         return F.relu(self.embed(self.features(x).mean((2, 3))))
 
 
+class Swin(nn.Module):
+    """torchvision's Swin with window 12 and a norm behind every stage, as Stepping Stones has it."""
+
+    def __init__(self):
+        super().__init__()
+        from torchvision.models.swin_transformer import SwinTransformer
+        net = SwinTransformer([4, 4], 128, [2, 2, 18, 2], [4, 8, 16, 32], [12, 12], stochastic_depth_prob=0.0)
+        self.features = net.features
+        self.norms = nn.ModuleList([nn.LayerNorm(128 << i) for i in range(4)])
+
+    def forward(self, x):
+        out = []
+        x = self.features[0](x)
+        for i, norm in enumerate(self.norms):
+            x = self.features[2 * i + 1](self.features[2 * i](x) if i else x)
+            out.append(norm(x).permute(0, 3, 1, 2))
+        return out
+
+
 def module(name):
     if name.startswith("resnet"):
         return avesformer.ResNetFeatures(name)
@@ -42,6 +63,10 @@ def module(name):
         return pvt_v2.PVTv2(int(name[-1]))
     if name.startswith("seaformer_"):
         return seaformer.SeaFormer(name[-1])
+    if name == "swin_b":
+        return Swin()
+    if name.startswith("sam_vit_"):
+        return sam.ImageEncoder(name[4:], RESOLUTION[name], 0)
     if name == "vggish":
         return avesformer.VGGish()
     if name == "mobilenet_v2":
@@ -71,7 +96,7 @@ def time_torch(run, n, training):
 
 
 def time_ours(args, name, threads, n):
-    cmd = [args.trial, "bench-forward", "--backbone-only", name, "--resolution", str(args.resolution), "--threads",
+    cmd = [args.trial, "bench-forward", "--backbone-only", name, "--resolution", str(RESOLUTION.get(name, args.resolution)), "--threads",
            str(threads), "--runs", str(n), "--batch", str(args.batch), "--json"] + ["--training"] * args.training
     return machine.run_json(cmd, threads)
 
@@ -82,7 +107,8 @@ def measure(args, name, threads):
     is_audio = name in ("vggish", "mobilenet_v2")
     # the audio encoder is frozen: running statistics in training too
     net = module(name).train(args.training and name != "mobilenet_v2")
-    x = torch.randn(args.batch, *((1, 96, 64) if is_audio else (3, args.resolution, args.resolution)))
+    side = RESOLUTION.get(name, args.resolution)
+    x = torch.randn(args.batch, *((1, 96, 64) if is_audio else (3, side, side)))
     runs = training_peers(net, x) if args.training else peers.forward(net, [x], args.peers.split(","))
     samples, ours = {k: [] for k in runs}, []
     for _ in range(args.rounds):
@@ -136,7 +162,7 @@ def main():
     rows = [measure(args, b, int(t)) for b in args.backbones.split(",") for t in args.threads.split(",")]
     what = "Forward and backward" if args.training else "Forward"
     given = [a for a in sys.argv[1:] if a not in ("--trial", args.trial, "--out", args.out)]
-    text = ["# %s of backbones alone, batch %d, %d px, fp32" % (what, args.batch, args.resolution), "",
+    text = ["# %s of backbones alone, batch %d, %d px (SAM 256), fp32" % (what, args.batch, args.resolution), "",
             "Command: `%s`. Random weights; inputs ready in memory; audio patches 96 x 64." %
             " ".join(["bench/backbones.sh"] + given), ""]
     text += about + ["- load average at the end: %s" % machine.load(), ""] + table(args, rows)

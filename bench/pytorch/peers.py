@@ -1,5 +1,5 @@
-"""The ways PyTorch offers to run one module: eager, channels_last, jit, torch.compile, and ONNX Runtime on its export. A way
-that fails, or changes the result, is named and left out.
+"""The ways PyTorch offers to run one module: eager, channels_last, jit, torch.compile, ONNX Runtime on its export, and eager
+under autocast to bf16. A way that fails, or changes the result, is named and left out.
 """
 import copy
 import io
@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-NAMES = ("eager", "channels_last", "jit", "compile", "onnxruntime")
+NAMES = ("eager", "channels_last", "jit", "compile", "onnxruntime", "bf16")
 WARMUP = 3
 
 
@@ -45,9 +45,16 @@ def onnxruntime(net, inputs):
     return lambda: [torch.from_numpy(y) for y in session.run(None, feed)]
 
 
+def bf16(net, inputs):
+    def run():
+        with torch.autocast("cpu", torch.bfloat16):
+            return net(*inputs)
+    return run
+
+
 def forward(net, inputs, wanted=NAMES):
     """name -> function of no arguments that runs one query. Call it under the number of threads that will be timed."""
-    ways = {"channels_last": channels_last, "jit": jit, "onnxruntime": onnxruntime}
+    ways = {"channels_last": channels_last, "jit": jit, "onnxruntime": onnxruntime, "bf16": bf16}
     if hasattr(torch, "compile"):
         ways["compile"] = compiled
     out = {"eager": lambda: net(*inputs)}
@@ -62,7 +69,8 @@ def forward(net, inputs, wanted=NAMES):
                 run = ways[name](net, inputs)
                 for _ in range(WARMUP):
                     got = last(run())
-                if torch.allclose(got, want, rtol=1e-2, atol=1e-2 * float(want.abs().max())):
+                limit = 1e-1 if name == "bf16" else 1e-2
+                if torch.allclose(got.float(), want, rtol=limit, atol=limit * float(want.abs().max())):
                     out[name] = run
                 else:
                     print("%s changes the result by %g and is left out" % (name, (got - want).abs().max()))
