@@ -63,6 +63,7 @@ static void push_ready(avs_coord *c, int32_t i)
     t->pausing = false;
     if (t->in_ready) return;
     t->in_ready = true;
+    if (k->ready.n == 0) c->reserved_freed = true;
     if (!avs_queue_push(&k->ready, coord_queue_key(c, i), i)) c->oom = true;
     coord_file_class(c, t->class_id);
 }
@@ -565,6 +566,19 @@ static void db_failed(avs_coord *c)
     }
 }
 
+/* Into the queue, or to wait for its needs, or blocked by one of them. */
+static void wait_again(avs_coord *c, int32_t i)
+{
+    bool dead = false;
+    tell_state(c, i, AVS_JOB_WAITING);
+    if (c->t[i].unmet == 0) {
+        coord_enqueue(c, i, c->now);
+        return;
+    }
+    for (int32_t u = c->need_first[i]; u < c->need_first[i + 1]; u++) dead |= is_dead_end(c, c->need[u]);
+    if (dead) tell_state(c, i, AVS_JOB_BLOCKED);
+}
+
 /* What the user asks of a trial while the sweep runs. */
 static void asked(avs_coord *c, const avs_event *ev)
 {
@@ -580,24 +594,17 @@ static void asked(avs_coord *c, const avs_event *ev)
             unblock_downstream(c, i);
             return;
         }
-        tell_state(c, i, AVS_JOB_WAITING);
-        if (t->unmet == 0) coord_enqueue(c, i, c->now);
-        for (int32_t u = c->dep ? c->need_first[i] : 0; c->dep && u < c->need_first[i + 1]; u++)
-            if (t->unmet > 0 && is_dead_end(c, c->need[u])) {
-                tell_state(c, i, AVS_JOB_BLOCKED);
-                return;
-            }
-        unblock_downstream(c, i);
+        wait_again(c, i);
+        if (t->state != AVS_JOB_BLOCKED) unblock_downstream(c, i);
     } else if (ev->type == AVS_EV_CANCEL && s != AVS_JOB_DONE && s != AVS_JOB_COMMITTING &&
                s != AVS_JOB_CANCELLED) {
         if (t->slot >= 0) stop_live(c, t->slot, true);
         tell_state(c, i, AVS_JOB_CANCELLED);
         coord_block_downstream(c, i);
-    } else if (ev->type == AVS_EV_HOLD && s == AVS_JOB_PENDING) {
+    } else if (ev->type == AVS_EV_HOLD && (s == AVS_JOB_PENDING || s == AVS_JOB_WAITING)) {
         tell_state(c, i, AVS_JOB_HELD);
-    } else if (ev->type == AVS_EV_UNHOLD && s == AVS_JOB_HELD) {
-        tell_state(c, i, AVS_JOB_PENDING);
-        push_ready(c, i);
+    } else if ((ev->type == AVS_EV_UNHOLD || ev->type == AVS_EV_RETRY) && s == AVS_JOB_HELD) {
+        wait_again(c, i);
     } else if (ev->type == AVS_EV_PRIORITY && ev->priority != t->priority) {
         t->priority = ev->priority;
         t->in_ready = false; /* the old entry has another key and counts no more */

@@ -140,7 +140,7 @@ typedef enum {
     AVS_EV_DB_FAILED,  /* the database refused: stop everything, exit 4                    */
     AVS_EV_DRAIN,      /* first signal: checkpoint and stop, exit 75                       */
     AVS_EV_KILL,       /* second signal: kill, exit 130                                    */
-    AVS_EV_RETRY,      /* trial: a failed or cancelled one is queued again with all its retries */
+    AVS_EV_RETRY,      /* trial: a failed, cancelled or held one is queued again with all its retries */
     AVS_EV_CANCEL,     /* trial: never start it; what runs is killed; what needs it is blocked  */
     AVS_EV_HOLD,       /* trial: do not start it now; what runs goes on                    */
     AVS_EV_UNHOLD,     /* trial: it may start again                                        */

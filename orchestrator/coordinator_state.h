@@ -11,13 +11,7 @@
 #include "orchestrator/id_map.h"
 #include "orchestrator/queue.h"
 
-enum {
-    INFRA_LIMIT = 3,
-    MODELS = 64,
-    RESERVATIONS = 256,
-    GPU_BUCKETS = AVS_NODE_GPUS + 1,
-    CORE_BUCKETS = 256
-};
+enum { INFRA_LIMIT = 3, MODELS = 64, RESERVATIONS = 64, GPU_BUCKETS = AVS_NODE_GPUS + 1, CORE_BUCKETS = 256 };
 
 typedef struct {
     uint64_t text_hash; /* of the last error, 0 none                               */
@@ -120,7 +114,8 @@ struct avs_coord {
     avs_queue quiet;                              /* agents by when their silence would count; lazy */
     int32_t *parked;                              /* classes that did not fit                      */
     int32_t n_parked;
-    bool freed; /* something was released since */
+    bool freed;          /* something was released since              */
+    bool reserved_freed; /* on a node that waits for a gang, or a class is new to those */
     live **live;
     int32_t n_slot, cap_slot, n_live; /* n_live: with open parts */
     int32_t *free_slot, n_free_slot;

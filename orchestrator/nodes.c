@@ -339,6 +339,7 @@ void node_give(avs_coord *c, int32_t id, const job_class *k, const rank_at *r, i
     busy(c, r, n, -1);
     c->freed = true;
     int32_t res = c->node[id].reserved;
+    c->reserved_freed |= res >= 0;
     if (res >= 0 && !c->res[res].dirty) {
         c->res[res].dirty = true;
         c->dirty[c->n_dirty++] = res;

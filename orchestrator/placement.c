@@ -52,16 +52,6 @@ void coord_file_class(avs_coord *c, int32_t k)
     if (!avs_queue_push(&c->order, e.key, k)) c->oom = true;
 }
 
-static void unpark_all(avs_coord *c)
-{
-    for (int32_t p = 0; p < c->n_parked; p++) {
-        c->cls[c->parked[p]].parked = false;
-        coord_file_class(c, c->parked[p]);
-    }
-    c->n_parked = 0;
-    c->freed = false;
-}
-
 static void park(avs_coord *c, int32_t k)
 {
     c->cls[k].parked = true;
@@ -106,6 +96,30 @@ static bool plan_on(avs_coord *c, const job_class *k, int32_t id)
 static int32_t list_of(const job_class *k)
 {
     return takes_whole(k) ? EMPTY : k->in.gpus > 0 ? BY_GPUS : BY_CORES;
+}
+
+/* Whether a look at the nodes can be worth while: enough GPUs are free where the class could use them. */
+static bool may_fit(const avs_coord *c, const job_class *k)
+{
+    if (c->reserved_freed || k->in.gpus == 0) return true;
+    if (!one_node(k)) return (int64_t)k->in.gpus * k->in.ranks <= c->free_gpus;
+    return node_bucket_up(&c->list[list_of(k)], k->in.ranks * k->in.gpus) >= 0;
+}
+
+static void unpark(avs_coord *c)
+{
+    int32_t kept = 0;
+    for (int32_t p = 0; p < c->n_parked; p++) {
+        int32_t k = c->parked[p];
+        if (!may_fit(c, &c->cls[k])) {
+            c->parked[kept++] = k;
+            continue;
+        }
+        c->cls[k].parked = false;
+        coord_file_class(c, k);
+    }
+    c->n_parked = kept;
+    c->freed = false;
 }
 
 /* All ranks on one node, the one with the least left over; not on `avoid` while there is another. */
@@ -303,6 +317,13 @@ void coord_unreserve(avs_coord *c, int32_t res)
     c->freed = true;
 }
 
+static bool reservation_free(const avs_coord *c)
+{
+    for (int32_t r = 0; r < c->n_res; r++)
+        if (c->res[r].class_id < 0) return true;
+    return c->n_res < RESERVATIONS;
+}
+
 static int32_t reservation_slot(avs_coord *c)
 {
     for (int32_t r = 0; r < c->n_res; r++)
@@ -369,8 +390,8 @@ static void reserve(avs_coord *c, int32_t class_id)
 {
     job_class *k = &c->cls[class_id];
     int32_t usable = c->n_usable - c->n_suspect;
-    int32_t per_class = usable / 32 > 1 ? usable / 32 : 1, all = usable / 8 > 1 ? usable / 8 : 1;
-    if (k->n_reserved >= per_class || c->n_res_nodes >= all) return;
+    int32_t all = usable / 32 > 1 ? usable / 32 : 1;
+    if (c->n_res_nodes >= all || !reservation_free(c)) return;
     int32_t cap = CANDIDATES + (one_node(k) ? 0 : 2 * k->in.ranks), need = 0, total = 0;
     candidate *list = avs_xrealloc(NULL, sizeof *list * (size_t)cap);
     if (!list) {
@@ -390,6 +411,7 @@ static void reserve(avs_coord *c, int32_t class_id)
         x->node = nodes;
         x->at = list[need - 1].at;
         k->n_reserved++;
+        c->reserved_freed = true;
         c->n_res_nodes += need;
         for (int32_t j = 0; j < need; j++) {
             nodes[j] = list[j].id;
@@ -481,7 +503,7 @@ void coord_place(avs_coord *c)
         c->placing = true;
     }
     serve_reservations(c);
-    if (c->freed) unpark_all(c);
+    if (c->freed) unpark(c);
     avs_queue_entry o, e;
     for (int32_t tried = 0; !c->oom && (tried < SCAN_AHEAD || c->n_live == 0);) {
         if (c->cfg.max_parallel > 0 && c->n_live >= c->cfg.max_parallel) break;
@@ -495,13 +517,14 @@ void coord_place(avs_coord *c)
         }
         const trial *t = &c->t[e.item];
         int32_t avoid = t->faults + t->free_retries > 0 ? t->last_agent : -1;
-        if (over_in_time(c, k) && (plan_any(c, k, avoid) || plan_backfill(c, k))) {
+        if (over_in_time(c, k) && (plan_any(c, k, avoid) || (c->reserved_freed && plan_backfill(c, k)))) {
             start_first(c, o.item, e.item);
             coord_file_class(c, o.item);
             continue;
         }
         tried++;
         park(c, o.item);
-        if (over_in_time(c, k)) reserve(c, o.item);
+        if (tried == 1 && over_in_time(c, k)) reserve(c, o.item); /* the head of the queue alone */
     }
+    if (c->order.n == 0) c->reserved_freed = false; /* every class has had its look at reserved nodes */
 }
