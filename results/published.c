@@ -209,28 +209,36 @@ static int add_json_row(avs_store *s, const char *source, const avs_json *row, i
     return rc;
 }
 
-int avs_published_add_json(avs_store *s, const char *json, avs_err *e)
+static int add_block(avs_store *s, const avs_json *block, avs_err *e)
 {
-    avs_arena *a = avs_arena_new();
-    avs_json *root;
+    const char *source = avs_json_str(block, "source", "the sweep file");
+    const avs_json *rows = avs_json_get(block, "rows");
     int rc, i = 0;
 
-    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for report.published");
-    if ((rc = avs_json_parse(a, "report.published", json, strlen(json), &root, e)) != AVS_OK ||
-        (rc = avs_db_begin(s, e)) != AVS_OK) {
-        avs_arena_free(a);
-        return rc;
-    }
-    const char *source = avs_json_str(root, "source", "the sweep file");
-    const avs_json *rows = avs_json_get(root, "rows");
-    if (!rows || rows->kind != AVS_J_ARR) {
-        rc = avs_fail(e, AVS_EPARSE, "report.published has no list `rows`");
-        goto out;
-    }
+    if (!rows || rows->kind != AVS_J_ARR)
+        return avs_fail(e, AVS_EPARSE, "report.published has no list `rows`");
     AVS_TRY(avs_db_run(s, e, "DELETE FROM published WHERE origin='sweep' AND source=?", "t", source));
     for (const avs_json *row = rows->first; row; row = row->next)
         AVS_TRY(add_json_row(s, source, row, ++i, e));
 out:
+    return rc;
+}
+
+int avs_published_add_json(avs_store *s, const char *json, avs_err *e)
+{
+    avs_arena *a = avs_arena_new();
+    avs_json *root;
+    int rc;
+
+    if (!a) return avs_fail(e, AVS_ENOMEM, "no memory for report.published");
+    rc = avs_json_parse(a, "report.published", json, strlen(json), &root, e);
+    if (rc == AVS_OK) rc = avs_db_begin(s, e);
+    if (rc == AVS_OK) {
+        if (root->kind != AVS_J_ARR) rc = add_block(s, root, e);
+        for (const avs_json *b = root->kind == AVS_J_ARR ? root->first : NULL; b && rc == AVS_OK; b = b->next)
+            rc = add_block(s, b, e);
+        rc = avs_db_end(s, rc, e);
+    }
     avs_arena_free(a);
-    return avs_db_end(s, rc, e);
+    return rc;
 }

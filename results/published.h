@@ -25,8 +25,8 @@ int avs_published_import(avs_store *s, avs_published_count *count, avs_err *e);
 int avs_published_import_csv(avs_store *s, const char *what, const char *text, size_t len,
                              avs_published_count *count, avs_err *e);
 
-/* `report.published` of a sweep file: JSON {"source": "..", "rows": [{"where": {..}, "miou": 79.9, ..}, ..]};
- * values of miou and fscore are in percent. Replaces earlier rows of the same source. Errors: AVS_EPARSE. */
+/* `report.published` of a sweep file: JSON {"source": "..", "rows": [{"where": {..}, "miou": 79.9, ..}, ..]}, or a
+ * list of such; values of miou and fscore are in percent. Replaces earlier rows of the same source. Errors: AVS_EPARSE. */
 int avs_published_add_json(avs_store *s, const char *json, avs_err *e);
 
 #endif
