@@ -22,6 +22,9 @@ typedef enum {
     AVS_CMD_CANCEL,
     AVS_CMD_PAUSE,
     AVS_CMD_PRIORITISE,
+    AVS_CMD_REPRO,
+    AVS_CMD_DOCTOR,
+    AVS_CMD_SLURM,
     AVS_CMD_DB,
     AVS_CMD_EXPLAIN,
     AVS_CMD_COMPLETION,
@@ -44,13 +47,13 @@ typedef struct {
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
     const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority,
-        *every;
+        *every, *time;
     const char *only, *stale_code, *to;
     double ci, max_gpu_hours;
-    int gpus, attempt, rank, top, max_parallel, cores, backoff_ms, verbose;
+    int gpus, attempt, rank, nodes, top, max_parallel, cores, backoff_ms, verbose;
     bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, hash,
-        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, watch,
-        man, help;
+        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, exec,
+        watch, man, help;
 } avs_options;
 
 /* ---- the table ---- */

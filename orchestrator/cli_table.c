@@ -3,8 +3,11 @@
 #include "orchestrator/cli.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/db_command.h"
+#include "orchestrator/doctor.h"
 #include "orchestrator/look.h"
+#include "orchestrator/repro.h"
 #include "orchestrator/run.h"
+#include "orchestrator/slurm.h"
 #include "orchestrator/status.h"
 #include "orchestrator/steer.h"
 
@@ -25,6 +28,9 @@ const avs_cli_command avs_cli_commands[] = {
     {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
     {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},
     {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
+    {"repro",      "HASH",                "one trial as a command of its own; --exec runs it and compares", AVS_CMD_REPRO,    avs_command_repro,   1, 1, NULL},
+    {"doctor",     "[--db DB]",           "check this node, or with mpirun every node",                      AVS_CMD_DOCTOR,  avs_command_doctor,  0, 0, NULL},
+    {"slurm",      "FILE",                "print the sbatch script that runs a sweep",                       AVS_CMD_SLURM,   avs_command_slurm,   1, 1, "@file"},
     {"data",       "..",                  "data sets: index, compose, .. (avsweep-trial data)",              AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
     {"predict",    "..",                  "masks for files (avsweep-trial predict)",                         AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
     {"models",     "..",                  "the models that are built in (avsweep-trial models)",             AVS_CMD_TRIAL,   avs_command_trial,   0, AVS_CLI_MANY, NULL},
@@ -44,7 +50,7 @@ const size_t avs_cli_n_commands = sizeof avs_cli_commands / sizeof *avs_cli_comm
 #define INTEGER AVS_OPT_INTEGER
 #define NUMBER AVS_OPT_NUMBER
 #define LIST AVS_OPT_LIST
-#define FILES (C(RUN) | C(CHECK) | C(EXPAND) | C(SHOW))
+#define FILES (C(RUN) | C(CHECK) | C(EXPAND) | C(SHOW) | C(SLURM))
 #define STEER (C(RETRY) | C(CANCEL) | C(PAUSE) | C(PRIORITISE))
 #define TABLES (C(REPORT) | C(STATUS) | C(LS) | STEER)
 #define EVERY (~UINT64_C(0))
@@ -67,7 +73,7 @@ const avs_cli_option avs_cli_options[] = {
     {"cores",         "N",      "cores to use on each node; default all; $AVSWEEP_CORES",   INTEGER, AT(cores),         C(RUN), 0, NULL},
     {"lost-after",    "TIME",   "a node that is silent for TIME is lost; default 10m",      TEXT,    AT(lost_after),    C(RUN), 0, NULL},
     {"steal-lease",   NULL,     "take a database whose owner is surely gone",               FLAG,    AT(steal_lease),   C(RUN), 0, NULL},
-    {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN), 0, NULL},
+    {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN) | C(REPRO), 0, NULL},
     {"backoff-ms",    "N",      NULL,                                                       INTEGER, AT(backoff_ms),    C(RUN), 0, NULL},
     {"json",          NULL,     "the same as --format json",                                FLAG,    AT(json),          EVERY, 0, NULL},
     {"csv",           NULL,     "comma-separated values",                                   FLAG,    AT(csv),           C(EXPAND), 0, NULL},
@@ -77,6 +83,9 @@ const avs_cli_option avs_cli_options[] = {
     {"metrics",       "LIST",   "columns, separated by commas: miou, miou@task=s4, ..",     TEXT,    AT(metrics),       C(REPORT) | C(LS), 0, NULL},
     {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT) | C(EXPORT), 0, NULL},
     {"where",         "EXPR",   "only trials for which it holds: \"model == 'save' and metric.miou < 0.5\"", TEXT, AT(where), C(LS), 0, NULL},
+    {"exec",          NULL,     "run it and compare its results with the recorded ones",    FLAG,    AT(exec),          C(REPRO), 0, NULL},
+    {"nodes",         "N",      "nodes to ask for; default 1",                              INTEGER, AT(nodes),         C(SLURM), 0, NULL},
+    {"time",          "TIME",   "what sbatch takes: 12:00:00 (default), 2-00:00:00",        TEXT,    AT(time),          C(SLURM), 0, NULL},
     {"watch",         NULL,     "the whole screen, live, until the run ends or q; not on a terminal: a line per 30 s", FLAG, AT(watch), C(STATUS), 'w', NULL},
     {"every",         "TIME",   "with --watch: how often",                                  TEXT,    AT(every),         C(STATUS), 0, NULL},
     {"priority",      "N",      "larger comes first; default 1",                            TEXT,    AT(priority),      C(PRIORITISE), 0, NULL},

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/commands.h"
+#include "orchestrator/doctor.h"
 #include "orchestrator/run.h"
 #include "orchestrator/spawner.h"
 
@@ -23,6 +24,7 @@ int main(int argc, char **argv)
     avs_err err = AVS_ERR_INIT;
     if (argc == 2 && strcmp(argv[1], AVS_SPAWNER_WORD) == 0) return avs_spawner_serve(3);
     if (argc > 1 && strcmp(argv[1], AVS_AGENT_WORD) == 0) return avs_run_agent(argc, argv);
+    if (argc == 2 && strcmp(argv[1], AVS_PROBE_WORD) == 0) return avs_doctor_probe();
     if (avs_cli_parse(&o, argc, argv, &err) != AVS_OK) return usage_error(&err);
     for (size_t i = 0; i < avs_cli_n_commands; i++)
         if (avs_cli_commands[i].command == o.command) return avs_cli_commands[i].run(&o);

@@ -8,6 +8,7 @@
 #include "workers/explain.h"
 #include "workers/golden/run.h"
 #include "workers/predict.h"
+#include "workers/ring_check.h"
 #include "workers/trial.h"
 
 static int run(int argc, char **argv)
@@ -39,6 +40,8 @@ int main(int argc, char **argv)
         {"golden", avs_golden_main, "run golden cases"},
         {"convert", avs_convert_command,
          "PyTorch checkpoint to safetensors: convert IN OUT.safetensors [--help]"},
+        {"ring", avs_ring_check_command,
+         "the all-reduce between processes of this node, checked: ring [RANKS]"},
         {"models", avs_models_command, "the systems that are built in, with sizes"},
         {"explain", avs_explain_command,
          "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "

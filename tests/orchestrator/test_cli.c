@@ -44,8 +44,8 @@ static void misspelt_words_get_a_suggestion(void **state)
     (void)state;
     avs_options o;
     avs_err e = AVS_ERR_INIT;
-    assert_int_equal(PARSE("reprot"), AVS_ERANGE);
-    assert_non_null(strstr(e.msg, "did you mean 'report'"));
+    assert_int_equal(PARSE("exapnd"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "did you mean 'expand'"));
     assert_int_equal(PARSE("run", "x", "--keep-goin"), AVS_ERANGE);
     assert_non_null(strstr(e.msg, "did you mean --keep-going"));
     /* An option of another command is none of this one. */

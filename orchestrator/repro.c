@@ -1,0 +1,381 @@
+/* The job is written from the database alone, so it works where the work folder is gone. Durations are not compared;
+ * everything else must have the same bits. */
+#include "orchestrator/repro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "avs_version.h"
+#include "base/frame.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "orchestrator/command_io.h"
+#include "orchestrator/run.h"
+#include "orchestrator/select.h"
+
+extern char **environ;
+
+enum { MANY = 512 };
+
+typedef struct {
+    char name[128], split[32], unit[24];
+    double before, now;
+    bool heard;
+} number;
+
+typedef struct {
+    avs_arena *a;
+    char hex[65];
+    const char *kind, *model, *task, *params, *host, *cpu, *code, *tool, *objective;
+    int64_t seed, threads, attempt, ranks, checkpoint_every;
+    number numbers[MANY];
+    int n;
+} record;
+
+/* ---- from the database ---- */
+
+static const char *text(const record *r, sqlite3_stmt *st, int i)
+{
+    const unsigned char *t = sqlite3_column_text(st, i);
+    return avs_arena_str(r->a, t ? (const char *)t : "");
+}
+
+static int ask(sqlite3 *db, const char *sql, int64_t id, sqlite3_stmt **st, avs_err *e)
+{
+    if (sqlite3_prepare_v2(db, sql, -1, st, NULL) == SQLITE_OK && sqlite3_bind_int64(*st, 1, id) == SQLITE_OK)
+        return AVS_OK;
+    return avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
+}
+
+static int read_record(sqlite3 *db, int64_t id, record *r, avs_err *e)
+{
+    sqlite3_stmt *st = NULL;
+    int rc;
+    AVS_TRY(ask(db,
+                "SELECT c.kind, c.model, c.task, c.params, t.seed, coalesce(a.n,0), coalesce(k.host,''), "
+                "coalesce(v.cpu,''), "
+                "coalesce(v.code_fp,''), coalesce(json_extract(v.vars,'$.threads'),1), (SELECT "
+                "w.tool_version FROM sweep w "
+                "JOIN sweep_trial USING(sweep_id) WHERE trial_id=t.trial_id ORDER BY w.sweep_id DESC LIMIT "
+                "1), (SELECT "
+                "g.objective FROM stage g JOIN sweep_trial USING(stage_id) WHERE trial_id=t.trial_id LIMIT "
+                "1), (SELECT "
+                "max(1,count(*)) FROM attempt_rank WHERE attempt_id=a.attempt_id) FROM trial t JOIN config c "
+                "USING(config_id) "
+                "LEFT JOIN attempt a ON a.attempt_id=coalesce(t.best_attempt,(SELECT max(attempt_id) FROM "
+                "attempt WHERE "
+                "trial_id=t.trial_id)) LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 "
+                "LEFT JOIN env v "
+                "USING(env_id) WHERE t.trial_id=?1",
+                id, &st, e));
+    if (sqlite3_step(st) != SQLITE_ROW) {
+        rc = avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
+        goto out;
+    }
+    r->kind = text(r, st, 0);
+    r->model = text(r, st, 1);
+    r->task = text(r, st, 2);
+    r->params = text(r, st, 3);
+    r->seed = sqlite3_column_int64(st, 4);
+    r->attempt = sqlite3_column_int64(st, 5);
+    r->host = text(r, st, 6);
+    r->cpu = text(r, st, 7);
+    r->code = text(r, st, 8);
+    r->threads = sqlite3_column_int64(st, 9);
+    r->tool = text(r, st, 10);
+    r->objective = text(r, st, 11);
+    r->ranks = sqlite3_column_int64(st, 12);
+    sqlite3_finalize(st);
+    st = NULL;
+    AVS_TRY(ask(db,
+                "SELECT m.name, x.split, x.value, coalesce(m.unit,'') FROM result x JOIN metric m "
+                "USING(metric_id) WHERE "
+                "x.trial_id=?1 ORDER BY 1, 2",
+                id, &st, e));
+    while (r->n < MANY && sqlite3_step(st) == SQLITE_ROW) {
+        number *x = &r->numbers[r->n++];
+        snprintf(x->name, sizeof x->name, "%s", text(r, st, 0));
+        snprintf(x->split, sizeof x->split, "%s", text(r, st, 1));
+        x->before = sqlite3_column_double(st, 2);
+        snprintf(x->unit, sizeof x->unit, "%s", text(r, st, 3));
+    }
+    if (avs_arena_failed(r->a)) rc = avs_fail(e, AVS_ENOMEM, "no memory");
+out:
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* ---- the job ---- */
+
+/* data_root absolute: the trial starts in a folder of its own. */
+static int put_params(const record *r, avs_buf *b, avs_err *e)
+{
+    avs_json *p = NULL;
+    int rc = avs_json_parse(r->a, "params", r->params, strlen(r->params), &p, e);
+    if (rc != AVS_OK) return rc;
+    for (avs_json *m = p->first; m; m = m->next) {
+        char *whole = m->kind == AVS_J_STR && strcmp(m->key, "data_root") == 0 ? realpath(m->s, NULL) : NULL;
+        if (!whole) continue;
+        m->s = avs_arena_str(r->a, whole);
+        m->len = strlen(whole);
+        free(whole);
+    }
+    avs_json_write(b, p, true);
+    return AVS_OK;
+}
+
+static int put_job(const record *r, const char *folder, avs_buf *b, avs_err *e)
+{
+    char cwd[4096];
+    avs_buf_str(b, "{\"rank\":0,\"ranks\":1,\"kind\":");
+    avs_json_write_str(b, r->kind);
+    avs_buf_str(b, ",\"model\":");
+    avs_json_write_str(b, r->model);
+    avs_buf_str(b, ",\"task\":");
+    avs_json_write_str(b, r->task);
+    avs_buf_str(b, ",\"params\":");
+    int rc = put_params(r, b, e);
+    if (rc != AVS_OK) return rc;
+    avs_buf_fmt(b, ",\"seed\":%lld,\"trial\":\"%s\",\"attempt\":1,\"epoch\":1,\"threads\":%lld,\"work_dir\":",
+                (long long)r->seed, r->hex, (long long)r->threads);
+    avs_json_write_str(b, folder);
+    avs_buf_str(b, ",\"cache_dir\":");
+    avs_json_write_str(b, avs_arena_fmt(r->a, "%s/cache", folder));
+    if (getcwd(cwd, sizeof cwd)) {
+        avs_buf_str(b, ",\"dir\":");
+        avs_json_write_str(b, cwd);
+    }
+    avs_buf_str(b, ",\"limits\":{\"checkpoint_every_s\":0}");
+    if (r->objective[0] && strcmp(r->objective, "{}") != 0) avs_buf_fmt(b, ",\"objective\":%s", r->objective);
+    avs_buf_str(b, "}\n");
+    return avs_buf_ok(b) ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for the job");
+}
+
+static const char *this_code(void)
+{
+    return AVS_COMMIT_DIRTY ? AVS_COMMIT "+" : AVS_COMMIT;
+}
+
+/* What a comparison should know: whether this program is the one of the record. exec: the code is the user's. */
+static const char *code_note(const record *r)
+{
+    if (!r->code[0]) return "not recorded";
+    if (strcmp(r->kind, "exec") == 0) return "of the command's files";
+    return strcmp(r->code, this_code()) == 0 ? "the same as this program" : "another than this program";
+}
+
+/* ---- printing ---- */
+
+static void script(const record *r, const char *folder, const char *job, const char *program, avs_buf *b)
+{
+    avs_buf_fmt(b, "# trial %s: %s %s %s, seed %lld", r->hex, r->kind, r->model, r->task, (long long)r->seed);
+    if (r->attempt) avs_buf_fmt(b, "; attempt %lld on %s", (long long)r->attempt, r->host[0] ? r->host : "?");
+    avs_buf_fmt(b, "\n# recorded by avsweep %s; code %s (%s); this is %s, code %s\n# %s, %lld threads",
+                r->tool, r->code[0] ? r->code : "unknown", code_note(r), AVS_VERSION, this_code(),
+                r->cpu[0] ? r->cpu : "unknown processor", (long long)r->threads);
+    if (r->ranks > 1) avs_buf_fmt(b, "; it ran on %lld ranks, here it runs on one", (long long)r->ranks);
+    avs_buf_fmt(b, "\nset -eu\nmkdir -p '%s'\ncat > '%s/job.json' << 'END_OF_JOB'\n%sEND_OF_JOB\ncd '%s'\n",
+                folder, folder, job, folder);
+    avs_buf_fmt(b, "OMP_NUM_THREADS=%lld '%s' run '%s/job.json'\n", (long long)r->threads, program, folder);
+    for (int i = 0; i < r->n; i++)
+        avs_buf_fmt(b, "# recorded: %s%s%s = %.17g %s\n", r->numbers[i].name,
+                    r->numbers[i].split[0] ? ":" : "", r->numbers[i].split, r->numbers[i].before,
+                    r->numbers[i].unit);
+}
+
+static void script_json(const record *r, const char *job, const char *program, avs_buf *b)
+{
+    avs_buf_fmt(b, "{\"type\":\"repro\",\"v\":1,\"hash\":\"%s\",\"program\":", r->hex);
+    avs_json_write_str(b, program);
+    avs_buf_fmt(b, ",\"environment\":{\"OMP_NUM_THREADS\":\"%lld\"},\"code\":", (long long)r->threads);
+    avs_json_write_str(b, r->code);
+    avs_buf_str(b, ",\"this_code\":");
+    avs_json_write_str(b, this_code());
+    avs_buf_str(b, ",\"job\":");
+    avs_buf_put(b, job, strcspn(job, "\n"));
+    avs_buf_str(b, "}\n");
+}
+
+/* ---- running ---- */
+
+static void hear(record *r, const avs_frame *f)
+{
+    const char *name = avs_frame_str(f, AVS_T_NAME, r->a), *split = avs_frame_str(f, AVS_T_SPLIT, r->a);
+    if (f->type != AVS_F_RESULT || !name) return;
+    for (int i = 0; i < r->n; i++)
+        if (strcmp(r->numbers[i].name, name) == 0 && strcmp(r->numbers[i].split, split ? split : "") == 0) {
+            r->numbers[i].now = avs_frame_f64(f, AVS_T_VALUE, 0);
+            r->numbers[i].heard = true;
+        }
+}
+
+/* Runs the trial with fd 3 and reads what it reports; *status as from waitpid. */
+static int run(record *r, const char *program, const char *folder, int *status, avs_err *e)
+{
+    int pair[2];
+    pid_t pid = 0;
+    char job[4200], threads[40];
+    avs_frame_reader in = {0};
+    posix_spawn_file_actions_t fa;
+    snprintf(job, sizeof job, "%s/job.json", folder);
+    snprintf(threads, sizeof threads, "%lld", (long long)r->threads);
+    setenv("OMP_NUM_THREADS", threads, 1);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return avs_fail(e, AVS_EIO, "socket pair: %s", strerror(errno));
+    posix_spawn_file_actions_init(&fa);
+    posix_spawn_file_actions_addchdir_np(&fa, folder);
+    posix_spawn_file_actions_adddup2(&fa, STDERR_FILENO, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&fa, pair[1], 3);
+    char word[] = "run", *argv[] = {(char *)(uintptr_t)program, word, job, NULL};
+    const int err = posix_spawn(&pid, program, &fa, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    close(pair[1]);
+    int rc = err ? avs_fail(e, AVS_EIO, "%s: %s", program, strerror(err)) : AVS_OK;
+    char chunk[16384];
+    ssize_t k;
+    while (rc == AVS_OK && ((k = read(pair[0], chunk, sizeof chunk)) > 0 || (k < 0 && errno == EINTR))) {
+        avs_frame f;
+        bool got = false;
+        if (k < 0) continue;
+        avs_frame_feed(&in, chunk, (size_t)k);
+        while ((rc = avs_frame_next(&in, &f, &got, e)) == AVS_OK && got) hear(r, &f);
+    }
+    close(pair[0]);
+    while (pid > 0 && waitpid(pid, status, 0) < 0 && errno == EINTR) {}
+    avs_frame_reader_free(&in);
+    return rc;
+}
+
+static bool is_duration(const number *x)
+{
+    return strcmp(x->unit, "s") == 0 || strcmp(x->unit, "ns") == 0 || strstr(x->name, "seconds") ||
+           strstr(x->name, "latency");
+}
+
+static int compare(const avs_options *o, const record *r)
+{
+    avs_buf b = AVS_BUF_INIT;
+    int differ = 0, same = 0;
+    for (int i = 0; i < r->n; i++) {
+        const number *x = &r->numbers[i];
+        const bool equal = x->heard && memcmp(&x->before, &x->now, sizeof x->now) == 0;
+        const char *verdict = is_duration(x) ? "not compared"
+                              : equal        ? "same"
+                              : x->heard     ? "differs"
+                                             : "missing";
+        if (!is_duration(x)) {
+            same += equal;
+            differ += !equal;
+        }
+        if (o->json) {
+            avs_buf_str(&b, "{\"type\":\"comparison\",\"v\":1,\"metric\":");
+            avs_json_write_str(&b, x->name);
+            avs_buf_str(&b, ",\"split\":");
+            avs_json_write_str(&b, x->split);
+            avs_buf_str(&b, ",\"recorded\":");
+            avs_json_write_num(&b, x->before);
+            avs_buf_str(&b, ",\"now\":");
+            if (x->heard)
+                avs_json_write_num(&b, x->now);
+            else
+                avs_buf_str(&b, "null");
+            avs_buf_fmt(&b, ",\"verdict\":\"%s\"}\n", verdict);
+        } else {
+            avs_buf_fmt(&b, "%s%s%s: recorded %.17g, now ", x->name, x->split[0] ? ":" : "", x->split,
+                        x->before);
+            if (x->heard)
+                avs_buf_fmt(&b, "%.17g", x->now);
+            else
+                avs_buf_str(&b, "nothing");
+            avs_buf_fmt(&b, "  %s\n", verdict);
+        }
+    }
+    avs_tell(o, "%d results are the same, %d differ; code: %s", same, differ, code_note(r));
+    const int code = avs_print(&b);
+    return code != AVS_EXIT_OK ? code : differ ? AVS_EXIT_FAILED : AVS_EXIT_OK;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+static int exec_trial(const avs_options *o, record *r, const char *program)
+{
+    avs_err err = AVS_ERR_INIT;
+    const char *base = getenv("AVSWEEP_SCRATCH") ? getenv("AVSWEEP_SCRATCH") : getenv("TMPDIR");
+    char folder[3000], path[3100];
+    avs_buf job = AVS_BUF_INIT;
+    int status = 0, code = AVS_EXIT_FAILED;
+    snprintf(folder, sizeof folder, "%s/avsweep-repro-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(folder)) {
+        avs_fail(&err, AVS_EIO, "%s: %s", folder, strerror(errno));
+        return avs_complain(AVS_EXIT_INTERNAL, &err);
+    }
+    snprintf(path, sizeof path, "%s/job.json", folder);
+    int rc = put_job(r, folder, &job, &err);
+    if (rc == AVS_OK) rc = avs_fs_write_atomic(path, job.data, job.len, &err);
+    if (rc == AVS_OK) rc = run(r, program, folder, &status, &err);
+    avs_buf_free(&job);
+    if (rc == AVS_OK && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        rc = avs_fail(&err, AVS_ELIB, "the trial did not finish (%s %d); its folder is %s",
+                      WIFSIGNALED(status) ? "signal" : "exit status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), folder);
+    if (rc != AVS_OK) return avs_complain(AVS_EXIT_FAILED, &err);
+    code = compare(o, r);
+    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return code;
+}
+
+int avs_command_repro(const avs_options *o)
+{
+    avs_err err = AVS_ERR_INIT;
+    sqlite3 *db = NULL;
+    int64_t id = 0;
+    char program[4096], cwd[2048];
+    avs_buf job = AVS_BUF_INIT, b = AVS_BUF_INIT;
+    int code = AVS_EXIT_INTERNAL;
+    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    avs_arena *a = avs_arena_new();
+    record *r = a ? AVS_NEW(a, record) : NULL;
+    if (!r) return code;
+    r->a = a;
+    int rc = avs_select_open(o->db, &db, &err);
+    if (rc == AVS_OK) rc = avs_select_one(db, o->words[0], &id, r->hex, &err);
+    if (rc == AVS_OK) rc = read_record(db, id, r, &err);
+    sqlite3_close(db);
+    if (rc == AVS_OK) rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
+    if (rc != AVS_OK) {
+        code = avs_complain(db ? avs_exit_of(rc) : AVS_EXIT_DB, &err);
+    } else if (o->exec) {
+        code = exec_trial(o, r, program);
+    } else if (!getcwd(cwd, sizeof cwd)) {
+        avs_fail(&err, AVS_EIO, "this folder: %s", strerror(errno));
+        code = avs_complain(AVS_EXIT_INTERNAL, &err);
+    } else {
+        const char *folder = avs_arena_fmt(a, "%s/repro-%.12s", cwd, r->hex);
+        rc = folder ? put_job(r, folder, &job, &err) : avs_fail(&err, AVS_ENOMEM, "no memory");
+        if (rc != AVS_OK) {
+            code = avs_complain(AVS_EXIT_DB, &err);
+        } else {
+            if (o->json)
+                script_json(r, avs_buf_cstr(&job), program, &b);
+            else
+                script(r, folder, avs_buf_cstr(&job), program, &b);
+            code = avs_print(&b);
+        }
+    }
+    avs_buf_free(&job);
+    avs_arena_free(a);
+    return code;
+}

@@ -1,0 +1,77 @@
+/* Every rank brings numbers whose mean is known exactly in fp32; every rank checks every number. */
+#include "workers/ring_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "workers/ring.h"
+
+enum { N = 1 << 18, ROUNDS = 8, MAX_RANKS = 64, TIMEOUT_MS = 20000 };
+
+static int one_rank(const char *name, int rank, int ranks)
+{
+    avs_err e = AVS_ERR_INIT;
+    avs_ring *ring = NULL;
+    float *x = avs_xalloc(N * sizeof *x);
+    int rc =
+        x ? avs_ring_open(&ring, name, rank, ranks, TIMEOUT_MS, &e) : avs_fail(&e, AVS_ENOMEM, "no memory");
+    const int64_t begin = avs_now_ns();
+    int64_t wrong = 0;
+    for (int round = 0; rc == AVS_OK && round < ROUNDS; round++) {
+        for (int i = 0; i < N; i++)
+            x[i] = (float)(ranks * (i % 1024 + rank)); /* whole numbers: sums are exact */
+        rc = avs_ring_mean(ring, x, N, &e);
+        for (int i = 0; rc == AVS_OK && i < N; i++)
+            wrong += x[i] < (float)(ranks * (i % 1024) + ranks * (ranks - 1) / 2) ||
+                     x[i] > (float)(ranks * (i % 1024) + ranks * (ranks - 1) / 2);
+    }
+    const double ms = (double)(avs_now_ns() - begin) / 1e6 / ROUNDS;
+    if (rc == AVS_OK && ranks > 1) rc = avs_ring_barrier(ring, &e);
+    avs_ring_close(ring);
+    avs_xfree(x);
+    if (rc != AVS_OK)
+        fprintf(stderr, "error: rank %d: %s\n", rank, e.msg);
+    else if (wrong)
+        fprintf(stderr, "error: rank %d: %lld of %d sums are wrong\n", rank, (long long)wrong, N * ROUNDS);
+    else if (rank == 0)
+        printf("%d ranks, all-reduce of 1 MiB right, %.2f ms each\n", ranks, ms);
+    return rc != AVS_OK || wrong;
+}
+
+int avs_ring_check_command(int argc, char **argv)
+{
+    const int ranks = argc > 0 ? atoi(argv[0]) : 2;
+    char name[64];
+    pid_t pid[MAX_RANKS];
+    int bad = 0;
+    if (argc > 1 || ranks < 1 || ranks > MAX_RANKS) {
+        fprintf(stderr, "usage: avsweep-trial ring [RANKS, 1 to %d]\n", MAX_RANKS);
+        return 2;
+    }
+    (void)snprintf(name, sizeof name, "/avs-check-%ld", (long)getpid());
+    (void)fflush(NULL);
+    for (int r = 1; r < ranks; r++) {
+        pid[r] = fork();
+        if (pid[r] == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            _exit(one_rank(name, r, ranks));
+        }
+        bad |= pid[r] < 0;
+    }
+    if (!bad) bad = one_rank(name, 0, ranks);
+    for (int r = 1; r < ranks; r++) {
+        int status = 0;
+        if (pid[r] < 0) continue;
+        if (bad) (void)kill(pid[r], SIGKILL);
+        (void)waitpid(pid[r], &status, 0);
+        bad |= !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    return bad ? 1 : 0;
+}
