@@ -120,7 +120,8 @@ double avs_t_halfwidth(const double *x, size_t n, double level)
     return avs_t_quantile(0.5 + level / 2, (double)(n - 1)) * avs_sd(x, n) / sqrt((double)n);
 }
 
-avs_paired avs_paired_t(const double *a, const double *b, size_t n, double level)
+/* diff, t and p; *se is the standard error of the mean difference. */
+static avs_paired paired(const double *a, const double *b, size_t n, double *se)
 {
     avs_paired r = {.diff = (double)NAN,
                     .lo = (double)NAN,
@@ -128,24 +129,39 @@ avs_paired avs_paired_t(const double *a, const double *b, size_t n, double level
                     .t = (double)NAN,
                     .p = (double)NAN,
                     .n = n};
-    if (n == 0) return r;
     double m = 0, ss = 0;
+    *se = (double)NAN;
+    if (n == 0) return r;
     for (size_t i = 0; i < n; i++) m += a[i] - b[i];
     m /= (double)n;
     r.diff = m;
     if (n < 2) return r;
     for (size_t i = 0; i < n; i++) ss += (a[i] - b[i] - m) * (a[i] - b[i] - m);
-    double se = sqrt(ss / (double)(n - 1) / (double)n);
-    double df = (double)(n - 1), half = avs_t_quantile(0.5 + level / 2, df) * se;
-    r.lo = m - half;
-    r.hi = m + half;
-    if (se > 0) {
-        r.t = m / se;
-        r.p = 2 * avs_t_cdf(-fabs(r.t), df);
-    } else if (se == 0) {
+    *se = sqrt(ss / (double)(n - 1) / (double)n);
+    if (*se > 0) {
+        r.t = m / *se;
+        r.p = 2 * avs_t_cdf(-fabs(r.t), (double)(n - 1));
+    } else if (*se == 0) {
         r.t = m == 0 ? 0 : copysign(INFINITY, m);
         r.p = m == 0 ? 1 : 0;
     }
+    return r;
+}
+
+double avs_paired_p(const double *a, const double *b, size_t n)
+{
+    double se;
+    return paired(a, b, n, &se).p;
+}
+
+avs_paired avs_paired_t(const double *a, const double *b, size_t n, double level)
+{
+    double se;
+    avs_paired r = paired(a, b, n, &se);
+    if (n < 2) return r;
+    const double half = avs_t_quantile(0.5 + level / 2, (double)(n - 1)) * se;
+    r.lo = r.diff - half;
+    r.hi = r.diff + half;
     return r;
 }
 

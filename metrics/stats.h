@@ -27,6 +27,9 @@ typedef struct {
 avs_paired avs_paired_t(const double *a, const double *b, size_t n,
                         double level); /* n < 2: t, p, lo, hi NaN */
 
+/* p alone, without the interval. */
+double avs_paired_p(const double *a, const double *b, size_t n);
+
 /* Holm's step-down: adjusted p-values into out. order is scratch for n numbers; p, out and order must not overlap. A NaN
  * stays NaN and counts as no comparison. O(n log n). */
 void avs_holm(const double *p, size_t n, double *out, size_t *order);

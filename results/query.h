@@ -158,7 +158,8 @@ int avs_q_published(avs_store *s, avs_arena *a, avs_table *t, avs_err *e);
 int avs_q_footer(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e);
 
 /* Latency cells (query_latency.c): medians over processes and their bootstrap intervals. */
-int avs_q_latency_intervals(avs_store *s, avs_arena *a, avs_table *t, int col, avs_err *e);
+int avs_q_latency_medians(const avs_table *t, avs_q_cell *cell, avs_err *e);
+int avs_q_latency_intervals(avs_store *s, avs_table *t, int col, avs_err *e);
 /* Values of the seeds that two cells share, in pairs; a seed that occurs twice in a cell cannot be paired. */
 int avs_q_common(const avs_q_cell *x, const avs_q_cell *y, double *u, double *v);
 

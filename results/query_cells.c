@@ -91,11 +91,12 @@ static int gather(avs_arena *a, const avs_table *t, const avs_q_column *c, const
     return AVS_OK;
 }
 
-static int fill_column(avs_store *s, avs_arena *a, avs_table *t, int col, critical *k, avs_err *e)
+/* Cells of a column for every row, latency without intervals. */
+static int fill_column(avs_arena *a, avs_table *t, int col, critical *k, avs_q_cell *cell, avs_err *e)
 {
     avs_q_column *c = &t->column[col];
     producers p;
-    int rc = AVS_OK, n = 0;
+    int rc = AVS_OK;
     bool *wanted = avs_xalloc((size_t)t->n_trials);
 
     if (!wanted) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
@@ -103,17 +104,14 @@ static int fill_column(avs_store *s, avs_arena *a, avs_table *t, int col, critic
     find_producers(t, c, wanted, &p);
     for (int i = 0; i < t->n_trials; i++) wanted[i] = wanted[i] && produces(&p, c, t->trial[i].cfg->kind);
     for (int r = 0; r < t->n_rows; r++) {
-        avs_q_cell *x = &t->row[r].cell[col];
-        if (gather(a, t, c, &t->row[r], wanted, x) != AVS_OK) {
+        cell[r] = (avs_q_cell){0};
+        if (gather(a, t, c, &t->row[r], wanted, &cell[r]) != AVS_OK) {
             rc = avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
             goto out;
         }
-        summarise(x, k);
-        if (x->n < 2 || x->n < x->expected) continue;
-        c->show_n = c->show_n || (n && n != x->n);
-        n = x->n;
+        summarise(&cell[r], k);
     }
-    if (c->latency) AVS_TRY(avs_q_latency_intervals(s, a, t, col, e));
+    if (c->latency) AVS_TRY(avs_q_latency_medians(t, cell, e));
 out:
     avs_xfree(wanted);
     return rc;
@@ -193,14 +191,15 @@ static double test(tests *w, const avs_report_spec *spec, const avs_q_cell *with
     }
     if (!w->least || *n < w->least) w->least = *n;
     if (*n > w->most) w->most = *n;
-    if (!spec->nonparametric || *n < WILCOXON_FROM) return avs_paired_t(w->u, w->v, (size_t)*n, 0.95).p;
+    if (!spec->nonparametric || *n < WILCOXON_FROM) return avs_paired_p(w->u, w->v, (size_t)*n);
     for (int i = 0; i < *n; i++) w->u[i] -= w->v[i];
     w->wilcoxon++;
     return avs_wilcoxon(w->u, (size_t)*n);
 }
 
-/* Marks the best cells of a column and tests the others against the best; tested: sums over columns. */
-static int mark_best(const avs_report_spec *spec, avs_table *t, int col, tests *sum, avs_err *e)
+/* Marks the best cells of a column and tests the others against the best; sum: over columns. */
+static int mark_best(const avs_report_spec *spec, const avs_table *t, int col, avs_q_cell *cell, tests *sum,
+                     avs_err *e)
 {
     const avs_q_column *c = &t->column[col];
     tests w = {0};
@@ -208,32 +207,28 @@ static int mark_best(const avs_report_spec *spec, avs_table *t, int col, tests *
     bool differ = false; /* a column of equal numbers has no best */
 
     for (int r = 0; r < t->n_rows; r++) {
-        const avs_q_cell *x = &t->row[r].cell[col];
-        if (x->n == 0) continue;
+        if (cell[r].n == 0) continue;
         with++;
-        differ = differ || (best >= 0 && x->mean != t->row[best].cell[col].mean);
-        if (best < 0 || (x->mean - t->row[best].cell[col].mean) * c->better > 0) best = r;
+        differ = differ || (best >= 0 && cell[r].mean != cell[best].mean);
+        if (best < 0 || (cell[r].mean - cell[best].mean) * c->better > 0) best = r;
     }
     if (with < 2 || c->better == 0 || !differ) return AVS_OK;
-    const avs_q_cell *top = &t->row[best].cell[col];
-    for (int r = 0; r < t->n_rows; r++) { /* equal cells are all best */
-        avs_q_cell *x = &t->row[r].cell[col];
-        x->is_best = x->is_tested = x->n && x->mean == top->mean;
-    }
+    const avs_q_cell *top = &cell[best];
+    for (int r = 0; r < t->n_rows; r++) /* equal cells are all best */
+        cell[r].is_best = cell[r].is_tested = cell[r].n && cell[r].mean == top->mean;
     if (is_constant(c)) return AVS_OK;
     int rc = tests_init(&w, t->n_rows, top->n, e);
     if (rc != AVS_OK) return rc;
     for (int r = 0; r < t->n_rows; r++) {
-        const avs_q_cell *x = &t->row[r].cell[col];
-        if (x->is_best || x->n == 0) continue;
-        const double p = test(&w, spec, top, x, &n);
+        if (cell[r].is_best || cell[r].n == 0) continue;
+        const double p = test(&w, spec, top, &cell[r], &n);
         if (isnan(p)) continue;
         w.row[w.n] = r;
         w.p[w.n++] = p;
     }
     avs_holm(w.p, (size_t)w.n, w.adjusted, w.order);
     for (int i = 0; i < w.n; i++) {
-        avs_q_cell *x = &t->row[w.row[i]].cell[col];
+        avs_q_cell *x = &cell[w.row[i]];
         x->best_p = w.adjusted[i];
         x->is_tested = true;
         x->is_tied = w.adjusted[i] > FAMILY;
@@ -265,16 +260,17 @@ static int find_base(const avs_report_spec *spec, avs_arena *a, avs_table *t, in
     return AVS_OK;
 }
 
-static int base_column(const avs_report_spec *spec, avs_arena *a, avs_table *t, int base, int col, avs_err *e)
+static int base_column(const avs_report_spec *spec, avs_arena *a, avs_table *t, int base, int col,
+                       avs_q_cell *cell, avs_err *e)
 {
-    const avs_q_cell *b = &t->row[base].cell[col];
+    const avs_q_cell *b = &cell[base];
     tests w = {0};
     int n, rc;
 
     if (b->n == 0 || is_constant(&t->column[col])) return AVS_OK;
     if ((rc = tests_init(&w, t->n_rows, b->n, e)) != AVS_OK) return rc;
     for (int r = 0; r < t->n_rows; r++) {
-        avs_q_cell *x = &t->row[r].cell[col];
+        avs_q_cell *x = &cell[r];
         if (r == base || x->n == 0) continue;
         avs_q_base *d = AVS_NEW_N(a, avs_q_base, 1);
         if (!d) {
@@ -291,29 +287,15 @@ static int base_column(const avs_report_spec *spec, avs_arena *a, avs_table *t, 
         w.p[w.n++] = p;
     }
     avs_holm(w.p, (size_t)w.n, w.adjusted, w.order);
-    for (int i = 0; i < w.n; i++)
-        ((avs_q_base *)(uintptr_t)t->row[w.row[i]].cell[col].base)->p = w.adjusted[i];
+    for (int i = 0; i < w.n; i++) ((avs_q_base *)(uintptr_t)cell[w.row[i]].base)->p = w.adjusted[i];
 out:
     tests_free(&w);
     return rc;
 }
 
-static int compare_with_base(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
-{
-    int base, rc;
-    AVS_TRY(find_base(spec, a, t, &base, e));
-    for (int col = 0; col < t->n_columns; col++) AVS_TRY(base_column(spec, a, t, base, col, e));
-    avs_q_note(
-        t, a,
-        "Differences are from the row %s; p by paired %s over common seeds, Holm-corrected over each column.",
-        spec->baseline, spec->nonparametric ? "t (Wilcoxon from 10 seeds on)" : "t");
-out:
-    return rc;
-}
-
 typedef struct {
-    const avs_table *t;
-    int col, sign;
+    const avs_q_cell *cell;
+    int sign;
 } row_order;
 
 /* Best first; rows without a number last; equal rows as they were. */
@@ -321,21 +303,24 @@ static int better_row(const void *x, const void *y, void *order)
 {
     const row_order *o = order;
     const int i = *(const int *)x, k = *(const int *)y;
-    const avs_q_cell *a = &o->t->row[i].cell[o->col], *b = &o->t->row[k].cell[o->col];
+    const avs_q_cell *a = &o->cell[i], *b = &o->cell[k];
     if (!a->n || !b->n) return a->n || b->n ? (a->n ? -1 : 1) : i - k;
     if (a->mean != b->mean) return (a->mean > b->mean) == (o->sign > 0) ? -1 : 1;
     return i - k;
 }
 
-static int sort_rows(avs_table *t, int col, avs_arena *a, avs_err *e)
+/* By the cells of one column; in place. */
+static int sort_rows(avs_table *t, int col, const avs_q_cell *cell, avs_err *e)
 {
     int *place = avs_xalloc((size_t)t->n_rows * 2 * sizeof *place), *now = place ? place + t->n_rows : NULL;
-    avs_q_row *sorted = AVS_NEW_N(a, avs_q_row, t->n_rows);
+    avs_q_row *sorted = avs_xalloc((size_t)t->n_rows * sizeof *sorted);
+    row_order order = {cell, t->column[col].better < 0 ? -1 : 1};
+    int rc = AVS_OK;
+
     if (!place || !sorted) {
-        avs_xfree(place);
-        return avs_fail(e, AVS_ENOMEM, "no memory to sort %d rows", t->n_rows);
+        rc = avs_fail(e, AVS_ENOMEM, "no memory to sort %d rows", t->n_rows);
+        goto out;
     }
-    row_order order = {t, col, t->column[col].better < 0 ? -1 : 1};
     for (int r = 0; r < t->n_rows; r++) place[r] = r;
     qsort_r(place, (size_t)t->n_rows, sizeof *place, better_row, &order);
     for (int r = 0; r < t->n_rows; r++) {
@@ -343,9 +328,11 @@ static int sort_rows(avs_table *t, int col, avs_arena *a, avs_err *e)
         now[place[r]] = r;
     }
     for (int i = 0; i < t->n_trials; i++) t->trial[i].row = now[t->trial[i].row];
-    t->row = sorted;
+    memcpy(t->row, sorted, (size_t)t->n_rows * sizeof *sorted);
+out:
     avs_xfree(place);
-    return AVS_OK;
+    avs_xfree(sorted);
+    return rc;
 }
 
 /* Parameters over which rows average. */
@@ -432,31 +419,71 @@ static void note_tests(const tests *w, const avs_report_spec *spec, avs_arena *a
                    w->untested == 1 ? " is" : "s are");
 }
 
-int avs_q_cells(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
+/* The rows in their final order; *kept of them will be shown. cell: room for a column. */
+static int order_rows(const avs_report_spec *spec, avs_arena *a, avs_table *t, critical *k, avs_q_cell *cell,
+                      int *kept, avs_err *e)
 {
-    int rc = AVS_OK, sort_col = -1;
-    critical k = {.level = t->ci / 100};
-    tests sum = {0};
-
-    avs_q_cell *cells = AVS_NEW_N(a, avs_q_cell, (size_t)t->n_rows * (size_t)t->n_columns + 1);
-    if (!cells) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_rows);
-    for (int r = 0; r < t->n_rows; r++) t->row[r].cell = cells + (size_t)r * (size_t)t->n_columns;
-    for (int c = 0; c < t->n_columns; c++) {
-        AVS_TRY(fill_column(s, a, t, c, &k, e));
-        AVS_TRY(mark_best(spec, t, c, &sum, e));
-        if (spec->sort && strcmp(spec->sort, t->column[c].name) == 0) sort_col = c;
-    }
-    if (spec->sort && sort_col < 0)
+    int col = -1, rc = AVS_OK;
+    for (int c = 0; c < t->n_columns && spec->sort; c++)
+        if (strcmp(spec->sort, t->column[c].name) == 0) col = c;
+    if (spec->sort && col < 0)
         return avs_fail(e, AVS_EMISSING, "the report cannot be sorted by '%s': it is not one of its columns",
                         spec->sort);
-    if (spec->baseline) AVS_TRY(compare_with_base(spec, a, t, e));
-    if (sort_col >= 0) AVS_TRY(sort_rows(t, sort_col, a, e));
-    if (spec->top > 0 && t->n_rows > spec->top) {
-        t->n_hidden = t->n_rows - spec->top;
-        t->n_rows = spec->top;
+    if (col >= 0) {
+        AVS_TRY(fill_column(a, t, col, k, cell, e));
+        AVS_TRY(sort_rows(t, col, cell, e));
     }
+    *kept = spec->top > 0 && spec->top < t->n_rows ? spec->top : t->n_rows;
+out:
+    return rc;
+}
+
+static void decide_show_n(avs_q_column *c, const avs_q_cell *cell, int rows)
+{
+    int n = 0;
+    for (int r = 0; r < rows; r++) {
+        if (cell[r].n < 2 || cell[r].n < cell[r].expected) continue;
+        c->show_n = c->show_n || (n && n != cell[r].n);
+        n = cell[r].n;
+    }
+}
+
+/* Every row is tested, but only those that are shown keep their cells. */
+int avs_q_cells(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
+{
+    int rc = AVS_OK, kept = 0, base = -1;
+    critical k = {.level = t->ci / 100};
+    tests sum = {0};
+    avs_q_cell *cell = avs_xalloc((size_t)t->n_rows * sizeof *cell);
+
+    if (!cell) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_rows);
+    AVS_TRY(order_rows(spec, a, t, &k, cell, &kept, e));
+    avs_q_cell *cells = AVS_NEW_N(a, avs_q_cell, (size_t)kept * (size_t)t->n_columns + 1);
+    if (!cells) {
+        rc = avs_fail(e, AVS_ENOMEM, "no memory for %d rows", kept);
+        goto out;
+    }
+    for (int r = 0; r < kept; r++) t->row[r].cell = cells + (size_t)r * (size_t)t->n_columns;
+    if (spec->baseline) AVS_TRY(find_base(spec, a, t, &base, e));
+    for (int c = 0; c < t->n_columns; c++) {
+        AVS_TRY(fill_column(a, t, c, &k, cell, e));
+        AVS_TRY(mark_best(spec, t, c, cell, &sum, e));
+        if (base >= 0) AVS_TRY(base_column(spec, a, t, base, c, cell, e));
+        decide_show_n(&t->column[c], cell, kept);
+        for (int r = 0; r < kept; r++) t->row[r].cell[c] = cell[r];
+    }
+    t->n_hidden = t->n_rows - kept;
+    t->n_rows = kept;
+    for (int c = 0; c < t->n_columns; c++)
+        if (t->column[c].latency) AVS_TRY(avs_q_latency_intervals(s, t, c, e));
+    if (base >= 0)
+        avs_q_note(t, a,
+                   "Differences are from the row %s; p by paired %s over common seeds, Holm-corrected over "
+                   "each column.",
+                   spec->baseline, spec->nonparametric ? "t (Wilcoxon from 10 seeds on)" : "t");
     note_hidden_parameters(a, t);
     note_tests(&sum, spec, a, t);
 out:
+    avs_xfree(cell);
     return rc;
 }

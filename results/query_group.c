@@ -144,23 +144,40 @@ typedef struct {
     int32_t *slot;  /* hash of keys -> row + 1 */
     int32_t *first; /* of each row: a trial with its keys */
     uint64_t mask;
-    uint32_t *key[2]; /* n_by words: of the trial at hand, of the row it is compared with */
+    const int *special; /* of each key: its place in special[], -1: a parameter */
+    uint32_t *key[2];   /* n_by words: of the trial at hand, of the row it is compared with */
 } grouping;
+
+enum { KIND, MODEL, TASK, SEED, STATE };
+
+static uint32_t word_of(grouping *g, const char *text)
+{
+    return avs_q_word(g->t->words, text, strlen(text));
+}
 
 /* 0 where the trial lacks the key, otherwise a number that is equal for equal texts. */
 static uint32_t key_word(grouping *g, const avs_q_trial *x, int k)
 {
-    const char *key = g->t->by[k], *text = NULL;
     const avs_q_shape *shape = x->cfg->shape;
-    if (strcmp(key, "kind") == 0) text = x->cfg->kind;
-    if (strcmp(key, "model") == 0 && *x->cfg->model) text = x->cfg->model;
-    if (strcmp(key, "task") == 0 && *x->cfg->task) text = x->cfg->task;
-    if (strcmp(key, "seed") == 0) text = x->seed_text;
-    if (strcmp(key, "state") == 0) text = avs_trial_state_name(x->state);
-    if (text) return avs_q_word(g->t->words, text, strlen(text));
+    switch (g->special[k]) {
+    case KIND:
+        return word_of(g, x->cfg->kind);
+    case MODEL:
+        if (*x->cfg->model) return word_of(g, x->cfg->model);
+        break;
+    case TASK:
+        if (*x->cfg->task) return word_of(g, x->cfg->task);
+        break;
+    case SEED:
+        return word_of(g, x->seed_text);
+    case STATE:
+        return word_of(g, avs_trial_state_name(x->state));
+    default:
+        break;
+    }
     int *at = &g->at[(size_t)shape->number * (size_t)g->t->n_by + (size_t)k];
     for (int i = 0; !*at && i < shape->n; i++)
-        if (strcmp(shape->key[i], key) == 0) *at = i + 1;
+        if (strcmp(shape->key[i], g->t->by[k]) == 0) *at = i + 1;
     if (!*at) *at = -1;
     return *at > 0 ? x->cfg->value[*at - 1] : 0;
 }
@@ -196,7 +213,8 @@ static int make_rows(grouping *g, avs_arena *a, avs_err *e)
     if (!t->row || !texts) return avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_rows);
     for (int r = 0; r < t->n_rows; r++) {
         t->row[r].key = texts + (size_t)r * (size_t)t->n_by;
-        for (int k = 0; k < t->n_by; k++) t->row[r].key[k] = avs_q_text(&t->trial[g->first[r]], t->by[k]);
+        for (int k = 0; k < t->n_by; k++)
+            t->row[r].key[k] = avs_q_word_text(t->words, key_word(g, &t->trial[g->first[r]], k));
     }
     for (int i = 0; i < t->n_trials; i++) {
         avs_q_row *r = &t->row[t->trial[i].row];
@@ -264,13 +282,19 @@ int avs_q_group(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err
     g.slot = avs_xalloc(size * sizeof *g.slot);
     g.first = avs_xalloc((size_t)t->n_trials * sizeof *g.first);
     g.key[0] = avs_xalloc(2 * n_by * sizeof *g.key[0]);
-    if (!g.at || !g.slot || !g.first || !g.key[0]) {
+    int *kind_of_key = avs_xalloc(n_by * sizeof *kind_of_key);
+    g.special = kind_of_key;
+    if (!g.at || !g.slot || !g.first || !g.key[0] || !kind_of_key) {
         rc = avs_fail(e, AVS_ENOMEM, "no memory for %d rows", t->n_trials);
         goto out;
     }
     g.key[1] = g.key[0] + n_by;
-    for (int k = 0; k < t->n_by; k++)
-        by_trial = by_trial || strcmp(t->by[k], "seed") == 0 || strcmp(t->by[k], "state") == 0;
+    for (int k = 0; k < t->n_by; k++) {
+        kind_of_key[k] = -1;
+        for (int i = KIND; i <= STATE; i++)
+            if (strcmp(special[i], t->by[k]) == 0) kind_of_key[k] = i;
+        by_trial = by_trial || kind_of_key[k] >= SEED;
+    }
     for (int i = 0; i < t->n_trials; i++) {
         const bool same = !by_trial && t->trial[i].cfg == last;
         t->trial[i].row = same ? t->trial[i - 1].row : find_row(&g, i);
@@ -283,5 +307,6 @@ out:
     avs_xfree(g.slot);
     avs_xfree(g.first);
     avs_xfree(g.key[0]);
+    avs_xfree((void *)(uintptr_t)g.special);
     return rc;
 }

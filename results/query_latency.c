@@ -70,18 +70,29 @@ out:
     return rc;
 }
 
-int avs_q_latency_intervals(avs_store *s, avs_arena *a, avs_table *t, int col, avs_err *e)
+int avs_q_latency_medians(const avs_table *t, avs_q_cell *cell, avs_err *e)
 {
-    const avs_q_column *c = &t->column[col];
+    int most = 0;
+    for (int r = 0; r < t->n_rows; r++) most = cell[r].n > most ? cell[r].n : most;
+    double *sorted = avs_xalloc(((size_t)most + 1) * sizeof *sorted);
+    if (!sorted) return avs_fail(e, AVS_ENOMEM, "no memory for %d latencies", most);
     for (int r = 0; r < t->n_rows; r++) {
-        avs_q_cell *x = &t->row[r].cell[col];
+        avs_q_cell *x = &cell[r];
         if (x->n == 0) continue;
-        double *sorted = avs_arena_dup(a, x->value, (size_t)x->n * sizeof *sorted);
-        if (!sorted) return avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
+        memcpy(sorted, x->value, (size_t)x->n * sizeof *sorted);
         qsort(sorted, (size_t)x->n, sizeof *sorted, ascending);
         x->mean = x->n % 2 ? sorted[x->n / 2] : (sorted[x->n / 2 - 1] + sorted[x->n / 2]) / 2;
-        if (x->n < 2) continue;
-        int rc = interval(s, t, c, &t->row[r], x, e);
+        x->lo = x->hi = x->half = (double)NAN;
+    }
+    avs_xfree(sorted);
+    return AVS_OK;
+}
+
+int avs_q_latency_intervals(avs_store *s, avs_table *t, int col, avs_err *e)
+{
+    for (int r = 0; r < t->n_rows; r++) {
+        avs_q_cell *x = &t->row[r].cell[col];
+        int rc = x->n < 2 ? AVS_OK : interval(s, t, &t->column[col], &t->row[r], x, e);
         if (rc != AVS_OK) return rc;
     }
     return AVS_OK;
