@@ -25,6 +25,7 @@ typedef enum {
     AVS_CMD_REPRO,
     AVS_CMD_DOCTOR,
     AVS_CMD_SLURM,
+    AVS_CMD_COMPARE,
     AVS_CMD_DB,
     AVS_CMD_EXPLAIN,
     AVS_CMD_COMPLETION,
@@ -46,6 +47,7 @@ typedef struct {
     int n_sets;
     const char *db, *format, *output, *color;
     const char *retry, *walltime, *end_time, *lost_after, *trial_program;
+    const char *metric, *threshold; /* of compare */
     const char *by, *metrics, *where, *sweep, *title, *sort, *baseline, *pareto, *schema, *state, *priority,
         *every, *time;
     const char *only, *stale_code, *to;

@@ -2,6 +2,7 @@
  * function; a new option is one row and one field of avs_options. Usage, man page and completions follow. */
 #include "orchestrator/cli.h"
 #include "orchestrator/commands.h"
+#include "orchestrator/compare_command.h"
 #include "orchestrator/db_command.h"
 #include "orchestrator/doctor.h"
 #include "orchestrator/look.h"
@@ -26,6 +27,7 @@ const avs_cli_command avs_cli_commands[] = {
     {"cancel",     "EXPR",                "trials are not started any more; running ones are ended",         AVS_CMD_CANCEL,  avs_command_cancel,  1, 1, NULL},
     {"pause",      "EXPR",                "waiting trials are not started until they are retried",           AVS_CMD_PAUSE,   avs_command_pause,   1, 1, NULL},
     {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
+    {"compare",    "A B --metric M",      "is B better than A? lists, hashes or sweeps of --db, or databases", AVS_CMD_COMPARE, avs_command_compare, 2, 2, "@file"},
     {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},
     {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
     {"repro",      "HASH",                "one trial as a command of its own; --exec runs it and compares", AVS_CMD_REPRO,    avs_command_repro,   1, 1, NULL},
@@ -79,6 +81,8 @@ const avs_cli_option avs_cli_options[] = {
     {"csv",           NULL,     "comma-separated values",                                   FLAG,    AT(csv),           C(EXPAND), 0, NULL},
     {"count",         NULL,     "counts only",                                              FLAG,    AT(count),         C(EXPAND), 0, NULL},
     {"hash",          NULL,     "counts and one hash over all trials in order",             FLAG,    AT(hash),          C(EXPAND), 0, NULL},
+    {"metric",        "M",      "what is compared: miou, latency_p50, ..",                  TEXT,    AT(metric),        C(COMPARE), 0, NULL},
+    {"threshold",     "T",      "what counts as a difference: 1% of A, or a number as stored; default 0", TEXT, AT(threshold), C(COMPARE), 0, NULL},
     {"by",            "KEYS",   "row keys, separated by commas",                            TEXT,    AT(by),            C(REPORT), 0, NULL},
     {"metrics",       "LIST",   "columns, separated by commas: miou, miou@task=s4, ..",     TEXT,    AT(metrics),       C(REPORT) | C(LS), 0, NULL},
     {"where",         "LIST",   "task=s4,backbone=resnet50: only trials with these values", TEXT,    AT(where),         C(REPORT) | C(EXPORT), 0, NULL},
@@ -100,14 +104,14 @@ const avs_cli_option avs_cli_options[] = {
     {"title",         "TEXT",   "heading of the table",                                     TEXT,    AT(title),         C(REPORT), 0, NULL},
     {"sort",          "METRIC", "best first",                                               TEXT,    AT(sort),          C(REPORT), 0, NULL},
     {"top",           "N",      "only the first N rows",                                    INTEGER, AT(top),           C(REPORT), 0, NULL},
-    {"ci",            "PERCENT","confidence level, default 95",                             NUMBER,  AT(ci),            C(REPORT), 0, NULL},
+    {"ci",            "PERCENT","confidence level, default 95",                             NUMBER,  AT(ci),            C(REPORT) | C(COMPARE), 0, NULL},
     {"baseline",      "LIST",   "compare every row with the one that has these values",     TEXT,    AT(baseline),      C(REPORT), 0, NULL},
-    {"mixed",         NULL,     "allow different machines or code in one latency column",   FLAG,    AT(mixed),         C(REPORT), 0, NULL},
-    {"suspect",       NULL,     "keep latencies that drifted or were disturbed, marked",    FLAG,    AT(suspect),       C(REPORT), 0, NULL},
-    {"nonparametric", NULL,     "Wilcoxon in place of paired t from 10 common seeds on",    FLAG,    AT(nonparametric), C(REPORT), 0, NULL},
+    {"mixed",         NULL,     "allow different machines or code in one latency column",   FLAG,    AT(mixed),         C(REPORT) | C(COMPARE), 0, NULL},
+    {"suspect",       NULL,     "keep latencies that drifted or were disturbed, marked",    FLAG,    AT(suspect),       C(REPORT) | C(COMPARE), 0, NULL},
+    {"nonparametric", NULL,     "Wilcoxon in place of paired t from 10 common seeds on",    FLAG,    AT(nonparametric), C(REPORT) | C(COMPARE), 0, NULL},
     {"no-published",  NULL,     "without the papers' values",                               FLAG,    AT(no_published),  C(REPORT), 0, NULL},
     {"pareto",        "x=X,y=Y","metrics of the plot (html, svg)",                          TEXT,    AT(pareto),        C(REPORT), 0, NULL},
-    {"standalone",    NULL,     "latex: a whole document for pdflatex",                     FLAG,    AT(standalone),    C(REPORT), 0, NULL},
+    {"standalone",    NULL,     "latex: a whole document for pdflatex",                     FLAG,    AT(standalone),    C(REPORT) | C(COMPARE), 0, NULL},
     {"pictures",      NULL,     "html: with the predictions side by side",                  FLAG,    AT(pictures),      C(REPORT), 0, NULL},
     {"output",        "PATH",   "write here instead of stdout; of db snapshot: the copy",     TEXT,    AT(output),        C(REPORT) | C(DB) | C(EXPORT), 'o', "@file"},
     {"schema",        "MODEL",  "every option of a model: type, range, default, help",      TEXT,    AT(schema),        C(SHOW), 0, "@model"},
@@ -116,6 +120,7 @@ const avs_cli_option avs_cli_options[] = {
     {"db",            "DB",     "the database; default $AVSWEEP_DB",                        TEXT,    AT(db),            EVERY, 0, "@file"},
     {"format",        "WORD",   "text, md, latex, csv, json, html, svg",                    TEXT,    AT(format),        C(REPORT), 0, "text md latex csv json html svg"},
     {"format",        "WORD",   "text, json; with --schema also md",                        TEXT,    AT(format),        C(SHOW), 0, "text json md"},
+    {"format",        "WORD",   "text, md, latex, json",                                    TEXT,    AT(format),        C(COMPARE), 0, "text md latex json"},
     {"format",        "WORD",   "text, json, csv",                                          TEXT,    AT(format),        C(EXPAND), 0, "text json csv"},
     {"format",        "WORD",   "text, or json: one object with a type per line",           TEXT,    AT(format),        EVERY, 0, "text json"},
     {"color",         "WHEN",   "auto, always, never; auto: on a terminal without $NO_COLOR", TEXT,  AT(color),         EVERY, 0, "auto always never"},

@@ -37,4 +37,9 @@ typedef struct {
 /* False when memory is out. Everything belongs to the arena. */
 bool avs_grid_of_table(const avs_table *t, avs_arena *a, avs_grid *g);
 
+/* A grid as bytes; what fails shows in avs_buf_ok. */
+void avs_grid_text(const avs_grid *g, avs_arena *a, bool color, avs_buf *out);
+void avs_grid_markdown(const avs_grid *g, avs_buf *out);
+void avs_grid_latex(const avs_grid *g, bool standalone, avs_buf *out);
+
 #endif

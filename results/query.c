@@ -186,7 +186,7 @@ static const char *seed_text(avs_table *t, int64_t seed)
     return avs_q_word_text(t->words, avs_q_word(t->words, text, (size_t)n));
 }
 
-static int load_trials(avs_store *s, int64_t sweep, avs_arena *a, avs_table *t, avs_err *e)
+static int load_trials(avs_store *s, int64_t sweep, int64_t config, avs_arena *a, avs_table *t, avs_err *e)
 {
     const char *small[64] = {0}; /* texts of the seeds 0..63 */
     sqlite3_stmt *q;
@@ -210,7 +210,7 @@ static int load_trials(avs_store *s, int64_t sweep, avs_arena *a, avs_table *t, 
                            .seed = sqlite3_column_int64(q, 2),
                            .state = (avs_trial_state)sqlite3_column_int(q, 3),
                            .attempt = sqlite3_column_int64(q, 4)};
-        if (!x->cfg || (unsigned)x->state >= AVS_TRIAL_STATES) continue;
+        if (!x->cfg || (unsigned)x->state >= AVS_TRIAL_STATES || (config && x->cfg->id != config)) continue;
         const bool is_small = x->seed >= 0 && x->seed < (int)(sizeof small / sizeof *small);
         if (is_small && !small[x->seed]) small[x->seed] = seed_text(t, x->seed);
         x->seed_text = is_small ? small[x->seed] : seed_text(t, x->seed);
@@ -239,7 +239,7 @@ int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_tabl
             return avs_fail(e, AVS_EMISSING, "%s holds no sweep called %s", avs_store_path(s), spec->sweep);
     }
     AVS_TRY(load_configs(s, t, a, e));
-    AVS_TRY(load_trials(s, sweep, a, t, e));
+    AVS_TRY(load_trials(s, sweep, spec->config, a, t, e));
     for (int i = 0; i < where.n; i++)
         if (!avs_q_has_key(t, where.term[i].key)) return avs_q_unknown_key(t, where.term[i].key, e);
     int kept = 0;

@@ -56,6 +56,7 @@ typedef struct {
     int better;
     const char *latency; /* series name when this is a latency column, else NULL */
     const char *stat;    /* column of table latency: "p50", ..                   */
+    const char *machine; /* of the first latency: CPU, GPU, driver; NULL: none */
     bool has_paper, has_base, is_mixed;
     bool show_n; /* cells that miss nothing differ in n: each says its own       */
     int n_suspect; /* latencies that drifted or were disturbed: left out, or marked if the report asked for them */
@@ -143,6 +144,8 @@ int avs_q_shapes(const avs_q_words *w); /* how many there are */
 
 /* ---- keys of rows (query_group.c) ---- */
 bool avs_q_has_key(const avs_table *t, const char *key);
+/* Into t->by: the keys asked for, or every parameter in which trials of one kind differ; none if there is none. */
+int avs_q_choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e);
 int avs_q_unknown_key(const avs_table *t, const char *key, avs_err *e);
 
 /* Steps of avs_query, in their order. */

@@ -191,8 +191,8 @@ static bool names_key(const avs_table *t, const avs_q_column *c, const char *key
 /* The machine and code behind a number, as one text to compare. Precision and threads count unless the table shows them. */
 static const char LATENCIES[] =
     "SELECT t.trial_id, l.p50, l.p90, l.p99, l.mean, l.min, l.max, l.p90_bound, l.p99_bound, l.flags,"
-    " coalesce(v.cpu,'CPU ?')||coalesce(', '||g.model,'')||coalesce(', driver '||v.driver,'')||"
-    "iif(?2,'',coalesce(', '||json_extract(c.params,'$.precision'),', "
+    " coalesce(v.cpu,'CPU ?')||coalesce(', '||g.model,'')||coalesce(', driver '||v.driver,''),"
+    " iif(?2,'',coalesce(', '||json_extract(c.params,'$.precision'),', "
     "'||json_extract(v.vars,'$.precision'),''))||"
     "iif(?3,'',coalesce(', '||json_extract(v.vars,'$.threads')||' threads',''))||', code "
     "'||coalesce(v.code_fp,'?')"
@@ -204,7 +204,7 @@ enum { SUSPECT = AVS_LAT_DRIFT | AVS_LAT_SHARED | AVS_LAT_THROTTLED };
 static int fill_latency(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t,
                         const places *p, avs_q_column *c, avs_err *e)
 {
-    const char *machine = NULL;
+    const char *code = NULL;
     sqlite3_stmt *q;
     bool row;
     int rc, column = 1;
@@ -222,16 +222,21 @@ static int fill_latency(avs_store *s, const avs_report_spec *spec, avs_arena *a,
         c->n_suspect += suspect;
         if (suspect && !spec->suspect) continue;
         c->value[at] = sqlite3_column_double(q, column);
-        const char *where = avs_db_text(q, 10);
-        if (!machine && !(machine = avs_arena_str(a, where)))
+        const char *machine = avs_db_text(q, 10), *rest = avs_db_text(q, 11);
+        if (!c->machine) {
+            c->machine = avs_arena_str(a, machine);
+            code = avs_arena_str(a, rest);
+        }
+        if (!c->machine || !code) {
             rc = avs_fail(e, AVS_ENOMEM, "no memory for column %s", c->name);
-        if (rc == AVS_OK && strcmp(machine, where) != 0) {
+        } else if (strcmp(c->machine, machine) != 0 || strcmp(code, rest) != 0) {
             c->is_mixed = true;
             if (!spec->mixed)
-                rc = avs_fail(e, AVS_ERANGE,
-                              "column %s would mix latencies of different machines or code: (%s) and (%s). "
-                              "Narrow it with --where or allow it with --mixed",
-                              c->name, machine, where);
+                rc = avs_fail(
+                    e, AVS_ERANGE,
+                    "column %s would mix latencies of different machines or code: (%s%s) and (%s%s). "
+                    "Narrow it with --where or allow it with --mixed",
+                    c->name, c->machine, code, machine, rest);
         }
         if (rc != AVS_OK) {
             sqlite3_reset(q);

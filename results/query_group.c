@@ -100,7 +100,7 @@ static int by_place(const void *x, const void *y, void *first)
 }
 
 /* The keys asked for, or every parameter in which trials of one kind differ: stages of another kind set others anyway. */
-static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
+int avs_q_choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
 {
     kinds seen = {.n = 0};
     const avs_q_config *last = NULL;
@@ -109,7 +109,8 @@ static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, 
     t->by = AVS_NEW_N(a, const char *, spec->n_by + 64);
     if (!t->by) return avs_fail(e, AVS_ENOMEM, "no memory for row keys");
     for (size_t i = 0; i < spec->n_by; i++) {
-        if (!avs_q_has_key(t, spec->by[i])) return avs_q_unknown_key(t, spec->by[i], e);
+        if (!spec->missing_keys && !avs_q_has_key(t, spec->by[i]))
+            return avs_q_unknown_key(t, spec->by[i], e);
         t->by[t->n_by++] = spec->by[i];
     }
     if (t->n_by) return AVS_OK;
@@ -132,7 +133,6 @@ static int choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, 
         fixed) /* in the order in which the parameters stand, not in that of their first difference */
         qsort_r(t->by + fixed, (size_t)(t->n_by - fixed), sizeof *t->by, by_place,
                 (void *)(uintptr_t)t->trial[0].cfg);
-    if (!t->n_by) t->by[t->n_by++] = "model";
     return AVS_OK;
 }
 
@@ -274,7 +274,8 @@ int avs_q_group(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err
     bool by_trial = false;
     int rc;
 
-    AVS_TRY(choose_keys(spec, a, t, e));
+    AVS_TRY(avs_q_choose_keys(spec, a, t, e));
+    if (!t->n_by) t->by[t->n_by++] = "model";
     while (size < 2 * (uint64_t)t->n_trials) size *= 2;
     g.mask = size - 1;
     const size_t n_by = (size_t)t->n_by;

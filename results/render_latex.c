@@ -69,31 +69,35 @@ static void paragraph(avs_buf *out, const char *text)
     avs_buf_str(out, "\\par\n");
 }
 
-void avs_render_latex(const avs_table *t, avs_arena *a, bool standalone, avs_buf *out)
+void avs_grid_latex(const avs_grid *g, bool standalone, avs_buf *out)
 {
-    avs_grid g;
-    if (!avs_grid_of_table(t, a, &g)) {
-        out->failed = true;
-        return;
-    }
     if (!standalone) {
-        comments(&g, out);
-        tabular(&g, out);
+        comments(g, out);
+        tabular(g, out);
         return;
     }
     avs_buf_str(out, "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs}\n"
                      "\\usepackage{graphicx}\n\\pagestyle{empty}\n\\setlength{\\parindent}{0pt}\n"
                      "\\newsavebox\\results\n\\begin{document}\n{\\large ");
-    avs_latex_escape(out, g.title);
+    avs_latex_escape(out, g->title);
     avs_buf_str(out, "\\par}\\medskip\n\\sbox\\results{%\n");
-    tabular(&g, out);
+    tabular(g, out);
     avs_buf_str(out, "}\n\\ifdim\\wd\\results>\\textwidth\\resizebox{\\textwidth}{!}{\\usebox\\results}"
                      "\\else\\usebox\\results\\fi\\par\\medskip\n{\\footnotesize\\raggedright\n");
-    if (g.has_best) paragraph(out, "Bold: best of its column.");
-    if (g.has_tied) paragraph(out, "Underlined: not significantly worse.");
-    if (g.has_inside) paragraph(out, "= after delta: the paper's value lies inside our interval.");
-    for (int i = 0; i < g.n_notes; i++) paragraph(out, g.note[i]);
+    if (g->has_best) paragraph(out, "Bold: best of its column.");
+    if (g->has_tied) paragraph(out, "Underlined: not significantly worse.");
+    if (g->has_inside) paragraph(out, "= after delta: the paper's value lies inside our interval.");
+    for (int i = 0; i < g->n_notes; i++) paragraph(out, g->note[i]);
     avs_buf_str(out, "\\medskip\n");
-    for (int i = 0; i < g.n_provenance; i++) paragraph(out, g.provenance[i]);
+    for (int i = 0; i < g->n_provenance; i++) paragraph(out, g->provenance[i]);
     avs_buf_str(out, "}\n\\end{document}\n");
+}
+
+void avs_render_latex(const avs_table *t, avs_arena *a, bool standalone, avs_buf *out)
+{
+    avs_grid g;
+    if (avs_grid_of_table(t, a, &g))
+        avs_grid_latex(&g, standalone, out);
+    else
+        out->failed = true;
 }

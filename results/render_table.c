@@ -28,76 +28,68 @@ static void end_line(avs_buf *out)
     avs_buf_char(out, '\n');
 }
 
-void avs_render_text(const avs_table *t, avs_arena *a, bool color, avs_buf *out)
+void avs_grid_text(const avs_grid *g, avs_arena *a, bool color, avs_buf *out)
 {
     static const char *const on[] = {"", "\033[1m", "\033[4m", "\033[2m"}, *const mark[] = {" ", "*", "~",
                                                                                             " "};
-    avs_grid g;
-    bool ok = avs_grid_of_table(t, a, &g);
-    size_t *width = ok ? AVS_NEW_N(a, size_t, g.cols + 1) : NULL;
-    bool *marked = ok ? AVS_NEW_N(a, bool, g.cols + 1) : NULL;
+    size_t *width = AVS_NEW_N(a, size_t, g->cols + 1);
+    bool *marked = AVS_NEW_N(a, bool, g->cols + 1);
 
-    if (!ok || !measure(&g, width, marked)) {
+    if (!measure(g, width, marked)) {
         out->failed = true;
         return;
     }
-    avs_buf_fmt(out, "%s\n\n", g.title);
-    for (int c = 0; c < g.cols; c++) {
+    avs_buf_fmt(out, "%s\n\n", g->title);
+    for (int c = 0; c < g->cols; c++) {
         avs_buf_str(out, c ? "  " : "");
-        avs_text_pad(out, g.column[c].name, width[c], g.column[c].right);
+        avs_text_pad(out, g->column[c].name, width[c], g->column[c].right);
         if (!color && marked[c]) avs_buf_char(out, ' ');
     }
     end_line(out);
-    for (int c = 0; c < g.cols; c++) {
+    for (int c = 0; c < g->cols; c++) {
         avs_buf_str(out, c ? "  " : "");
         for (size_t i = 0; i < width[c] + (!color && marked[c]); i++) avs_buf_char(out, '-');
     }
     avs_buf_char(out, '\n');
-    for (int r = 0; r < g.rows; r++) {
-        for (int c = 0; c < g.cols; c++) {
-            const avs_grid_cell *x = &g.cell[index_of(&g, r, c)];
+    for (int r = 0; r < g->rows; r++) {
+        for (int c = 0; c < g->cols; c++) {
+            const avs_grid_cell *x = &g->cell[index_of(g, r, c)];
             avs_buf_str(out, c ? "  " : "");
             if (color) avs_buf_str(out, on[x->look]);
-            avs_text_pad(out, x->text, width[c], g.column[c].right);
+            avs_text_pad(out, x->text, width[c], g->column[c].right);
             if (color && x->look != AVS_LOOK_PLAIN) avs_buf_str(out, "\033[0m");
             if (!color && marked[c]) avs_buf_str(out, mark[x->look]);
         }
         end_line(out);
     }
     avs_buf_char(out, '\n');
-    if (!color && g.has_best) avs_buf_str(out, "* best of its column\n");
-    if (!color && g.has_tied) avs_buf_str(out, "~ not significantly worse than the best\n");
-    if (g.has_inside) avs_buf_str(out, "= after delta: the paper's value lies inside our interval\n");
-    for (int i = 0; i < g.n_notes; i++) avs_buf_fmt(out, "%s\n", g.note[i]);
+    if (!color && g->has_best) avs_buf_str(out, "* best of its column\n");
+    if (!color && g->has_tied) avs_buf_str(out, "~ not significantly worse than the best\n");
+    if (g->has_inside) avs_buf_str(out, "= after delta: the paper's value lies inside our interval\n");
+    for (int i = 0; i < g->n_notes; i++) avs_buf_fmt(out, "%s\n", g->note[i]);
     avs_buf_char(out, '\n');
-    for (int i = 0; i < g.n_provenance; i++) avs_buf_fmt(out, "%s\n", g.provenance[i]);
+    for (int i = 0; i < g->n_provenance; i++) avs_buf_fmt(out, "%s\n", g->provenance[i]);
 }
 
-void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out)
+void avs_grid_markdown(const avs_grid *g, avs_buf *out)
 {
     static const char *const open[] = {" ", " **", " <u>", " "}, *const close[] = {" |", "** |", "</u> |",
                                                                                    " |"};
-    avs_grid g;
-
-    if (!avs_grid_of_table(t, a, &g)) {
-        out->failed = true;
-        return;
-    }
     avs_buf_str(out, "### ");
-    avs_markdown_escape(out, g.title);
+    avs_markdown_escape(out, g->title);
     avs_buf_str(out, "\n\n|");
-    for (int c = 0; c < g.cols; c++) {
+    for (int c = 0; c < g->cols; c++) {
         avs_buf_char(out, ' ');
-        avs_markdown_escape(out, g.column[c].name);
+        avs_markdown_escape(out, g->column[c].name);
         avs_buf_str(out, " |");
     }
     avs_buf_str(out, "\n|");
-    for (int c = 0; c < g.cols; c++) avs_buf_str(out, g.column[c].right ? " ---: |" : " --- |");
+    for (int c = 0; c < g->cols; c++) avs_buf_str(out, g->column[c].right ? " ---: |" : " --- |");
     avs_buf_char(out, '\n');
-    for (int r = 0; r < g.rows; r++) {
+    for (int r = 0; r < g->rows; r++) {
         avs_buf_char(out, '|');
-        for (int c = 0; c < g.cols; c++) {
-            const avs_grid_cell *x = &g.cell[index_of(&g, r, c)];
+        for (int c = 0; c < g->cols; c++) {
+            const avs_grid_cell *x = &g->cell[index_of(g, r, c)];
             avs_buf_str(out, open[x->look]);
             avs_markdown_escape(out, x->text);
             avs_buf_str(out, close[x->look]);
@@ -105,17 +97,35 @@ void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out)
         avs_buf_char(out, '\n');
     }
     avs_buf_char(out, '\n');
-    if (g.has_best) avs_buf_str(out, "Bold: best of its column.\n");
-    if (g.has_tied) avs_buf_str(out, "Underlined: not significantly worse.\n");
-    if (g.has_inside) avs_buf_str(out, "`=` after delta: the paper's value lies inside our interval.\n");
-    for (int i = 0; i < g.n_notes; i++) {
-        avs_markdown_escape(out, g.note[i]);
+    if (g->has_best) avs_buf_str(out, "Bold: best of its column.\n");
+    if (g->has_tied) avs_buf_str(out, "Underlined: not significantly worse.\n");
+    if (g->has_inside) avs_buf_str(out, "`=` after delta: the paper's value lies inside our interval.\n");
+    for (int i = 0; i < g->n_notes; i++) {
+        avs_markdown_escape(out, g->note[i]);
         avs_buf_char(out, '\n');
     }
     avs_buf_char(out, '\n');
-    for (int i = 0; i < g.n_provenance; i++) {
+    for (int i = 0; i < g->n_provenance; i++) {
         avs_buf_str(out, "- ");
-        avs_markdown_escape(out, g.provenance[i]);
+        avs_markdown_escape(out, g->provenance[i]);
         avs_buf_char(out, '\n');
     }
+}
+
+void avs_render_text(const avs_table *t, avs_arena *a, bool color, avs_buf *out)
+{
+    avs_grid g;
+    if (avs_grid_of_table(t, a, &g))
+        avs_grid_text(&g, a, color, out);
+    else
+        out->failed = true;
+}
+
+void avs_render_markdown(const avs_table *t, avs_arena *a, avs_buf *out)
+{
+    avs_grid g;
+    if (avs_grid_of_table(t, a, &g))
+        avs_grid_markdown(&g, out);
+    else
+        out->failed = true;
 }

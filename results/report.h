@@ -44,6 +44,8 @@ typedef struct {
                                    far as there are numbers */
     size_t n_metrics;
     const char *where; /* "task=s4,backbone=resnet18" (all hold; also kind, seed, state); NULL: all */
+    int64_t config;    /* only this row of table config; 0: all */
+    bool missing_keys; /* a key in `by` that no trial has is absent everywhere, not an error */
     const char *sweep; /* name of a sweep (its newest row); NULL: every trial in the file */
     const char *title; /* NULL: the sweep's name or the file's */
     const char *sort;  /* a metric as in `metrics`: best first; NULL: in order of the keys  */
