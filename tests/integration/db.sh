@@ -41,6 +41,12 @@ if command -v sqlite3 > /dev/null; then
     expect 0 "old.db is sound" "$avsweep" db check old.db
     expect 0 "17 attempts, 1 sweeps are new; 16 trials are done by it, 0 have other" "$avsweep" db merge new.db old.db
     expect 0 "| 8 |" "$avsweep" report --db new.db --by num_queries --format md
+    expect 0 "1 better, 0 worse, 0 same, 0 undecided" "$avsweep" compare num_queries=8 num_queries=16 --metric miou --db new.db
+    expect 7 "0 better, 1 worse" "$avsweep" compare num_queries=16 num_queries=8 --metric miou --db new.db --threshold 0.1%
+    expect 0 '"type":"compare_summary"' "$avsweep" compare new.db old.db --metric miou --format json
+    expect 2 "compare needs --metric" "$avsweep" compare new.db old.db
+    expect 2 "expected 1% (of A)" "$avsweep" compare new.db old.db --metric miou --threshold x
+    expect 2 "needs --db DB" env -u AVSWEEP_DB "$avsweep" compare here there --metric miou
     sqlite3 old.db "UPDATE trial SET best_attempt=NULL WHERE trial_id=1"
     expect 4 "1 done trials without a finished attempt, for example trial 1" "$avsweep" db check old.db
     printf 'not SQLite at all, but long enough to look at: %0100d' 0 > text.db
