@@ -17,6 +17,7 @@ import peers
 import pvt_v2
 import sam
 import seaformer
+import swin
 
 ALL = ("resnet18,resnet34,resnet50,pvt_v2_b0,pvt_v2_b1,pvt_v2_b2,pvt_v2_b3,pvt_v2_b4,pvt_v2_b5,seaformer_t,seaformer_s,"
        "seaformer_b,seaformer_l,mobilenet_v2,vggish,swin_b,sam_vit_b")
@@ -37,25 +38,6 @@ class MobileNetV2(nn.Module):
         return F.relu(self.embed(self.features(x).mean((2, 3))))
 
 
-class Swin(nn.Module):
-    """torchvision's Swin with window 12 and a norm behind every stage, as Stepping Stones has it."""
-
-    def __init__(self):
-        super().__init__()
-        from torchvision.models.swin_transformer import SwinTransformer
-        net = SwinTransformer([4, 4], 128, [2, 2, 18, 2], [4, 8, 16, 32], [12, 12], stochastic_depth_prob=0.0)
-        self.features = net.features
-        self.norms = nn.ModuleList([nn.LayerNorm(128 << i) for i in range(4)])
-
-    def forward(self, x):
-        out = []
-        x = self.features[0](x)
-        for i, norm in enumerate(self.norms):
-            x = self.features[2 * i + 1](self.features[2 * i](x) if i else x)
-            out.append(norm(x).permute(0, 3, 1, 2))
-        return out
-
-
 def module(name):
     if name.startswith("resnet"):
         return avesformer.ResNetFeatures(name)
@@ -64,7 +46,7 @@ def module(name):
     if name.startswith("seaformer_"):
         return seaformer.SeaFormer(name[-1])
     if name == "swin_b":
-        return Swin()
+        return swin.Swin()
     if name.startswith("sam_vit_"):
         return sam.ImageEncoder(name[4:], RESOLUTION[name], 0)
     if name == "vggish":

@@ -10,6 +10,7 @@ import time
 
 import torch
 
+import aavs
 import avesformer
 import avsegformer
 import lightavseg
@@ -50,6 +51,8 @@ SYSTEMS = {
                                      ["--model", "lightavseg", "--backbone", "seaformer_l"], 0.6),
     "tpavi-resnet50": System(lambda r: tpavi.Baseline(), ["--model", "tpavi", "--backbone", "resnet50"], 0.6,
                              unused=SECOND_BRANCH),
+    "aavs-swin_b": System(lambda r: aavs.Aavs(), ["--model", "aavs", "--stage", "one", "--task", "ms3"], 0.4, 384,
+                          unused=986880),  # projections of attention, which stage one loads and never runs
 }
 
 
@@ -147,7 +150,7 @@ def main():
     about = machine.lines(args.trial)
     rows = [measure(args, s, int(t)) for s in args.systems.split(",") for t in args.threads.split(",")]
     given = [a for a in sys.argv[1:] if a not in ("--trial", args.trial, "--out", args.out)]
-    text = ["# Forward time of whole systems, T = 1, 224 px (SAVE 256)", "",
+    text = ["# Forward time of whole systems, T = 1, 224 px (SAVE 256, Stepping Stones 384)", "",
             "Command: `%s`. Random weights; evaluation mode; inputs ready in memory; the audio network inside." %
             " ".join(["bench/forward.sh"] + given), ""]
     text += about + ["- load average at the end: %s" % machine.load(), ""] + table(rows, args.rounds, args.runs)
