@@ -142,7 +142,7 @@ void coord_block_downstream(avs_coord *c, int32_t i)
 static bool is_dead_end(const avs_coord *c, int32_t i)
 {
     avs_job_state s = c->t[i].state;
-    return s == AVS_JOB_FAILED || s == AVS_JOB_BLOCKED || s == AVS_JOB_CANCELLED;
+    return s == AVS_JOB_FAILED || s == AVS_JOB_BLOCKED || s == AVS_JOB_CANCELLED || s == AVS_JOB_PRUNED;
 }
 
 /* The reverse: what was blocked by i alone waits again. */
@@ -300,7 +300,7 @@ static void part_ended(avs_coord *c, int32_t s)
         if (l->bad && l->outcome != AVS_OUT_STOPPED) stop_live(c, s, true);
         return;
     }
-    bool overtaken = t->slot != s || t->state != AVS_JOB_RUNNING;
+    bool overtaken = t->slot != s || (t->state != AVS_JOB_RUNNING && t->state != AVS_JOB_HELD);
     if (l->bad ||
         overtaken) { /* DONE of an attempt that was overtaken by a late one is worth nothing any more */
         avs_outcome o = l->bad ? l->outcome : AVS_OUT_KILLED;
@@ -596,11 +596,16 @@ static void asked(avs_coord *c, const avs_event *ev)
         }
         wait_again(c, i);
         if (t->state != AVS_JOB_BLOCKED) unblock_downstream(c, i);
-    } else if (ev->type == AVS_EV_CANCEL && s != AVS_JOB_DONE && s != AVS_JOB_COMMITTING &&
-               s != AVS_JOB_CANCELLED) {
+    } else if ((ev->type == AVS_EV_CANCEL || ev->type == AVS_EV_PRUNE) && s != AVS_JOB_DONE &&
+               s != AVS_JOB_COMMITTING && s != AVS_JOB_CANCELLED && s != AVS_JOB_PRUNED) {
         if (t->slot >= 0) stop_live(c, t->slot, true);
-        tell_state(c, i, AVS_JOB_CANCELLED);
+        tell_state(c, i, ev->type == AVS_EV_CANCEL ? AVS_JOB_CANCELLED : AVS_JOB_PRUNED);
         coord_block_downstream(c, i);
+    } else if (ev->type == AVS_EV_PAUSE && s == AVS_JOB_RUNNING && t->slot >= 0) {
+        stop_live(c, t->slot, false);
+        tell_state(c, i, AVS_JOB_HELD);
+    } else if (ev->type == AVS_EV_UNHOLD && s == AVS_JOB_HELD && t->slot >= 0) {
+        tell_state(c, i, AVS_JOB_RUNNING); /* it is still stopping: queued again when that is over */
     } else if (ev->type == AVS_EV_HOLD && (s == AVS_JOB_PENDING || s == AVS_JOB_WAITING)) {
         tell_state(c, i, AVS_JOB_HELD);
     } else if ((ev->type == AVS_EV_UNHOLD || ev->type == AVS_EV_RETRY) && s == AVS_JOB_HELD) {
@@ -731,6 +736,8 @@ static void handle(avs_coord *c, const avs_event *ev)
     case AVS_EV_CANCEL:
     case AVS_EV_HOLD:
     case AVS_EV_UNHOLD:
+    case AVS_EV_PAUSE:
+    case AVS_EV_PRUNE:
     case AVS_EV_PRIORITY:
         asked(c, ev);
         break;
@@ -802,6 +809,7 @@ avs_coord_counts avs_coord_count(const avs_coord *c)
                               .blocked = c->count[AVS_JOB_BLOCKED],
                               .held = c->count[AVS_JOB_HELD],
                               .cancelled = c->count[AVS_JOB_CANCELLED],
+                              .pruned = c->count[AVS_JOB_PRUNED],
                               .done_before = c->done_before,
                               .agents = c->n_up,
                               .cores = (int32_t)c->cores,

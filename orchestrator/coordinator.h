@@ -75,6 +75,7 @@ typedef struct {
     bool done;        /* already done in the database: never started        */
     bool failed;      /* failed for good in the database and not to be retried */
     bool cancelled;   /* by the user: never started                         */
+    bool pruned;      /* stopped early by an earlier run: never started     */
 } avs_coord_trial;
 
 typedef struct {
@@ -99,8 +100,9 @@ typedef enum {
     AVS_JOB_DONE,
     AVS_JOB_FAILED,
     AVS_JOB_BLOCKED,   /* an upstream trial failed or was cancelled   */
-    AVS_JOB_HELD,      /* the user paused it before it started        */
+    AVS_JOB_HELD,      /* paused, by the user or at a rung            */
     AVS_JOB_CANCELLED, /* by the user                                 */
+    AVS_JOB_PRUNED,    /* stopped early for good; no failure          */
     AVS_JOB_STATES
 } avs_job_state;
 
@@ -144,6 +146,8 @@ typedef enum {
     AVS_EV_CANCEL,     /* trial: never start it; what runs is killed; what needs it is blocked  */
     AVS_EV_HOLD,       /* trial: do not start it now; what runs goes on                    */
     AVS_EV_UNHOLD,     /* trial: it may start again                                        */
+    AVS_EV_PAUSE,      /* trial: checkpoint and stop what runs; HELD until UNHOLD          */
+    AVS_EV_PRUNE,      /* trial: stop it for good; what needs it is blocked                */
     AVS_EV_PRIORITY,   /* trial, priority                                                  */
     AVS_EV_TICK        /* time passes                                                      */
 } avs_event_type;
@@ -208,7 +212,7 @@ void avs_coord_name(avs_coord *c, uint64_t provisional, uint64_t attempt);
 int64_t avs_coord_next_ms(const avs_coord *c);
 
 typedef struct {
-    int32_t total, waiting, pending, running, committing, done, failed, blocked, held, cancelled;
+    int32_t total, waiting, pending, running, committing, done, failed, blocked, held, cancelled, pruned;
     int32_t done_before; /* of done: already done when the run began */
     int32_t agents, cores, cores_busy, gpus, gpus_busy;
     bool draining, finished;

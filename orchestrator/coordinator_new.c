@@ -112,8 +112,11 @@ static void first_states(avs_coord *c, const avs_coord_trial *trials)
         for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) c->t[c->dep[k]].unmet--;
     }
     for (int32_t i = 0; i < c->n; i++) {
-        if (trials[i].done || (!trials[i].failed && !trials[i].cancelled)) continue;
-        coord_set_state(c, i, trials[i].failed ? AVS_JOB_FAILED : AVS_JOB_CANCELLED);
+        if (trials[i].done || (!trials[i].failed && !trials[i].cancelled && !trials[i].pruned)) continue;
+        coord_set_state(c, i,
+                        trials[i].failed   ? AVS_JOB_FAILED
+                        : trials[i].pruned ? AVS_JOB_PRUNED
+                                           : AVS_JOB_CANCELLED);
         coord_block_downstream(c, i); /* its STATE actions are dropped: the database knows already */
     }
     for (int32_t i = 0; i < c->n; i++)

@@ -2,6 +2,7 @@
 #include "orchestrator/dispatch.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -151,7 +152,12 @@ static void take_trial_frame(dispatch_run *r, int agent, const avs_frame *f)
         r->failed = true;
         return;
     }
-    if (f->type == AVS_F_POINT && l && l->agent == agent && l->epoch == f->epoch) store_points(r, l, false);
+    if (f->type != AVS_F_POINT || !l || l->agent != agent || l->epoch != f->epoch) return;
+    int32_t trial = l->trial;
+    store_points(r, l, false);
+    if (r->asha)
+        dispatch_asha_point(r, trial, avs_frame_str(f, AVS_T_NAME, r->frame), avs_frame_i64(f, AVS_T_STEP, 0),
+                            avs_frame_f64(f, AVS_T_VALUE, NAN));
 }
 
 static void drain(dispatch_run *r, int signal)
@@ -283,6 +289,7 @@ static void settle(dispatch_run *r)
         for (int i = 0; i < n; i++) {
             bool is_start = done[i].type == AVS_ACT_START;
             avs_event ev = {.type = AVS_EV_COMMITTED, .trial = done[i].trial, .attempt = done[i].attempt};
+            if (!is_start && !r->db_failed) dispatch_asha_over(r, done[i].trial);
             if (is_start) { /* matters only when the database failed: then its START never left */
                 ev.type = AVS_EV_ENDED;
                 ev.agent = done[i].agent;
@@ -407,6 +414,7 @@ static void free_run(dispatch_run *r)
     }
     avs_id_free(&r->by_attempt);
     avs_id_free(&r->by_row);
+    dispatch_asha_free(r);
     free(r->peers);
     free(r->fds);
     free(r->live);
@@ -447,6 +455,7 @@ int avs_dispatch(const avs_dispatch_cfg *cfg, avs_dispatch_result *out, avs_err 
         avs_progress_begin(&r.progress, STDERR_FILENO, cfg->quiet, dispatch_now_ms());
         r.beat_ms = dispatch_now_ms() + BEAT_MS;
         dispatch_held(&r);
+        dispatch_asha_begin(&r);
         dispatch_wishes(&r, dispatch_now_ms());
         dispatch_step(&r, (avs_event){.type = AVS_EV_TICK});
         while (!r.finished && !r.failed) turn(&r);

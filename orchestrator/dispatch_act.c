@@ -203,6 +203,8 @@ static avs_trial_state store_state(avs_job_state s)
         return AVS_TRIAL_CANCELLED;
     case AVS_JOB_HELD:
         return AVS_TRIAL_PAUSED;
+    case AVS_JOB_PRUNED:
+        return AVS_TRIAL_PRUNED;
     default:
         return AVS_TRIAL_PENDING;
     }
@@ -230,10 +232,13 @@ static void act_record(dispatch_run *r, const avs_action *a)
     avs_store_end end = {.reason = reason_of(a->outcome), .next = store_state(a->state)};
     drop_live(r, a->attempt);
     fill_from_frame(r, a, &end);
+    if (a->state == AVS_JOB_PRUNED && end.reason != AVS_END_ERROR) end.reason = AVS_END_PRUNED;
+    if (a->state == AVS_JOB_HELD && a->outcome == AVS_OUT_STOPPED) end.reason = AVS_END_PAUSED;
     if (a->outcome == AVS_OUT_LOST)
         end.message = a->state == AVS_JOB_FAILED ? "poison: nodes went down under it" : "the agent is gone";
     if (a->outcome == AVS_OUT_ERROR && !end.message) end.message = r->ended_text;
     tell_failure(r, a, end.message);
+    if (a->state == AVS_JOB_FAILED) dispatch_asha_over(r, a->trial);
     if (r->db_failed || (a->attempt & AVS_COORD_PROVISIONAL)) return;
     avs_staged *g = avs_staging_find(r->staging, a->agent, a->attempt, a->epoch);
     if (g) avs_staged_fill(g, &end);

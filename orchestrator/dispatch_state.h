@@ -46,8 +46,10 @@ typedef struct {
     const char *ended_text;
     bool draining, db_failed, db_told, finished, failed;
     int signals, code, lost;
-    int64_t beat_ms, wish_ms; /* when to beat, when to look for wishes */
-    int64_t wish_stamp;       /* of the folder of wishes, when last seen */
+    int64_t beat_ms, wish_ms;    /* when to beat, when to look for wishes */
+    int64_t wish_stamp;          /* of the folder of wishes, when last seen */
+    struct stage_asha *asha;     /* one per stage of the sweep; NULL: no stage stops early */
+    struct walked_trial *walked; /* how far each trial is, where stages stop early */
     avs_id_map by_row; /* number of a trial in the database -> place in the list; made at the first wish */
     avs_err err;
 } dispatch_run;
@@ -64,6 +66,12 @@ void dispatch_bare(dispatch_run *r, int agent, uint16_t type, uint32_t epoch, ui
 void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n);
 void dispatch_note(dispatch_run *r, char level, const char *host, const char *code, const char *text);
 live_trial *dispatch_live(dispatch_run *r, uint64_t attempt);
+
+/* ---- dispatch_asha.c ---- */
+void dispatch_asha_begin(dispatch_run *r); /* reads what earlier runs recorded */
+void dispatch_asha_free(dispatch_run *r);
+void dispatch_asha_point(dispatch_run *r, int32_t trial, const char *name, int64_t step, double value);
+void dispatch_asha_over(dispatch_run *r, int32_t trial); /* done or failed for good */
 
 /* ---- dispatch_wish.c ---- */
 void dispatch_held(dispatch_run *r);                /* trials that an earlier command paused stay so */

@@ -385,6 +385,7 @@ static void summary(const session *s)
     if (s->o->quiet) return;
     say("%s: %d of %d trials done (%d before), %d failed, %d blocked, %d left", s->sweep->name, c->done,
         c->total, c->done_before, c->failed, c->blocked, c->pending + c->waiting + c->running);
+    if (c->pruned > 0) say("%d trials were stopped early", c->pruned);
     if (s->result.code == 75 || s->result.code == 130) say("run the same command again for the rest");
     if (c->failed > 0)
         say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again", s->o->db);

@@ -410,6 +410,7 @@ static int take_over(registrar *g, size_t k, avs_err *e)
     if (r->state == AVS_TRIAL_DONE) AVS_TRY(still_done(g, i, r, &c->done, e));
     AVS_TRY(still_failed(g, r, &c->failed, e));
     c->cancelled = r->state == AVS_TRIAL_CANCELLED;
+    c->pruned = r->state == AVS_TRIAL_PRUNED;
     l->at[i].held = r->state == AVS_TRIAL_PAUSED;
     if (l->resumed && r->reused) c->priority = (float)r->priority; /* `avsweep prioritise` */
     l->reused += c->done;

@@ -273,6 +273,9 @@ int avs_store_attempt_end(avs_store *s, int64_t attempt_id, const avs_store_end 
 /* Live series while the attempt runs; a point with the same (name, step) is replaced. Points that are not
  * finite are skipped. */
 int avs_store_points(avs_store *s, int64_t attempt_id, const avs_store_point *points, size_t n, avs_err *e);
+/* Values of NAME or val_NAME in all attempts of a trial, by step. Owner: the arena. */
+int avs_store_objective_points(avs_store *s, int64_t trial_id, const char *name, avs_arena *a,
+                               avs_store_point **out, size_t *n, avs_err *e);
 int avs_store_artifact_add(avs_store *s, int64_t attempt_id, const avs_store_artifact *a, avs_err *e);
 
 /* A decision or notice: level 'E','W','I','D'; attempt_id 0: none; host may be NULL. */

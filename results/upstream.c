@@ -146,6 +146,36 @@ int avs_store_past_attempts(avs_store *s, avs_arena *a, avs_store_past **out, si
     return rc;
 }
 
+int avs_store_objective_points(avs_store *s, int64_t trial_id, const char *name, avs_arena *a,
+                               avs_store_point **out, size_t *n, avs_err *e)
+{
+    static const char sql[] =
+        "SELECT p.step, p.value FROM attempt t JOIN point p USING(attempt_id) JOIN metric m"
+        " USING(metric_id) WHERE t.trial_id=?1 AND m.name IN (?2, 'val_'||?2)"
+        " ORDER BY p.step, t.attempt_id";
+    sqlite3_stmt *q;
+    bool row;
+    size_t cap = 0;
+    *n = 0;
+    *out = NULL;
+    int rc = avs_db_bind(s, &q, e, sql, "it", trial_id, name);
+    while (rc == AVS_OK && (rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
+        if (*n == cap) {
+            cap = cap ? 2 * cap : 64;
+            avs_store_point *more = AVS_NEW_N(a, avs_store_point, cap);
+            if (more && *n) memcpy(more, *out, *n * sizeof *more);
+            *out = more;
+        }
+        if (!*out) {
+            sqlite3_reset(q);
+            return avs_fail(e, AVS_ENOMEM, "no memory for points");
+        }
+        (*out)[(*n)++] = (avs_store_point){
+            .name = name, .step = sqlite3_column_int64(q, 0), .value = sqlite3_column_double(q, 1)};
+    }
+    return rc;
+}
+
 /* The results of a trial that was done stay with the attempt that made them; summaries are counted again. */
 static int move_results(avs_store *s, int64_t trial_id, avs_err *e)
 {

@@ -125,8 +125,6 @@ static const avs_explanation all[] = {
      "`by`, `where`, `baseline` and pins (miou@task=s4) name parameters, seed, stage or kind; metrics are "
      "names; "
      "published rows are {where: {..}, METRIC: value}."},
-    {"E045", "not supported yet",
-     "The language has this key, but this version of the program cannot act on it."},
     {"E046", "includes", "A file includes itself, directly or through others, or there are too many files."},
     {"E047", "profiles",
      "--set profile=NAME lays profiles.NAME over the file; it must exist and be a map, and cannot set "

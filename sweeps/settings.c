@@ -1,4 +1,4 @@
-/* Seeds, resources, limits, order and objective: small maps whose values are checked one by one. */
+/* Seeds, resources, limits, order, objective and stop: small maps whose values are checked one by one. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,4 +288,41 @@ void avs_parse_objective(avs_parse *p, const avs_ynode *n, avs_sweep_stage *out)
     else
         avs_diag_add(p->d, metric ? "E011" : "E010", metric ? metric->pos : n->pos, NULL,
                      "objective wants the name of a metric, as in {metric: miou, mode: max}");
+}
+
+/* {asha: {rung: epoch, min: 5, eta: 3, max: 60, variant: promote}} */
+void avs_parse_stop(avs_parse *p, const avs_ynode *n, avs_sweep_stage *out)
+{
+    static const char *const outer[] = {"asha", NULL};
+    static const char *const keys[] = {"rung", "min", "eta", "max", "variant", NULL};
+    const char *rung = "epoch", *variant = "promote";
+    int64_t min = 1, eta = 3, max = 0;
+    if (!n || !want_map(p, n, "stop")) return;
+    if (!avs_check_keys(p->d, n, outer, "in 'stop'")) return;
+    const avs_ynode *asha = avs_yaml_get(n, "asha");
+    if (!asha || !want_map(p, asha, "asha")) {
+        if (!asha) avs_diag_add(p->d, "E010", n->pos, NULL, "stop wants {asha: {min: 5, eta: 3, max: 60}}");
+        return;
+    }
+    int before = p->d->n_errors;
+    (void)avs_check_keys(p->d, asha, keys, "in 'asha'");
+    take_choice(p, asha, "rung", "epoch|step", &rung);
+    take_choice(p, asha, "variant", "promote|stop", &variant);
+    take_int(p, asha, "min", 1, 1000000000, &min);
+    take_int(p, asha, "eta", 2, 100, &eta);
+    take_int(p, asha, "max", 1, 1000000000, &max);
+    if (p->d->n_errors > before) return;
+    if (max <= min)
+        avs_diag_add(p->d, "E040", asha->pos, "max is how long a trial runs that is never stopped",
+                     "asha wants max above min, found min %lld and max %lld", (long long)min, (long long)max);
+    if (!out->metric)
+        avs_diag_add(p->d, "E010", n->pos, "write objective: {metric: miou, mode: max}",
+                     "'stop' compares trials by the objective, and there is none");
+    if (out->kind && (strcmp(out->kind, "eval") == 0 || strcmp(out->kind, "latency") == 0))
+        avs_diag_add(p->d, "E040", n->pos, NULL, "a trial of kind %s does not stop early", out->kind);
+    out->stop = (avs_sweep_stop){.eta = (int)eta,
+                                 .min = min,
+                                 .max = max,
+                                 .by_step = strcmp(rung, "step") == 0,
+                                 .promote = strcmp(variant, "promote") == 0};
 }

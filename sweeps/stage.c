@@ -273,6 +273,9 @@ static void parse_stage(avs_parse *p, const avs_ynode *root, const avs_ynode *no
     avs_parse_limits(p, limits, &s->out->limits);
     avs_parse_order(p, inherit(p, root, node, "order"), s);
     avs_parse_objective(p, objective, s->out);
+    const avs_ynode *own_stop = avs_yaml_get(node, "stop");
+    bool learns = s->out->kind && strcmp(s->out->kind, "latency") != 0 && strcmp(s->out->kind, "eval") != 0;
+    if (own_stop || learns) avs_parse_stop(p, own_stop ? own_stop : avs_yaml_get(root, "stop"), s->out);
     s->out->resources_json = as_json(p, resources);
     s->out->limits_json = as_json(p, limits);
     s->out->objective_json = as_json(p, objective);
@@ -296,7 +299,7 @@ static const char *stage_name(avs_parse *p, const avs_ynode *stage, int index)
 {
     static const char *const keys[] = {"name",      "kind",    "base",    "let",   "sweep",
                                        "needs",     "exclude", "require", "seeds", "objective",
-                                       "resources", "limits",  "order",   NULL};
+                                       "resources", "limits",  "order",   "stop",  NULL};
     (void)avs_check_keys(p->d, stage, keys, "in a stage");
     const avs_ynode *name = avs_yaml_get(stage, "name");
     if (!name || !good_name(name)) {
@@ -327,10 +330,6 @@ static void check_head(avs_parse *p, const avs_ynode *root)
             p->d, "E040", name->pos, NULL,
             "a name is 1 to 64 small letters, digits, '.', '_', '-', and begins with a letter or digit");
     p->sweep->name = name ? name->s : "";
-    if (avs_yaml_get(root, "stop"))
-        avs_diag_add(p->d, "E045", avs_yaml_key(root, "stop")->pos,
-                     "leave it out: every trial runs to its end",
-                     "'stop' (early stopping) is not supported yet");
     if (avs_yaml_get(root, "stages") && avs_yaml_get(root, "sweep"))
         avs_diag_add(p->d, "E037", avs_yaml_key(root, "sweep")->pos, "move the blocks into the stages",
                      "a sweep has 'sweep' or 'stages', not both");

@@ -115,6 +115,7 @@ void avs_parse_seeds(avs_parse *p, const avs_ynode *n, avs_stage_def *s);
 void avs_parse_resources(avs_parse *p, const avs_ynode *n, avs_stage_def *s);
 void avs_parse_limits(avs_parse *p, const avs_ynode *n, avs_sweep_limits *out);
 void avs_parse_order(avs_parse *p, const avs_ynode *n, avs_stage_def *s);
+void avs_parse_stop(avs_parse *p, const avs_ynode *n, avs_sweep_stage *out); /* after the objective */
 void avs_parse_objective(avs_parse *p, const avs_ynode *n, avs_sweep_stage *out);
 /* report.c */
 void avs_parse_report(avs_parse *p, const avs_ynode *n);

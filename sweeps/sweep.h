@@ -49,6 +49,14 @@ typedef struct {
     uint64_t seed;
 } avs_sweep_order;
 
+/* Early stopping by successive halving (orchestrator/asha.h). */
+typedef struct {
+    int eta;          /* 0: none                                                       */
+    int64_t min, max; /* of the resource                                               */
+    bool by_step;     /* the resource is optimiser steps; else validations, one per epoch */
+    bool promote;     /* pause at rungs; else stop there for good                      */
+} avs_sweep_stop;
+
 /* A configuration: one point of a stage, without the seed. */
 typedef struct {
     uint8_t hash[32]; /* config_hash */
@@ -92,6 +100,7 @@ typedef struct {
     bool maximise;
     avs_sweep_limits limits;
     avs_sweep_order order;
+    avs_sweep_stop stop;
     const avs_json *base_from; /* object: key of base -> "FILE:LINE" or "--set"           */
     const avs_json *resources_json, *limits_json, *objective_json; /* as written; empty objects when absent */
     avs_sweep_trial **trials;              /* in order; a trial may be listed by two stages        */

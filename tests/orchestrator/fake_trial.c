@@ -3,6 +3,7 @@
  *   FAKE_PLAN  list "seed[rRANK]=behaviour[*n],.."; `*` as seed means every other one; *n: only in the first n
  *              attempts; without a rank: rank 0
  *   FAKE_LOG   file to which one line per start and end is appended
+ *   FAKE_CURVES  set: the loss depends on the trial, not on the step alone
  *   FAKE_MS    milliseconds per step (default 2), FAKE_STEPS steps (default 5)
  *
  * Behaviours: ok, crash (SIGSEGV half way), exit3, error, error-new (another text each time), hang, silent (no HELLO),
@@ -206,6 +207,7 @@ static int run(fake *f)
     m = begin(f, AVS_F_ENV);
     avs_frame_put_str(&f->out, AVS_T_JSON, "{\"cpu\":\"fake\",\"threads\":1}");
     end(f, m);
+    double scale = getenv("FAKE_CURVES") ? 1.0 + (double)(avs_fnv1a64_str(f->trial) % 1000) / 100.0 : 1.0;
     for (int s = (int)number_in(ckpt); s < steps; s++) {
         m = begin(f, AVS_F_PROGRESS);
         avs_frame_put_i64(&f->out, AVS_T_STEP, s);
@@ -214,7 +216,7 @@ static int run(fake *f)
         m = begin(f, AVS_F_POINT);
         avs_frame_put_str(&f->out, AVS_T_NAME, "loss");
         avs_frame_put_i64(&f->out, AVS_T_STEP, s);
-        avs_frame_put_f64(&f->out, AVS_T_VALUE, 1.0 / (1 + s));
+        avs_frame_put_f64(&f->out, AVS_T_VALUE, scale / (1 + s));
         end(f, m);
         if (s == steps / 2) misbehave(f);
         wait_ms(f, ms);
