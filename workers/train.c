@@ -263,18 +263,22 @@ static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss,
     return AVS_OK;
 }
 
-static void freeze_backbone(trainer *r, int64_t step)
+/* The backbone stands still in the first epochs and counts its own steps from then on (docs/models.md). What stands still
+ * is no part of the gradient's norm either. */
+static void freeze_backbone(trainer *r, int64_t step, float *g)
 {
-    const int64_t epochs = avs_cfg_int(r->cfg, "freeze_backbone_epochs");
+    const int64_t until = avs_cfg_int(r->cfg, "freeze_backbone_epochs") * r->steps_per_epoch;
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(r->cfg, "model"));
-    if (epochs < 1 || !rule->backbone_prefix) return;
-    const bool frozen = step / r->steps_per_epoch < epochs;
+    if (until < 1 || !rule->backbone_prefix) return;
     int s = 0;
     for (int i = 0; i < avs_plan_n_params(r->net.plan); i++) {
         const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
         if (!p->is_trainable) continue;
-        if (avs_model_is_backbone(rule, p->key)) r->seg[s].lr_mult = frozen ? 0.F : 1.F;
-        s++;
+        avs_opt_segment *q = &r->seg[s++];
+        if (!avs_model_is_backbone(rule, p->key)) continue;
+        q->lr_mult = step < until ? 0.F : 1.F;
+        q->idle = until;
+        if (step < until) memset(g + q->off, 0, (size_t)q->len * sizeof *g);
     }
 }
 
@@ -295,12 +299,12 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
         return avs_fail(e, AVS_ERANGE, "the loss is %g at step %lld; lower lr or set grad_clip", *loss,
                         (long long)step);
     float scale = 1.F / (float)r->passes;
+    freeze_backbone(r, step, g);
     const double clip = avs_cfg_num(r->cfg, "grad_clip");
     if (clip > 0) {
         const double norm = avs_grad_norm(g, r->n) / r->passes;
         if (norm > clip) scale *= (float)(clip / (norm + 1e-6));
     }
-    freeze_backbone(r, step);
     const avs_adamw_cfg ac = {.lr = (float)avs_schedule_lr(&r->schedule, step),
                               .beta1 = (float)avs_cfg_num(r->cfg, "beta1"),
                               .beta2 = (float)avs_cfg_num(r->cfg, "beta2"),

@@ -18,8 +18,8 @@ static void update(float *restrict w, const float *restrict g, float *restrict m
 void avs_adamw_factors_of(avs_adamw_factors *f, const avs_opt_segment *seg, const avs_adamw_cfg *cfg,
                           int64_t t, float grad_scale)
 {
-    const double bc1 = 1.0 - pow((double)cfg->beta1, (double)t),
-                 bc2 = 1.0 - pow((double)cfg->beta2, (double)t);
+    const double own = (double)(t - seg->idle);
+    const double bc1 = 1.0 - pow((double)cfg->beta1, own), bc2 = 1.0 - pow((double)cfg->beta2, own);
     const double lr = (double)cfg->lr * (double)seg->lr_mult, wd = (double)seg->weight_decay;
     *f = (avs_adamw_factors){.l2 = cfg->decoupled ? 0.f : seg->weight_decay,
                              .keep = cfg->decoupled ? (float)(1.0 - lr * wd) : 1.f,

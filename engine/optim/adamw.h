@@ -13,6 +13,7 @@ typedef struct {
     int64_t off, len; /* elements of the slab                       */
     float lr_mult;    /* times cfg.lr; 0: untouched, decay included */
     float weight_decay;
+    int64_t idle; /* steps of the run that left it untouched so far: it counts its own, t - idle */
 } avs_opt_segment;
 
 typedef struct {

@@ -102,6 +102,30 @@ static void a_segment_with_multiplier_zero_is_untouched(void **state)
     free(s);
 }
 
+/* As torch's AdamW counts for a parameter that had no gradient until then. */
+static void a_segment_that_joins_later_moves_as_from_the_first_step(void **state)
+{
+    (void)state;
+    const avs_adamw_cfg cfg = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .decoupled = true};
+    const int late = 7;
+    slab *a = slab_new(3), *b = slab_new(3);
+    avs_opt_segment seg = {.len = N, .lr_mult = 1.f, .weight_decay = 0.05f};
+    for (int t = 1; t <= STEPS; t++) {
+        new_gradient(a, (uint64_t)t);
+        avs_adamw_step(&(avs_adamw_arrays){a->w, a->g, a->m, a->v}, &seg, 1, &cfg, t, 1.f);
+    }
+    seg.idle = late;
+    for (int t = 1; t <= late + STEPS; t++) {
+        seg.lr_mult = t <= late ? 0.f : 1.f;
+        new_gradient(b, (uint64_t)(t <= late ? t : t - late));
+        avs_adamw_step(&(avs_adamw_arrays){b->w, b->g, b->m, b->v}, &seg, 1, &cfg, t, 1.f);
+    }
+    assert_memory_equal(a->w, b->w, sizeof a->w);
+    assert_memory_equal(a->v, b->v, sizeof a->v);
+    free(a);
+    free(b);
+}
+
 static void the_norm_is_that_of_double_and_does_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -162,6 +186,7 @@ int main(void)
         cmocka_unit_test(adamw_follows_the_formula),
         cmocka_unit_test(adam_adds_the_decay_to_the_gradient),
         cmocka_unit_test(a_segment_with_multiplier_zero_is_untouched),
+        cmocka_unit_test(a_segment_that_joins_later_moves_as_from_the_first_step),
         cmocka_unit_test(the_norm_is_that_of_double_and_does_not_depend_on_threads),
         cmocka_unit_test(the_norm_of_a_large_slab_counts_every_element),
         cmocka_unit_test(steps_do_not_depend_on_the_number_of_threads),
