@@ -14,6 +14,8 @@ static avs_init weight_init(avs_nn_init init)
         return (avs_init){.kind = AVS_INIT_HE_FAN_OUT};
     case AVS_NN_HE_IN:
         return (avs_init){.kind = AVS_INIT_HE_FAN_IN};
+    case AVS_NN_CENTRED:
+        return (avs_init){.kind = AVS_INIT_HE_CENTRED};
     case AVS_NN_TRUNC02:
         return (avs_init){.kind = AVS_INIT_TRUNC_NORMAL, .a = 0.02F};
     case AVS_NN_ZERO:

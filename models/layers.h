@@ -16,6 +16,7 @@ typedef enum {
     AVS_NN_TORCH,   /* both +-1/sqrt(fan_in): the default of torch's Linear and Conv2d         */
     AVS_NN_HE_OUT,  /* weight N(0, 2/fan_out), bias 0                                          */
     AVS_NN_HE_IN,   /* weight N(0, 2/fan_in), bias 0                                           */
+    AVS_NN_CENTRED, /* the same, centred (AVS_INIT_HE_CENTRED), bias 0                         */
     AVS_NN_TRUNC02, /* weight truncated N(0, 0.02^2), bias 0                                   */
     AVS_NN_ZERO     /* both 0                                                                  */
 } avs_nn_init;

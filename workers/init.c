@@ -59,6 +59,15 @@ static void msdeform_bias(const avs_init *init, float *out)
     }
 }
 
+static void centre(float *w, int64_t each, int64_t outputs)
+{
+    for (int64_t o = 0; o < outputs; o++, w += each) {
+        double sum = 0;
+        for (int64_t i = 0; i < each; i++) sum += (double)w[i];
+        for (int64_t i = 0; i < each; i++) w[i] -= (float)(sum / (double)each);
+    }
+}
+
 void avs_init_fill(const avs_init *init, const avs_type *t, uint64_t seed, const char *key, float *out)
 {
     const uint64_t stream = avs_fnv1a64_str(key);
@@ -89,6 +98,10 @@ void avs_init_fill(const avs_init *init, const avs_type *t, uint64_t seed, const
         scale = sqrt(2.0 / in);
         is_normal = true;
         break;
+    case AVS_INIT_HE_CENTRED: /* 1 / (1/2 - 1/(2 pi)): the variance of a rectified normal */
+        scale = sqrt(2.0 / (1.0 - 1.0 / 3.14159265358979323846) / in);
+        is_normal = true;
+        break;
     case AVS_INIT_UNIFORM:
         scale = (double)init->a;
         break;
@@ -104,6 +117,7 @@ void avs_init_fill(const avs_init *init, const avs_type *t, uint64_t seed, const
         if (init->kind == AVS_INIT_TRUNC_NORMAL) v = v < -2 ? -2 : v > 2 ? 2 : v;
         out[i] = (float)v;
     }
+    if (init->kind == AVS_INIT_HE_CENTRED) centre(out, n / t->d[0], t->d[0]);
 }
 
 int avs_init_plan(avs_plan *p, const avs_graph *g, uint64_t seed, avs_err *e)

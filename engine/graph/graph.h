@@ -29,6 +29,8 @@ typedef enum {
     AVS_INIT_XAVIER_UNIFORM, /* bound sqrt(6/(fan_in+fan_out)), fans incl. kernel area */
     AVS_INIT_HE_FAN_OUT,     /* N(0, 2/fan_out)                                       */
     AVS_INIT_HE_FAN_IN,      /* N(0, 2/fan_in)                                        */
+    AVS_INIT_HE_CENTRED, /* N(0, 2.93/fan_in) less the mean over each output's own weights: variances as the above
+                                behind a ReLU, and what all inputs share adds nothing */
     AVS_INIT_FAN_IN_UNIFORM, /* +-1/sqrt(a) with a = fan_in given, or own fan_in if a = 0 */
     AVS_INIT_MSDEFORM_BIAS,  /* the released initialisation: a = heads, b = levels, c = points */
     AVS_INIT_TRUNC_NORMAL    /* N(0, a^2) cut at +-2                                  */
