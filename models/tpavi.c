@@ -29,7 +29,14 @@ static int span_of(const avs_cfg *cfg, const avs_build *b)
     return avs_cfg_is(cfg, "task", "avss") && rows % 5 == 0 ? 5 : rows;
 }
 
-/* Four 3x3 convolutions of dilation 3, 6, 12, 18, added. */
+/* [O,I,3,3] -> [O,I,1,1] */
+static avs_val centre(avs_graph *g, avs_val w)
+{
+    return avs_slice(g, avs_slice(g, w, 2, 1, 1), 3, 1, 1);
+}
+
+/* Four 3x3 convolutions of dilation 3, 6, 12, 18, added. A dilation of the map's side or more leaves all taps but the middle
+ * one outside, among zeros. */
 static avs_val reduction(avs_graph *g, const model *m, avs_val x, int i)
 {
     static const int dilation[4] = {3, 6, 12, 18};
@@ -42,7 +49,9 @@ static avs_val reduction(avs_graph *g, const model *m, avs_val x, int i)
             avs_param(g, "weight", AVS_F32T(m->C, in, 3, 3), (avs_init){.kind = AVS_INIT_NORMAL, .a = 0.01F});
         avs_val b = avs_param(g, "bias", AVS_F32T(m->C),
                               (avs_init){.kind = AVS_INIT_FAN_IN_UNIFORM, .a = 9.F * (float)in});
-        avs_val y = avs_conv2d(g, x, w, b, 1, dilation[k], dilation[k], 1);
+        avs_val y = avs_dim(g, x, 1) > dilation[k] || avs_dim(g, x, 2) > dilation[k]
+                        ? avs_conv2d(g, x, w, b, 1, dilation[k], dilation[k], 1)
+                        : avs_conv2d(g, x, centre(g, w), b, 1, 0, 1, 1);
         avs_scope_pop(g);
         sum = sum ? avs_add(g, sum, y) : y;
     }
@@ -91,6 +100,7 @@ static avs_val interaction(avs_graph *g, const model *m, avs_val x, avs_val audi
         avs_tap(g, "theta", avs_reshape(g, theta, inner));
         avs_tap(g, "phi", avs_expand(g, each, inner));
         avs_tap(g, "W_z", avs_reshape(g, y, outer));
+        avs_tap(g, "W_z:out", avs_reshape(g, y, AVS_F32T(B * T, M / T, m->C))); /* frame by frame */
     }
     return avs_nn_layernorm(g, avs_add(g, y, x), "norm_layer", 1e-5F);
 }
