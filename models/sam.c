@@ -168,9 +168,12 @@ static avs_val attention(const two_way *w, const char *name, avs_val q, avs_val 
     q = avs_nn_linear(g, q, "q_proj", width, true, AVS_NN_TORCH);
     k = avs_nn_linear(g, k, "k_proj", width, true, AVS_NN_TORCH);
     v = avs_nn_linear(g, v, "v_proj", width, true, AVS_NN_TORCH);
-    avs_val y = avs_attention_core(g, q, k, v, &attn, NULL);
+    avs_scope_pop(g);
+    avs_val y = avs_attention_core(g, q, k, v, &attn, name);
+    avs_scope_push(g, "%s", name);
     y = avs_nn_linear(g, y, "out_proj", w->cfg->dim, true, AVS_NN_TORCH);
     avs_scope_pop(g);
+    avs_nn_tap(g, y, "%s:out", name);
     return y;
 }
 

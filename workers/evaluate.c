@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/constant.h"
 #include "data/logmel.h"
 #include "data/swap.h"
 #include "metrics/mask.h"
@@ -14,18 +13,30 @@
 int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds, bool features,
                        uint64_t seed, avs_control *control, avs_err *e)
 {
+    return avs_evaluator_open_for(ev, cfg, ds,
+                                  &(avs_evaluator_cfg){.features = features,
+                                                       .seed = seed,
+                                                       .control = control,
+                                                       .clips = (int)avs_cfg_int(cfg, "eval_batch")},
+                                  e);
+}
+
+int avs_evaluator_open_for(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds,
+                           const avs_evaluator_cfg *ec, avs_err *e)
+{
     const avs_dataset_cfg *dc = avs_dataset_config(ds);
     *ev = (avs_evaluator){.cfg = cfg,
-                          .clips_at_once = (int)avs_cfg_int(cfg, "eval_batch"),
+                          .clips_at_once = ec->clips,
                           .T = avs_task_frames(dc->task),
                           .task = dc->task,
-                          .control = control};
+                          .control = ec->control};
     const avs_net_cfg nc = {.rows = ev->clips_at_once * ev->T,
                             .clip_rows = ev->T,
                             .height = dc->height,
                             .width = dc->width,
-                            .features = features,
-                            .seed = seed};
+                            .features = ec->features,
+                            .attention = ec->attention,
+                            .seed = ec->seed};
     return avs_net_open(&ev->net, cfg, &nc, e);
 }
 
@@ -107,7 +118,7 @@ static int finish(scorer *s, avs_scores *out, avs_err *e)
     if (s->by_class) {
         avs_semantic_result r;
         if ((rc = avs_semantic_finish(&s->semantic, &r, NULL, NULL, e)) == AVS_OK)
-            *out = (avs_scores){.miou = r.miou, .fscore = r.f};
+            *out = (avs_scores){.miou = r.miou, .fscore = r.f, .miou_present = r.miou_present};
     } else {
         avs_mask_result r;
         if ((rc = avs_mask_score_finish(&s->mask, &r, e)) == AVS_OK)
@@ -124,13 +135,14 @@ static int fill_audio(avs_evaluator *ev, const avs_dataset *ds, const avs_featur
                       float *dst, avs_err *e)
 {
     if (!dst) return AVS_OK; /* a model without audio */
+    const int64_t w = ev->net.audio_width;
     if (sound < 0) {
-        for (int64_t i = 0; i < ev->T * ev->net.audio_width; i++) dst[i] = AVS_LOGMEL_SILENCE;
+        for (int64_t i = 0; i < ev->T * w; i++)
+            dst[i] = features ? features->silence[i % w] : AVS_LOGMEL_SILENCE;
         return AVS_OK;
     }
     if (features) {
-        memcpy(dst, avs_features_at(features, sound, 0),
-               (size_t)(ev->T * ev->net.audio_width) * sizeof(float));
+        memcpy(dst, avs_features_at(features, sound, 0), (size_t)(ev->T * w) * sizeof(float));
         return AVS_OK;
     }
     return avs_clip_load(ds, sound, &(avs_pick){.n = ev->T}, &(avs_clip_out){.logmel = dst}, e);
@@ -147,6 +159,19 @@ typedef struct {
     void *ctx;
 } reading;
 
+int avs_evaluator_fill(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features, int clip,
+                       int sound, int at, avs_err *e)
+{
+    const int T = ev->T;
+    const int64_t frame = (int64_t)ev->net.build.height * ev->net.build.width;
+    int rc = avs_clip_load(ds, clip, &(avs_pick){.n = T},
+                           &(avs_clip_out){.frames = ev->net.frames + (int64_t)at * T * frame * 3}, e);
+    for (int f = 0; f < T && ev->net.frame_mask; f++)
+        ev->net.frame_mask[at * T + f] = avs_dataset_clip(ds, clip)->frame_mask[f] ? 1.F : 0.F;
+    float *audio = ev->net.audio ? ev->net.audio + (int64_t)at * T * ev->net.audio_width : NULL;
+    return rc == AVS_OK ? fill_audio(ev, ds, features, sound, audio, e) : rc;
+}
+
 /* Clips first .. first + clips_at_once - 1. */
 static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
 {
@@ -157,17 +182,8 @@ static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
     int rc = AVS_OK;
     for (int k = 0; k < ev->clips_at_once && rc == AVS_OK; k++) {
         const int clip = first + k < n ? first + k : first;
-        rc = avs_clip_load(ds, clip, &(avs_pick){.n = T},
-                           &(avs_clip_out){.frames = ev->net.frames + (int64_t)k * T * frame * 3}, e);
-        for (int f = 0; f < T && ev->net.frame_mask; f++)
-            ev->net.frame_mask[k * T + f] = avs_dataset_clip(ds, clip)->frame_mask[f] ? 1.F : 0.F;
-        float *audio = ev->net.audio ? ev->net.audio + (int64_t)k * T * ev->net.audio_width : NULL;
-        if (rc == AVS_OK)
-            rc = fill_audio(ev, ds, r->features,
-                            r->silent    ? -1
-                            : r->partner ? r->partner[clip]
-                                         : clip,
-                            audio, e);
+        const int sound = r->silent ? -1 : r->partner ? r->partner[clip] : clip;
+        rc = avs_evaluator_fill(ev, ds, r->features, clip, sound, k, e);
     }
     if (rc == AVS_OK) rc = avs_plan_run(ev->net.plan, e);
     if (rc != AVS_OK) return rc;
@@ -187,8 +203,6 @@ int avs_evaluate(avs_evaluator *ev, const avs_dataset *ds, const avs_features *f
     if (n < 1)
         return avs_fail(e, AVS_EMISSING, "the %s split of %s holds no clip",
                         avs_split_name(avs_dataset_config(ds)->split), avs_dataset_config(ds)->root);
-    if (sound == AVS_SOUND_SILENT && features)
-        return avs_fail(e, AVS_ERANGE, "silence needs a model that takes log-mel, not cached features");
     int rc = scorer_open(&s, ev, e);
     if (rc == AVS_OK && sound == AVS_SOUND_SWAPPED) {
         partner = avs_xalloc(sizeof(int32_t) * (size_t)n);
@@ -211,87 +225,5 @@ int avs_evaluate(avs_evaluator *ev, const avs_dataset *ds, const avs_features *f
     if (rc == AVS_OK) rc = finish(&s, out, e);
     avs_xfree(partner);
     scorer_close(&s);
-    return rc;
-}
-
-/* ------------------------------------------------------------------ floors and ceilings without a model */
-
-typedef struct {
-    const avs_dataset *ds;
-    float *target; /* [T,H,W] */
-    uint8_t *pred; /* [T,H,W] */
-} plain;
-
-static int plain_open(plain *p, const avs_dataset *ds, avs_err *e)
-{
-    const avs_dataset_cfg *c = avs_dataset_config(ds);
-    const size_t n = (size_t)avs_task_frames(c->task) * (size_t)c->height * (size_t)c->width;
-    *p = (plain){.ds = ds, .target = avs_xalloc(n * sizeof(float)), .pred = avs_xalloc(n)};
-    return p->target && p->pred ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for masks");
-}
-
-static void plain_close(plain *p)
-{
-    avs_xfree(p->target);
-    avs_xfree(p->pred);
-}
-
-/* Mean frame IoU of a fixed mask (mask) or of the objects of each frame (mask NULL). */
-static int plain_score(plain *p, const uint8_t *mask, double *miou, avs_err *e)
-{
-    const avs_dataset_cfg *dc = avs_dataset_config(p->ds);
-    const int64_t n = (int64_t)dc->height * dc->width;
-    const int T = avs_task_frames(dc->task);
-    avs_mask_score s;
-    avs_mask_result r = {0};
-    avs_mask_score_init(&s, 1);
-    int rc = AVS_OK;
-    for (int i = 0; i < avs_dataset_count(p->ds) && rc == AVS_OK; i++) {
-        const avs_clip *c = avs_dataset_clip(p->ds, i);
-        rc = avs_clip_load(p->ds, i, &(avs_pick){.n = T},
-                           &(avs_clip_out){.target = p->target, .objects = mask ? NULL : p->pred}, e);
-        for (int t = 0; t < T && rc == AVS_OK; t++)
-            if (c->frame_mask[t])
-                rc = avs_mask_score_add_binary(&s, mask ? mask : p->pred + t * n, p->target + t * n,
-                                               dc->height, dc->width, e);
-        avs_mask_score_end_clip(&s);
-    }
-    if (rc == AVS_OK) rc = avs_mask_score_finish(&s, &r, e);
-    *miou = r.miou;
-    avs_mask_score_fini(&s);
-    return rc;
-}
-
-static int score_constant(void *ctx, const uint8_t *mask, double *score, avs_err *e)
-{
-    return plain_score(ctx, mask, score, e);
-}
-
-int avs_evaluate_constant(const avs_dataset *train, const avs_dataset *ds, int threads, double *miou,
-                          avs_err *e)
-{
-    const avs_dataset_cfg *c = avs_dataset_config(train);
-    const int64_t n = (int64_t)c->height * c->width;
-    float *mean = avs_xalloc((size_t)n * sizeof(float));
-    uint8_t *best = avs_xalloc((size_t)n);
-    plain p = {0};
-    avs_constant_winner winner = {0};
-    int rc =
-        mean && best ? plain_open(&p, ds, e) : avs_fail(e, AVS_ENOMEM, "out of memory for the mean mask");
-    if (rc == AVS_OK) rc = avs_constant_mean(train, threads, mean, NULL, e);
-    if (rc == AVS_OK) rc = avs_constant_best(mean, n, 20, score_constant, &p, best, &winner, e);
-    *miou = winner.score;
-    plain_close(&p);
-    avs_xfree(mean);
-    avs_xfree(best);
-    return rc;
-}
-
-int avs_evaluate_objects(const avs_dataset *ds, double *miou, avs_err *e)
-{
-    plain p;
-    int rc = plain_open(&p, ds, e);
-    if (rc == AVS_OK) rc = plain_score(&p, NULL, miou, e);
-    plain_close(&p);
     return rc;
 }

@@ -3,8 +3,8 @@
  *   right     each clip with its own sound
  *   swapped   with the sound of the next clip that shares no sounding class (composed data)
  *   silent    log-mel ln 0.01 everywhere
- *   constant  the best single mask for all frames, chosen on the training masks and scored on this split
- *   objects   every pixel of any visible object: about the ceiling of a model that cannot hear */
+ *
+ * Floors and a ceiling without a model are in floors.h. */
 #ifndef AVS_WORKERS_EVALUATE_H
 #define AVS_WORKERS_EVALUATE_H
 
@@ -24,12 +24,25 @@ typedef struct {
 /* Opens the net (initial values; copy or load parameters into ev->net). features: audio enters as cached features. */
 int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds, bool features,
                        uint64_t seed, avs_control *control, avs_err *e);
+typedef struct {
+    bool features, attention; /* attention: as in avs_net_cfg */
+    uint64_t seed;
+    avs_control *control;
+    int clips; /* at once */
+} avs_evaluator_cfg;
+int avs_evaluator_open_for(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds,
+                           const avs_evaluator_cfg *ec, avs_err *e);
 void avs_evaluator_close(avs_evaluator *ev);
+/* Puts frames of `clip` and the sound of clip `sound` (-1: silence) at place `at` < clips_at_once of the net's inputs. */
+int avs_evaluator_fill(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features, int clip,
+                       int sound, int at, avs_err *e);
 
 typedef enum { AVS_SOUND_RIGHT, AVS_SOUND_SWAPPED, AVS_SOUND_SILENT } avs_eval_sound;
 
 typedef struct {
-    double miou, fscore, fscore_at_half, miou_nonempty; /* fractions; the last two 0 for avss */
+    double miou, fscore;                  /* fractions, all of them                       */
+    double fscore_at_half, miou_nonempty; /* one class; else 0                            */
+    double miou_present;                  /* classes: mean over those that occur; else 0 */
 } avs_scores;
 
 /* Called for each row that is scored: logits [H,W,K], of frame `frame` of clip `clip`. */
@@ -38,10 +51,5 @@ typedef int (*avs_eval_row)(void *ctx, int clip, int frame, const float *logits,
 /* features: of ds, or NULL when the net takes log-mel. AVS_ECANCEL when the trial is asked to stop. row may be NULL. */
 int avs_evaluate(avs_evaluator *ev, const avs_dataset *ds, const avs_features *features, avs_eval_sound sound,
                  avs_scores *out, avs_eval_row row, void *ctx, avs_err *e);
-
-/* mIoU of the best constant mask (thresholds on train's mean mask, scored on ds) and of all visible objects. */
-int avs_evaluate_constant(const avs_dataset *train, const avs_dataset *ds, int threads, double *miou,
-                          avs_err *e);
-int avs_evaluate_objects(const avs_dataset *ds, double *miou, avs_err *e);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "data/index.h"
+#include "data/logmel.h"
 #include "engine/graph/ops.h"
 #include "engine/tensor/safetensors.h"
 #include "models/model.h"
@@ -51,7 +52,7 @@ static int cache_key(const avs_dataset *ds, avs_net *weights, const char *prefix
     bool found = false;
     int rc = avs_data_fingerprint(dc->root, fp, &found, e);
     avs_sha256_init(&h);
-    avs_sha256_put(&h, "avs-audio-features-1", 20);
+    avs_sha256_put(&h, "avs-audio-features-2", 20);
     if (found)
         avs_sha256_put(&h, fp, 32);
     else
@@ -97,6 +98,10 @@ static int compute(avs_features *f, const avs_dataset *ds, encoder *c, avs_err *
             done = queued;
         }
     }
+    for (int i = 0; i < AT_ONCE * EXAMPLE; i++) c->in[i] = AVS_LOGMEL_SILENCE;
+    if (rc == AVS_OK) rc = avs_plan_run(c->plan, e);
+    if (rc == AVS_OK)
+        memcpy(f->silence, avs_plan_output(c->plan, "feature", &t), (size_t)f->width * sizeof(float));
     avs_xfree(mel);
     return rc;
 }
@@ -108,8 +113,9 @@ static bool read_cache(avs_features *f, const char *path)
     avs_err err = AVS_ERR_INIT;
     bool ok = false;
     if (avs_fs_exists(path) && avs_st_open(&st, path, &err) == AVS_OK) {
-        const avs_st_tensor *t = avs_st_find(&st, "feature");
-        ok = t && t->count == (int64_t)f->clips * f->T * f->width && avs_st_f32(t, f->x, &err) == AVS_OK;
+        const avs_st_tensor *t = avs_st_find(&st, "feature"), *q = avs_st_find(&st, "silence");
+        ok = t && t->count == (int64_t)f->clips * f->T * f->width && avs_st_f32(t, f->x, &err) == AVS_OK &&
+             q && q->count == f->width && avs_st_f32(q, f->silence, &err) == AVS_OK;
     }
     avs_st_close(&st);
     return ok; /* a damaged cache is computed again */
@@ -121,7 +127,8 @@ static int write_cache(const avs_features *f, const char *path, avs_err *e)
     avs_st_writer *w = a ? avs_st_writer_new(a) : NULL;
     const int64_t d[3] = {f->clips, f->T, f->width};
     int rc = w ? avs_fs_mkdirs_for(path, e) : avs_fail(e, AVS_ENOMEM, "out of memory");
-    if (rc == AVS_OK && avs_st_writer_add(w, "feature", "F32", 3, d, f->x) != AVS_OK)
+    if (rc == AVS_OK && (avs_st_writer_add(w, "feature", "F32", 3, d, f->x) != AVS_OK ||
+                         avs_st_writer_add(w, "silence", "F32", 1, d + 2, f->silence) != AVS_OK))
         rc = avs_fail(e, AVS_ENOMEM, "out of memory");
     if (rc == AVS_OK) rc = avs_st_writer_write(w, path, NULL, e);
     avs_arena_free(a);
@@ -140,7 +147,8 @@ int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, 
     *f = (avs_features){
         .clips = avs_dataset_count(ds), .T = avs_task_frames(avs_dataset_config(ds)->task), .width = width};
     f->x = avs_xalloc(sizeof(float) * (size_t)f->clips * (size_t)f->T * (size_t)width);
-    int rc = f->x ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for audio features");
+    f->silence = avs_xalloc(sizeof(float) * (size_t)width);
+    int rc = f->x && f->silence ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for audio features");
     if (rc == AVS_OK && cache_dir[0]) {
         rc = cache_key(ds, weights, prefix, name, e);
         if (rc == AVS_OK) snprintf(path, sizeof path, "%s/audio-features/%s.safetensors", cache_dir, name);
@@ -158,6 +166,7 @@ int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, 
 void avs_features_close(avs_features *f)
 {
     avs_xfree(f->x);
+    avs_xfree(f->silence);
     *f = (avs_features){0};
 }
 

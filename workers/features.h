@@ -10,7 +10,8 @@
 #include "workers/net.h"
 
 typedef struct {
-    float *x; /* [clips, T, width]; owner: this object */
+    float *x;       /* [clips, T, width]; owner: this object */
+    float *silence; /* [width] of log-mel silence; likewise     */
     int clips, T, width;
 } avs_features;
 

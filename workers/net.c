@@ -8,6 +8,15 @@
 #include "engine/graph/ops.h"
 #include "workers/init.h"
 
+static void attention_outputs(avs_graph *g)
+{
+    for (uint32_t i = 0; i < g->n_tap; i++) {
+        const char *what = strrchr(g->tap[i].name, ':');
+        if (what && (!strcmp(what, ":attn") || !strcmp(what, ":out")))
+            avs_graph_output(g, g->tap[i].name, g->tap[i].val);
+    }
+}
+
 static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e)
 {
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(cfg, "model"));
@@ -27,6 +36,7 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     int rc = rule->build(n->graph, cfg, &n->build, &io, e);
     avs_model_freeze(n->graph, rule, cfg);
     if (rc == AVS_OK && nc->training) rc = avs_backward(n->graph, io.loss);
+    if (nc->attention) attention_outputs(n->graph);
     if (rc == AVS_OK) rc = avs_graph_check(n->graph, e);
     if (rc == AVS_OK) n->classes = avs_dim(n->graph, io.logits, 3);
     if (rc == AVS_OK && avs_dim(n->graph, io.logits, 1) != nc->height)

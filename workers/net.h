@@ -23,6 +23,7 @@ typedef struct {
     bool training; /* with loss and backward; else inference */
     bool features; /* audio enters as cached encoder output   */
     bool taps;
+    bool attention;      /* taps PATH:attn and PATH:out become outputs of those names */
     uint64_t seed;       /* of the trial: initial values and dropout */
     unsigned passes_off; /* as in avs_plan_cfg */
     size_t mem_budget;

@@ -6,6 +6,8 @@
 
 #include "workers/checkpoint.h"
 #include "workers/data.h"
+#include "workers/dissipation.h"
+#include "workers/floors.h"
 #include "workers/sheet.h"
 #include "workers/start.h"
 
@@ -17,10 +19,11 @@ static void send_scores(avs_control *c, const char *suffix, const char *split, c
     avs_control_result(c, name, split, s->miou, "fraction", suffix[0] ? 0 : 1);
     snprintf(name, sizeof name, "fscore%s", suffix);
     avs_control_result(c, name, split, s->fscore, "fraction", suffix[0] ? 0 : 1);
-    if (!binary) return;
-    snprintf(name, sizeof name, "miou_nonempty%s", suffix);
-    avs_control_result(c, name, split, s->miou_nonempty, "fraction", suffix[0] ? 0 : 1);
-    if (!suffix[0]) avs_control_result(c, "fscore_at_half", split, s->fscore_at_half, "fraction", 1);
+    snprintf(name, sizeof name, "%s%s", binary ? "miou_nonempty" : "miou_present", suffix);
+    avs_control_result(c, name, split, binary ? s->miou_nonempty : s->miou_present, "fraction",
+                       suffix[0] ? 0 : 1);
+    if (binary && !suffix[0])
+        avs_control_result(c, "fscore_at_half", split, s->fscore_at_half, "fraction", 1);
 }
 
 /* swapped, silent, constant, objects */
@@ -30,17 +33,19 @@ static int protocol(avs_trial *t, const avs_cfg *cfg, avs_evaluator *ev, const a
     avs_scores s;
     avs_dataset *opened = NULL;
     double value;
+    const int classes = ev->net.classes;
     int rc = avs_evaluate(ev, ds, features, AVS_SOUND_SWAPPED, &s, NULL, NULL, e);
-    if (rc == AVS_OK) send_scores(&t->control, "_swapped", split, &s, true);
-    if (rc == AVS_OK && !features) {
-        rc = avs_evaluate(ev, ds, NULL, AVS_SOUND_SILENT, &s, NULL, NULL, e);
-        if (rc == AVS_OK) send_scores(&t->control, "_silent", split, &s, true);
-    }
+    if (rc == AVS_OK) send_scores(&t->control, "_swapped", split, &s, classes == 1);
+    if (rc == AVS_OK) rc = avs_evaluate(ev, ds, features, AVS_SOUND_SILENT, &s, NULL, NULL, e);
+    if (rc == AVS_OK) send_scores(&t->control, "_silent", split, &s, classes == 1);
     if (rc == AVS_OK && !train) rc = avs_data_open(&opened, cfg, AVS_SPLIT_TRAIN, t->job->threads, e);
-    if (rc == AVS_OK) rc = avs_evaluate_constant(train ? train : opened, ds, t->job->threads, &value, e);
+    if (rc == AVS_OK)
+        rc = avs_floor_constant(train ? train : opened, ds, classes, t->job->threads, &value, e);
     if (rc == AVS_OK) avs_control_result(&t->control, "miou_constant", split, value, "fraction", 0);
-    if (rc == AVS_OK) rc = avs_evaluate_objects(ds, &value, e);
-    if (rc == AVS_OK) avs_control_result(&t->control, "miou_objects", split, value, "fraction", 0);
+    if (rc == AVS_OK && classes == 1) {
+        rc = avs_floor_objects(ds, &value, e);
+        if (rc == AVS_OK) avs_control_result(&t->control, "miou_objects", split, value, "fraction", 0);
+    }
     avs_dataset_close(opened);
     return rc;
 }
@@ -87,7 +92,8 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
         rc = avs_sheet_write(&sheet, path, e);
     }
     if (rc == AVS_OK) rc = avs_control_file(&t->control, "predictions", "prediction", path, 0, e);
-    if (rc == AVS_OK && avs_cfg_is(cfg, "protocol", "listening") && ev.net.classes == 1)
+    if (rc == AVS_OK) rc = avs_dissipation_results(&t->control, &ev, ds, f, split, e);
+    if (rc == AVS_OK && avs_cfg_is(cfg, "protocol", "listening"))
         rc = protocol(t, cfg, &ev, ds, f, train, split, e);
     avs_sheet_close(&sheet);
     avs_features_close(&features);

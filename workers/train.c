@@ -373,6 +373,11 @@ static int loop(trainer *r, avs_err *e)
     const int64_t start = r->info.step, t_start = avs_now_ns();
     r->pushed = start * r->passes;
     r->saved_ns = t_start;
+    if (start == 0 && avs_cfg_str(r->cfg, "init")[0]) { /* what was learnt before is the first candidate */
+        rc = validate(r, 0, e);
+        if (rc == AVS_OK && r->has_ev)
+            avs_control_result(&r->t->control, "init_miou", "val", r->info.best_value, "fraction", 0);
+    }
     while (rc == AVS_OK && r->info.step < r->steps) {
         double loss;
         bool stop = false;
