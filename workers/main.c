@@ -7,6 +7,7 @@
 #include "workers/data_command.h"
 #include "workers/explain.h"
 #include "workers/golden/run.h"
+#include "workers/models_command.h"
 #include "workers/predict.h"
 #include "workers/ring_check.h"
 #include "workers/trial.h"
@@ -42,7 +43,8 @@ int main(int argc, char **argv)
          "PyTorch checkpoint to safetensors: convert IN OUT.safetensors [--help]"},
         {"ring", avs_ring_check_command,
          "the all-reduce between processes of this node, checked: ring [RANKS]"},
-        {"models", avs_models_command, "the systems that are built in, with sizes"},
+        {"models", avs_models_command,
+         "the systems that are built in, with sizes: models [--format text|json]"},
         {"explain", avs_explain_command,
          "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "
          "[--profile] [--no-pass NAME,..|all] [--mem-budget MB] [--check-nan] [--trace FILE.json]; or of a "
