@@ -40,7 +40,8 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     if (rc == AVS_OK) rc = avs_graph_check(n->graph, e);
     if (rc == AVS_OK) n->classes = avs_dim(n->graph, io.logits, 3);
     if (rc == AVS_OK && avs_dim(n->graph, io.logits, 1) != nc->height)
-        rc = avs_fail(e, AVS_EMISSING, "trials of %s are not built in yet (its golden cases are)", rule->name);
+        rc =
+            avs_fail(e, AVS_EMISSING, "trials of %s are not built in yet (its golden cases are)", rule->name);
     return rc;
 }
 
