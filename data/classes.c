@@ -1,10 +1,12 @@
 /* Names: the 71 classes of AVSBench-semantic, the stems of the demo data in their order, and which of the former the latter
  * are. */
 #include "data/composer.h"
+#include "data/dataset.h"
+#include "data/resample_image.h"
 
 #include <string.h>
 
-const char *const avs_avss_names[71] = {
+const char *const avs_avss_names[AVS_AVSS_CLASSES] = {
     "background", "accordion",      "airplane",   "axe",       "baby",          "bassoon",
     "bell",       "bird",           "boat",       "boy",       "bus",           "car",
     "cat",        "cello",          "clarinet",   "clipper",   "clock",         "dog",
@@ -39,4 +41,9 @@ int avs_avss_class_of(const char *stem)
         if (!*a && !*b) return i;
     }
     return -1;
+}
+
+const char *avs_avss_name(int c)
+{
+    return c >= 0 && c < AVS_AVSS_CLASSES ? avs_avss_names[c] : "?";
 }

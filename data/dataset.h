@@ -38,6 +38,8 @@ int avs_split_parse(const char *name, avs_split *s, avs_err *e);
 int avs_task_frames(avs_task t); /* T: 5, 5, 10 */
 
 enum { AVS_CLIP_MAX_FRAMES = 16 };
+/* The word of an AVSBench-semantic class, "background" first; "?" outside. */
+const char *avs_avss_name(int c);
 
 typedef struct {
     const char *root; /* the data root (holds Single-source/, Multi-sources/, or metadata.csv) */

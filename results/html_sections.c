@@ -163,8 +163,8 @@ typedef struct {
     int classes, rows;
 } heat;
 
-static int fill_heat(avs_store *s, const avs_table *t, avs_arena *a, const avs_q_trial *const *trial,
-                     int n_trials, heat *h, avs_err *e)
+static int fill_heat(avs_store *s, avs_arena *a, const avs_q_trial *const *trial, int n_trials, heat *h,
+                     avs_err *e)
 {
     int rc = AVS_OK, row_at = -1;
     for (int i = 0; i < n_trials; i++) {
@@ -192,7 +192,6 @@ static int fill_heat(avs_store *s, const avs_table *t, avs_arena *a, const avs_q
     }
     h->rows = row_at + 1;
 out:
-    (void)t;
     return rc;
 }
 
@@ -211,7 +210,7 @@ int avs_html_classes(avs_store *s, const avs_table *t, avs_arena *a, avs_buf *ou
     if (h) h->n = AVS_NEW_N(a, int, (size_t)MAX_CLASSES *CLASS_ROWS);
     if (!ranking || !h || !h->sum || !h->n) return avs_fail(e, AVS_ENOMEM, "no memory for a page");
     const int n = avs_html_trials(t, a, ranking, CLASS_ROWS, trial, 4 * CLASS_ROWS);
-    AVS_TRY(fill_heat(s, t, a, trial, n, h, e));
+    AVS_TRY(fill_heat(s, a, trial, n, h, e));
     if (h->classes == 0) return AVS_OK;
     avs_buf_str(
         out, "<section id=\"classes\"><h2>IoU by class</h2>\n<div class=\"scroll\" role=\"region\" "

@@ -3,6 +3,7 @@
 #include "workers/evaluate.h"
 
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #include "data/logmel.h"
@@ -117,8 +118,14 @@ static int finish(scorer *s, avs_scores *out, avs_err *e)
     *out = (avs_scores){0};
     if (s->by_class) {
         avs_semantic_result r;
-        if ((rc = avs_semantic_finish(&s->semantic, &r, NULL, NULL, e)) == AVS_OK)
-            *out = (avs_scores){.miou = r.miou, .fscore = r.f, .miou_present = r.miou_present};
+        if ((rc = avs_semantic_finish(&s->semantic, &r, out->class_iou, NULL, e)) == AVS_OK) {
+            out->miou = r.miou;
+            out->fscore = r.f;
+            out->miou_present = r.miou_present;
+            out->classes = s->semantic.classes;
+            for (int c = 0; c < out->classes; c++)
+                if (s->semantic.count[c] == 0) out->class_iou[c] = (float)NAN;
+        }
     } else {
         avs_mask_result r;
         if ((rc = avs_mask_score_finish(&s->mask, &r, e)) == AVS_OK)

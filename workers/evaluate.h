@@ -39,10 +39,14 @@ int avs_evaluator_fill(avs_evaluator *ev, const avs_dataset *ds, const avs_featu
 
 typedef enum { AVS_SOUND_RIGHT, AVS_SOUND_SWAPPED, AVS_SOUND_SILENT } avs_eval_sound;
 
+enum { AVS_SCORE_CLASSES = 1024 };
+
 typedef struct {
     double miou, fscore;                  /* fractions, all of them                       */
     double fscore_at_half, miou_nonempty; /* one class; else 0                            */
     double miou_present;                  /* classes: mean over those that occur; else 0 */
+    int classes;                          /* how many; 0: one                            */
+    float class_iou[AVS_SCORE_CLASSES];   /* of each; NaN where a class does not occur   */
 } avs_scores;
 
 /* Called for each row that is scored: logits [H,W,K], of frame `frame` of clip `clip`. */

@@ -1,9 +1,11 @@
 /* Scores, protocol and prediction sheet of one checkpoint. */
 #include "workers/report_trial.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "data/resample_image.h"
 #include "workers/checkpoint.h"
 #include "workers/data.h"
 #include "workers/dissipation.h"
@@ -24,6 +26,14 @@ static void send_scores(avs_control *c, const char *suffix, const char *split, c
                        suffix[0] ? 0 : 1);
     if (binary && !suffix[0])
         avs_control_result(c, "fscore_at_half", split, s->fscore_at_half, "fraction", 1);
+    for (int i = 0; i < s->classes && !suffix[0]; i++) { /* for the report's table of classes */
+        if (isnan(s->class_iou[i])) continue;
+        if (s->classes == AVS_AVSS_CLASSES)
+            snprintf(name, sizeof name, "iou_class_%s", avs_avss_name(i));
+        else
+            snprintf(name, sizeof name, "iou_class_%d", i);
+        avs_control_result(c, name, split, (double)s->class_iou[i], "fraction", 1);
+    }
 }
 
 /* swapped, silent, constant, objects */
