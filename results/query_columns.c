@@ -304,7 +304,8 @@ static bool is_unfinished(const avs_table *t)
     return true;
 }
 
-static const char *const usual[] = {"miou", "fscore", "params", "latency_p50", "train_seconds"};
+static const char *const usual[] = {"miou",   "fscore",      "dissipation_index",
+                                    "params", "latency_p50", "train_seconds"};
 enum { N_USUAL = sizeof usual / sizeof *usual };
 
 int avs_q_columns(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)

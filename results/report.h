@@ -40,8 +40,7 @@ int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e
 typedef struct {
     const char *const *by; /* row keys; n_by = 0: the parameters in which the trials differ (none: model) */
     size_t n_by;
-    const char *const *metrics; /* columns; n_metrics = 0: miou, fscore, params, latency_p50, train_seconds as
-                                   far as there are numbers */
+    const char *const *metrics; /* columns; n_metrics = 0: the usual ones that have numbers */
     size_t n_metrics;
     const char *where; /* "task=s4,backbone=resnet18" (all hold; also kind, seed, state); NULL: all */
     int64_t config;    /* only this row of table config; 0: all */
