@@ -185,7 +185,8 @@ static int open_writer(avs_store *s, bool fresh, const char *tool_version, avs_e
     AVS_TRY(avs_db_step(s, st, &row, e));
     s->journal = row && strcmp(avs_db_text(st, 0), "wal") == 0 ? "wal" : "truncate";
     sqlite3_reset(st);
-    AVS_TRY(avs_db_script(s, "PRAGMA synchronous=FULL", e));
+    AVS_TRY(avs_db_script(s, "PRAGMA synchronous=FULL;PRAGMA temp_store=MEMORY" /* savepoints keep no file */,
+                          e));
     if (fresh) {
         AVS_TRY(avs_published_import(s, NULL, e));
         AVS_TRY(avs_store_flush(s, e));
