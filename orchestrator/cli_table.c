@@ -1,5 +1,6 @@
 /* The table of commands and the table of options. A new command is one row here, one word in avs_command and one
  * function; a new option is one row and one field of avs_options. Usage, man page and completions follow. */
+#include "orchestrator/bench_dispatch.h"
 #include "orchestrator/cli.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/compare_command.h"
@@ -29,6 +30,7 @@ const avs_cli_command avs_cli_commands[] = {
     {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
     {"compare",    "A B --metric M",      "is B better than A? lists, hashes or sweeps of --db, or databases", AVS_CMD_COMPARE, avs_command_compare, 2, 2, "@file"},
     {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},
+    {"bench-dispatch", "[ROW]",          "rates and latencies of this installation, on no-op trials",       AVS_CMD_BENCH,   avs_bench_dispatch,  0, 1, NULL},
     {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
     {"repro",      "HASH",                "one trial as a command of its own; --exec runs it and compares", AVS_CMD_REPRO,    avs_command_repro,   1, 1, NULL},
     {"doctor",     "[--db DB]",           "check this node, or with mpirun every node",                      AVS_CMD_DOCTOR,  avs_command_doctor,  0, 0, NULL},
@@ -75,7 +77,7 @@ const avs_cli_option avs_cli_options[] = {
     {"cores",         "N",      "cores to use on each node; default all; $AVSWEEP_CORES",   INTEGER, AT(cores),         C(RUN), 0, NULL},
     {"lost-after",    "TIME",   "a node that is silent for TIME is lost; default 10m",      TEXT,    AT(lost_after),    C(RUN), 0, NULL},
     {"steal-lease",   NULL,     "take a database whose owner is surely gone",               FLAG,    AT(steal_lease),   C(RUN), 0, NULL},
-    {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN) | C(REPRO), 0, NULL},
+    {"trial-program", "PATH",   NULL,                                                       TEXT,    AT(trial_program), C(RUN) | C(REPRO) | C(BENCH), 0, NULL},
     {"backoff-ms",    "N",      NULL,                                                       INTEGER, AT(backoff_ms),    C(RUN), 0, NULL},
     {"json",          NULL,     "the same as --format json",                                FLAG,    AT(json),          EVERY, 0, NULL},
     {"csv",           NULL,     "comma-separated values",                                   FLAG,    AT(csv),           C(EXPAND), 0, NULL},

@@ -106,6 +106,8 @@ static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
                           : -1;
     if (o < 0 || o >= AVS_OUT_COUNT) o = AVS_OUT_CRASH;
     r->ended = f;
+    r->peers[agent].ended_ns = r->cfg->samples ? avs_now_ns() : 0;
+    r->peers[agent].started = false;
     r->ended_agent = agent;
     r->ended_text = avs_frame_str(f, AVS_T_TEXT, r->frame);
     if (o == AVS_OUT_DONE && g && avs_staged_bad(g)) {
@@ -182,6 +184,9 @@ static void take(dispatch_run *r, int agent, const avs_frame *f)
     case AVS_M_ENDED:
         take_ended(r, agent, f);
         break;
+    case AVS_M_STARTED:
+        if (r->cfg->samples && r->cfg->samples->spawned) dispatch_sample(r, &r->peers[agent]);
+        break;
     case AVS_M_READY:
         dispatch_step(
             r, (avs_event){.type = AVS_EV_READY, .agent = agent, .attempt = f->attempt, .epoch = f->epoch});
@@ -193,7 +198,7 @@ static void take(dispatch_run *r, int agent, const avs_frame *f)
         r->peers[agent].said_bye = true;
         break;
     default:
-        break; /* STARTED, BEAT: signs of life */
+        break; /* BEAT: a sign of life */
     }
 }
 
@@ -263,6 +268,13 @@ static bool poll_links(dispatch_run *r)
 
 /* ---- a turn ---- */
 
+void dispatch_sample(dispatch_run *r, peer *p)
+{
+    avs_dispatch_samples *s = r->cfg->samples;
+    if (p->ended_ns && p->started && s->n < s->cap) s->ns[s->n++] = avs_now_ns() - p->ended_ns;
+    p->ended_ns = 0;
+}
+
 /* One transaction for all of the turn, then the word to the agents. A flush that fails takes back everything of the
  * turn: starts are as if they never were, results stay with the agents. */
 static void settle(dispatch_run *r)
@@ -309,6 +321,7 @@ static void settle(dispatch_run *r)
         } else if (!p->closed && p->link->send(p->link, p->at, p->out.data, p->out.len, &r->err) != AVS_OK) {
             r->failed = true;
         }
+        if (r->cfg->samples && !r->cfg->samples->spawned) dispatch_sample(r, p);
         avs_buf_clear(&p->out);
     }
 }

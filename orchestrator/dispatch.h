@@ -11,6 +11,13 @@
 #include "orchestrator/transport.h"
 #include "orchestrator/trial_list.h"
 
+/* Nanoseconds from the end of a trial to the next one on the same agent, where one followed at once (bench). */
+typedef struct {
+    int64_t *ns;
+    size_t n, cap;
+    bool spawned; /* until the next process runs, not only until its START has left */
+} avs_dispatch_samples;
+
 typedef struct {
     const avs_trial_list *list;
     avs_store *db;
@@ -19,8 +26,9 @@ typedef struct {
     int n_links;
     avs_coord_cfg coord;
     bool quiet;
-    bool inline_noops; /* agents answer every trial without a process (bench) */
-    bool commit_each;  /* a transaction for every result (bench)              */
+    bool inline_noops;             /* agents answer every trial without a process (bench) */
+    bool commit_each;              /* a transaction for every result (bench)              */
+    avs_dispatch_samples *samples; /* NULL: none */
 } avs_dispatch_cfg;
 
 typedef struct {

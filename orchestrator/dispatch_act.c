@@ -61,6 +61,7 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
         return;
     }
     avs_buf *out = &r->peers[a->agent].out;
+    r->peers[a->agent].started = true;
     size_t mark = dispatch_begin(r, a->agent, AVS_M_START, a->epoch, attempt);
     avs_frame_put_str(out, AVS_T_TRIAL, x->hex);
     avs_frame_put_i64(out, AVS_T_FLAGS, (quiet ? AVS_START_QUIET : 0) | (is_inline ? AVS_START_INLINE : 0));
@@ -173,6 +174,8 @@ static void act_commit(dispatch_run *r, const avs_action *a)
         dispatch_db_trouble(r, &err);
     } else if (!keep_pending(r, a)) {
         r->failed = true;
+    } else if (r->cfg->commit_each && avs_store_flush(r->cfg->db, &err) != AVS_OK) {
+        dispatch_db_trouble(r, &err);
     }
 }
 

@@ -14,7 +14,8 @@ typedef struct {
     char host[256];
     avs_frame_reader in;
     avs_buf out;
-    bool up, closed, said_bye;
+    bool up, closed, said_bye, started;
+    int64_t ended_ns; /* when its last trial ended; for samples */
 } peer;
 
 typedef struct {
@@ -55,6 +56,7 @@ typedef struct {
 } dispatch_run;
 
 int64_t dispatch_now_ms(void);
+void dispatch_sample(dispatch_run *r, peer *p);
 /* Hands an event to the machine and carries its actions out. */
 void dispatch_step(dispatch_run *r, avs_event ev);
 void dispatch_db_trouble(dispatch_run *r, const avs_err *err);

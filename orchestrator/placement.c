@@ -524,7 +524,8 @@ void coord_place(avs_coord *c)
         }
         tried++;
         park(c, o.item);
-        if (tried == 1 && over_in_time(c, k)) reserve(c, o.item); /* the head of the queue alone */
+        bool others = c->order.n > 0 || c->n_parked > 1;                    /* that could overtake */
+        if (tried == 1 && others && over_in_time(c, k)) reserve(c, o.item); /* the head of the queue alone */
     }
     if (c->order.n == 0) c->reserved_freed = false; /* every class has had its look at reserved nodes */
 }

@@ -19,6 +19,7 @@
 #include "orchestrator/agent.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
+#include "orchestrator/helper.h"
 #include "orchestrator/estimate.h"
 #include "orchestrator/manifest.h"
 
@@ -153,41 +154,7 @@ static void remove_exit(const char *db)
     unlink(path);
 }
 
-/* ---- the helper agent ---- */
-
-typedef struct {
-    pid_t pid;
-    int fd;
-} helper;
-
-static int start_helper(helper *h, const char *program, const char *root, int cores, avs_err *e)
-{
-    int pair[2];
-    char number[16];
-    *h = (helper){0, -1};
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
-        return avs_fail(e, AVS_EIO, "socket pair for the agent: %s", strerror(errno));
-    snprintf(number, sizeof number, "%d", cores);
-    char name[] = "avsweep", word[] = AVS_AGENT_WORD;
-    char *argv[] = {name, word, (char *)(uintptr_t)program, (char *)(uintptr_t)root, number, NULL};
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t at;
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_adddup2(&fa, pair[1], 3);
-    posix_spawn_file_actions_addclosefrom_np(&fa, 4);
-    posix_spawnattr_init(&at);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID); /* Ctrl-C is the coordinator's alone */
-    int err = posix_spawn(&h->pid, "/proc/self/exe", &fa, &at, argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    posix_spawnattr_destroy(&at);
-    close(pair[1]);
-    if (err) {
-        close(pair[0]);
-        return avs_fail(e, AVS_EIO, "cannot start the agent: %s", strerror(err));
-    }
-    h->fd = pair[0];
-    return AVS_OK;
-}
+/* ---- agents ---- */
 
 int avs_run_agent(int argc, char **argv)
 {
@@ -259,7 +226,7 @@ typedef struct {
     avs_estimate_sum sum;
     avs_lease lease;
     avs_store *db;
-    helper helper;
+    avs_helper helper;
     avs_transport *local, *mpi;
     char program[4096];
     bool under_mpi;
@@ -268,7 +235,7 @@ typedef struct {
 
 static int connect_agents(session *s, const avs_launch *launch, avs_err *e)
 {
-    int rc = start_helper(&s->helper, s->program, s->list.root, s->o->cores, e);
+    int rc = avs_helper_start(&s->helper, s->program, s->list.root, s->o->cores, e);
     if (rc == AVS_OK) rc = avs_transport_local(&s->local, s->helper.fd, e);
     if (rc != AVS_OK || !launch->under_launcher) return rc;
     avs_role role;
@@ -440,7 +407,7 @@ static void close_session(session *s)
         s->local->close(s->local);
     else if (s->helper.fd >= 0)
         close(s->helper.fd);
-    while (s->helper.pid > 0 && waitpid(s->helper.pid, NULL, 0) < 0 && errno == EINTR) {}
+    avs_helper_wait(&s->helper);
     if (s->mpi) s->mpi->close(s->mpi);
     avs_store_close(s->db);
 }
