@@ -27,6 +27,8 @@ static const struct {
     {"AVSWEEP_END_TIME", "when the allocation ends, seconds since 1970 UTC; else SLURM_JOB_END_TIME"},
     {"AVSWEEP_SCRATCH", "folder on the node for temporary files; else TMPDIR, else /tmp"},
     {"AVSWEEP_TRIAL", "the trial program; default: avsweep-trial beside avsweep"},
+    {"AVSWEEP_FAULT",
+     "faults on purpose, for tests: kill:trial=7:after=3s, eio:db:after=100, enospc:db:after=100"},
     {"AVSWEEP_WEIGHTS", "folder of pretrained weights; default: weights/"},
     {"NO_COLOR", "no colour, whatever its value"}};
 enum { N_VARIABLES = sizeof variables / sizeof *variables };

@@ -14,6 +14,7 @@
 #include "orchestrator/command_io.h"
 #include "orchestrator/effective.h"
 #include "orchestrator/select.h"
+#include "results/store.h"
 #include "sweeps/listing.h"
 
 static const char *text(sqlite3_stmt *st, int i)
@@ -138,7 +139,7 @@ int avs_command_ls(const avs_options *o)
     listing l = {.o = o, .out = AVS_BUF_INIT};
     int64_t n = 0;
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     if (sqlite3_prepare_v2(db, sql, -1, &l.metric, NULL) != SQLITE_OK)
         rc = avs_fail(&err, AVS_EDB, "%s: %s", o->db, sqlite3_errmsg(db));
@@ -232,7 +233,7 @@ static int show_trial(const avs_options *o)
     int64_t id = 0;
     char hex[65];
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     rc = avs_select_one(db, o->words[0], &id, hex, &err);
     for (size_t i = 0; rc == AVS_OK && i < sizeof parts / sizeof *parts; i++)
@@ -361,7 +362,7 @@ int avs_command_logs(const avs_options *o)
     log_file f = {.n = 0};
     int64_t id = 0;
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     follower w = {.o = o, .f = &f, .fd = -1, .part = AVS_BUF_INIT};
     AVS_TRY(avs_select_one(db, o->words[0], &id, f.hex, &err));

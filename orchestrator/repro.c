@@ -19,6 +19,7 @@
 #include "orchestrator/command_io.h"
 #include "orchestrator/run.h"
 #include "orchestrator/select.h"
+#include "results/store.h"
 
 extern char **environ;
 
@@ -350,7 +351,7 @@ int avs_command_repro(const avs_options *o)
     record *r = a ? AVS_NEW(a, record) : NULL;
     if (!r) return code;
     r->a = a;
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc == AVS_OK) rc = avs_select_one(db, o->words[0], &id, r->hex, &err);
     if (rc == AVS_OK) rc = read_record(db, id, r, &err);
     sqlite3_close(db);

@@ -14,11 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "avs_version.h"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
+#include "orchestrator/fault_db.h"
 #include "orchestrator/helper.h"
 #include "orchestrator/estimate.h"
 #include "orchestrator/manifest.h"
@@ -167,6 +169,7 @@ int avs_run_agent(int argc, char **argv)
         say("agent: started with wrong arguments; it is no command for users");
         return EXIT_USAGE;
     }
+    avs_fault_arm("agent", -1);
     avs_agent_cfg cfg = {.program = argv[2],
                          .root = argv[3],
                          .offer_spool = true,
@@ -192,6 +195,7 @@ static int serve_rank(const avs_options *o)
     avs_role role;
     int parked, rc;
     block_signals();
+    avs_fault_arm("agent", -1);
     rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc == AVS_OK) rc = avs_spawner_open(&s, &err); /* before MPI_Init */
     if (rc == AVS_OK) rc = avs_transport_mpi(&t, &role, &parked, &err);
@@ -397,7 +401,12 @@ static int run_sweep(session *s, const avs_launch *launch)
             if (rc != AVS_OK) code = EXIT_DB;
         }
     }
-    if (rc != AVS_OK) say("error: %s", err.msg);
+    if (rc != AVS_OK && code == EXIT_DB && s->db) {
+        say("error[D001]: %s", err.msg);
+        say("help: nothing committed is lost; make room or repair, then run the same command again");
+    } else if (rc != AVS_OK) {
+        say("error: %s", err.msg);
+    }
     return code;
 }
 
@@ -485,6 +494,10 @@ int avs_run(const avs_options *o)
         say("error: run needs --db DB (or AVSWEEP_DB)");
         return EXIT_USAGE;
     }
+    if (avs_fault_check(&err) != AVS_OK) {
+        say("error: %s", err.msg);
+        return EXIT_USAGE;
+    }
     double seconds;
     if ((o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) ||
         (o->lost_after && avs_cli_duration(o->lost_after, &seconds, &err) != AVS_OK)) {
@@ -499,9 +512,12 @@ int avs_run(const avs_options *o)
         code = dry_run(&s);
     } else if (code == 0) {
         block_signals();
-        if (avs_fs_mkdirs_for(o->db, &err) != AVS_OK ||
-            avs_lease_take(&s.lease, o->db, o->steal_lease, &err) != AVS_OK) {
-            say("error[D002]: %s", err.msg);
+        avs_fault_arm("coordinator", -1);
+        avs_fault_db_install();
+        int rc = avs_fs_mkdirs_for(o->db, &err);
+        if (rc == AVS_OK) rc = avs_lease_take(&s.lease, o->db, o->steal_lease, &err);
+        if (rc != AVS_OK) { /* somebody else's, or a folder that cannot be written */
+            say("error[%s]: %s", rc == AVS_EDB ? "D002" : "D001", err.msg);
             code = EXIT_DB;
         } else {
             remove_exit(o->db);

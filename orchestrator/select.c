@@ -4,27 +4,8 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-#include "avs_version.h"
 #include "results/store.h"
 #include "sweeps/expr.h"
-
-int avs_select_open(const char *path, sqlite3 **db, avs_err *e)
-{
-    avs_store *s = NULL;
-    char real[4096] = "";
-    int rc = avs_store_open(path, AVS_STORE_READ, AVS_VERSION, &s, e);
-    if (rc == AVS_OK) snprintf(real, sizeof real, "%s", avs_store_path(s)); /* may be a snapshot */
-    avs_store_close(s);
-    *db = NULL;
-    if (rc != AVS_OK) return rc;
-    if (sqlite3_open_v2(real, db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
-        sqlite3_busy_timeout(*db, 10000) == SQLITE_OK)
-        return AVS_OK;
-    rc = avs_fail(e, AVS_EDB, "%s: %s", path, sqlite3_errmsg(*db));
-    sqlite3_close(*db);
-    *db = NULL;
-    return rc;
-}
 
 bool avs_is_hash_prefix(const char *text)
 {

@@ -27,10 +27,7 @@ typedef struct {
 
 typedef void (*avs_selected_fn)(void *ctx, const avs_selected *t); /* strings die with the call */
 
-/* The database, opened for reading after the store has looked at it (format, application, version). path: as given,
- * for messages. Close with sqlite3_close. */
-int avs_select_open(const char *path, sqlite3 **db, avs_err *e);
-/* Calls each for every match in order of registration; *n counts them. AVS_ERANGE: the expression is wrong. */
+/* db: of avs_store_open_sql. Calls each for every match in order of registration; *n counts them. AVS_ERANGE: the expression is wrong. */
 int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *ctx, int64_t *n, avs_err *e);
 /* The one trial whose hash begins with the prefix: its id and 64 hex digits. AVS_EMISSING none, AVS_ERANGE several. */
 int avs_select_one(sqlite3 *db, const char *prefix, int64_t *trial_id, char hex[65], avs_err *e);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/select.h"
+#include "results/store.h"
 #include "orchestrator/watch.h"
 
 enum { RECENT = 50 };
@@ -453,7 +454,7 @@ int avs_command_status(const avs_options *o)
     struct winsize w;
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
     if (o->watch) return avs_watch(o);
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     rc = avs_status_read(db, o->db, o->sweep, &s, &err);
     sqlite3_close(db);

@@ -161,7 +161,7 @@ static int steer(const avs_options *o, avs_wish_verb verb, double priority)
     int64_t n = 0;
     bool live = false;
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_select_open(o->db, &db, &err);
+    int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     rc = avs_select(db, &(avs_selection){o->words[0], o->sweep, o->state}, choose, &c, &n, &err);
     sqlite3_close(db);

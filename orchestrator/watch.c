@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/select.h"
+#include "results/store.h"
 #include "orchestrator/status.h"
 
 typedef struct {
@@ -177,7 +178,7 @@ int avs_watch(const avs_options *o)
     if (o->every && avs_cli_duration(o->every, &seconds, &err) != AVS_OK)
         return avs_complain(AVS_EXIT_USAGE, &err);
     v.every_ns = (int64_t)(seconds * 1e9);
-    int rc = avs_select_open(o->db, &v.db, &err);
+    int rc = avs_store_open_sql(o->db, &v.db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     sigset_t set;
     sigemptyset(&set);

@@ -267,6 +267,21 @@ void avs_store_close(avs_store *s)
     avs_xfree(s);
 }
 
+int avs_store_open_sql(const char *path, struct sqlite3 **db, avs_err *e)
+{
+    avs_store *s = NULL;
+    *db = NULL;
+    int rc = avs_store_open(path, AVS_STORE_READ, "", &s, e);
+    if (rc != AVS_OK) return rc;
+    for (int i = 0; i < s->n_cache; i++) sqlite3_finalize(s->cache[i].stmt);
+    s->n_cache = 0;
+    *db = s->db;
+    s->db = NULL;
+    avs_store_close(s);
+    sqlite3_busy_timeout(*db, 10000);
+    return AVS_OK;
+}
+
 int avs_store_version(const avs_store *s)
 {
     return s->version;

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fs.h"
 #include "workers/env.h"
 #include "workers/exec.h"
@@ -79,6 +80,7 @@ int avs_trial_main(const char *job_path)
     avs_control_open(&t.control, is_child, job.epoch, (uint64_t)job.attempt);
     if (rc == AVS_OK) {
         t.control.is_quiet = job.rank != 0;
+        avs_fault_arm("trial", (int64_t)job.seed);
         omp_set_num_threads(job.threads);
         avs_env_json(&env, job.threads,
                      job.cfg && avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision")

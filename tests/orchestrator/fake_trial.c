@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/arena.h"
+#include "base/fault.h"
 #include "base/frame.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -265,6 +266,7 @@ int main(int argc, char **argv)
     write_number(tries, f.tries);
     choose(&f);
     note(&f, "start");
+    avs_fault_arm("trial", f.seed);
     int rc = run(&f);
     avs_frame_reader_free(&f.in);
     avs_buf_free(&f.out);
