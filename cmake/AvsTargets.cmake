@@ -59,8 +59,10 @@ function(avs_add_test file)
 endfunction()
 
 # generated/avs_version.h; link avs_version to include it.
+string(TOUPPER "${CMAKE_BUILD_TYPE}" avs_build_type)
 add_custom_target(avs_version_header
   COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DVERSION=${PROJECT_VERSION} -DBUILD_TYPE=${CMAKE_BUILD_TYPE}
+          "-DFLAGS=${CMAKE_BUILD_TYPE} ${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${avs_build_type}}"
           "-DCOMPILER=${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}" -DOUT=${CMAKE_BINARY_DIR}/generated/avs_version.h
           -P ${CMAKE_SOURCE_DIR}/cmake/write_version.cmake
   BYPRODUCTS ${CMAKE_BINARY_DIR}/generated/avs_version.h COMMENT "version header")

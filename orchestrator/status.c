@@ -60,9 +60,10 @@ static void done(query *q)
     q->st = NULL;
 }
 
+/* One look into the index per trial: a list of all trials of a sweep would be made anew for each query. */
 #define OF_SWEEP                                                                                             \
-    "(?1='' OR trial_id IN (SELECT trial_id FROM sweep_trial WHERE sweep_id=(SELECT max(sweep_id) FROM "     \
-    "sweep WHERE name=?1)))"
+    "(?1='' OR EXISTS(SELECT 1 FROM (SELECT trial_id AS its_trial, sweep_id AS its_sweep FROM sweep_trial) " \
+    "WHERE its_trial=trial_id AND its_sweep=(SELECT max(sweep_id) FROM sweep WHERE name=?1)))"
 
 static void read_counts(query *q, avs_status *s)
 {
@@ -115,14 +116,15 @@ static void read_live(query *q, avs_status *s)
         s->gpus = sqlite3_column_int64(q->st, 3);
     }
     int64_t ids[AVS_STATUS_RUNNING] = {0};
-    while (row(q,
-               "SELECT a.attempt_id, lower(hex(substr(t.hash,1,6))), c.kind, c.model, c.task, t.seed, "
-               "k.host, a.started "
-               "FROM attempt a JOIN trial t USING(trial_id) JOIN config c USING(config_id) LEFT JOIN "
-               "attempt_rank k ON "
-               "k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.ended IS NULL AND " OF_SWEEP
-               " ORDER BY a.attempt_id LIMIT ?2",
-               AVS_STATUS_RUNNING)) {
+    while (row(
+        q,
+        "SELECT a.attempt_id, lower(hex(substr(t.hash,1,6))), c.kind, c.model, c.task, t.seed, "
+        "k.host, a.started "
+        "FROM attempt a JOIN trial t USING(trial_id) JOIN config c USING(config_id) LEFT JOIN "
+        "attempt_rank k ON "
+        "k.attempt_id=a.attempt_id AND k.rank=0 WHERE a.ended IS NULL AND " OF_SWEEP
+        " ORDER BY +a.attempt_id LIMIT ?2", /* + : by the index of live attempts, not along the whole table */
+        AVS_STATUS_RUNNING)) {
         ids[s->n_live] = sqlite3_column_int64(q->st, 0);
         snprintf(s->live[s->n_live].trial, sizeof s->live->trial, "%s", text(q, 1));
         snprintf(s->live[s->n_live].what, sizeof s->live->what, "%s %s %s seed %s", text(q, 2), text(q, 3),
@@ -222,18 +224,20 @@ static void label(query *q, int64_t config, char *out, size_t n)
 
 static void read_best(query *q, avs_status *s)
 {
-    char sql[700];
+    char sql[900];
     int64_t ids[AVS_STATUS_BEST] = {0};
     if (!s->metric[0]) return;
-    snprintf(sql, sizeof sql,
-             "SELECT l.config_id, l.mean, coalesce(l.sd,-1), l.n, coalesce(m.unit,'') FROM leaderboard l "
-             "JOIN metric m "
-             "USING(metric_id) WHERE m.name='%s' AND l.split=(SELECT split FROM leaderboard JOIN metric "
-             "USING(metric_id) "
-             "WHERE name='%s' ORDER BY split='test' DESC LIMIT 1) AND (?1='' OR l.config_id IN (SELECT "
-             "config_id FROM trial "
-             "WHERE " OF_SWEEP ")) ORDER BY l.mean %s LIMIT ?2",
-             s->metric, s->metric, s->maximise ? "DESC" : "ASC");
+    /* Down the index on (metric, split, mean), until enough are found. */
+    snprintf(
+        sql, sizeof sql,
+        "SELECT l.config_id, l.mean, coalesce(l.sd,-1), l.n, coalesce(m.unit,'') FROM metric m CROSS JOIN "
+        "leaderboard l USING(metric_id) WHERE m.name='%s' AND l.split=(SELECT w.split FROM (SELECT 'test' AS "
+        "split, 0 AS rank UNION ALL SELECT '', 1 UNION ALL SELECT 'val', 2) w WHERE EXISTS(SELECT 1 FROM "
+        "leaderboard b WHERE b.metric_id=m.metric_id AND b.split=w.split) ORDER BY w.rank LIMIT 1) AND "
+        "(?1='' OR "
+        "EXISTS(SELECT 1 FROM trial t JOIN sweep_trial st USING(trial_id) WHERE t.config_id=l.config_id AND "
+        "st.sweep_id=(SELECT max(sweep_id) FROM sweep WHERE name=?1))) ORDER BY l.mean %s LIMIT ?2",
+        s->metric, s->maximise ? "DESC" : "ASC");
     if (strpbrk(s->metric, "'\"\\")) return; /* no name of a metric that we would paste into SQL */
     while (row(q, sql, AVS_STATUS_BEST)) {
         ids[s->n_best] = sqlite3_column_int64(q->st, 0);

@@ -58,6 +58,9 @@ static int load_published(avs_store *s, avs_arena *a, const char *metric, publis
         published_row *p = &(*rows)[*n];
         rc = avs_json_parse(a, "config_match of a published number", avs_db_text(q, 0),
                             (size_t)sqlite3_column_bytes(q, 0), &match, e);
+        if (rc == AVS_OK && match->kind != AVS_J_OBJ)
+            rc = avs_fail(e, AVS_EPARSE, "config_match of a published number is not an object: %.60s",
+                          avs_db_text(q, 0));
         p->note = avs_arena_str(a, avs_db_text(q, 2));
         if (rc == AVS_OK && !p->note) rc = avs_fail(e, AVS_ENOMEM, "no memory for published numbers");
         if (rc != AVS_OK) {

@@ -1,5 +1,4 @@
-/* What `status` asks: counts, best, failures, series. Reports have their own reader (query.c). */
-#include <math.h>
+/* What `status` asks: counts, failures, series. Reports have their own reader (query.c). */
 #include <string.h>
 #include "results/db.h"
 
@@ -40,62 +39,6 @@ int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_S
     for (int i = 0; i < s->group.n; i++) /* changes of the open group */
         for (int k = 0; k < AVS_TRIAL_STATES && s->group.at[i].sweep == id; k++)
             counts[k] += s->group.at[i].delta[k];
-out:
-    return rc;
-}
-
-/* One row per configuration, in the order of the index on (metric, split, mean); which of both directions is better is the
- * metric's. A configuration counts for a sweep when one of its trials belongs to it. */
-#define BEST(direction)                                                                                      \
-    "SELECT c.config_id, c.kind, c.model, c.task, c.params, l.mean, (l.ci95_hi-l.ci95_lo)/2, l.n FROM"       \
-    " leaderboard l CROSS JOIN config c USING(config_id) WHERE l.metric_id=?1 AND l.split=?2 AND (?3=0 OR"   \
-    " EXISTS(SELECT 1 FROM trial t JOIN sweep_trial st USING(trial_id) WHERE t.config_id=l.config_id AND"    \
-    " st.sweep_id=?3)) ORDER BY l.mean " direction " LIMIT ?4"
-
-static int best_of_split(avs_store *s, int64_t metric, const char *split, int64_t sweep, bool more,
-                         int64_t limit, avs_arena *a, avs_store_best *out, size_t *n, avs_err *e)
-{
-    sqlite3_stmt *q;
-    bool row;
-    int rc;
-
-    AVS_TRY(more ? avs_db_bind(s, &q, e, BEST("DESC"), "itii", metric, split, sweep, limit)
-                 : avs_db_bind(s, &q, e, BEST("ASC"), "itii", metric, split, sweep, limit));
-    while ((rc = avs_db_step(s, q, &row, e)) == AVS_OK && row) {
-        avs_store_best *b = &out[(*n)++];
-        *b = (avs_store_best){.config_id = sqlite3_column_int64(q, 0),
-                              .kind = avs_arena_str(a, avs_db_text(q, 1)),
-                              .model = avs_arena_str(a, avs_db_text(q, 2)),
-                              .task = avs_arena_str(a, avs_db_text(q, 3)),
-                              .params = avs_arena_str(a, avs_db_text(q, 4)),
-                              .mean = sqlite3_column_double(q, 5),
-                              .half = sqlite3_column_type(q, 6) == SQLITE_NULL ? (double)NAN
-                                                                               : sqlite3_column_double(q, 6),
-                              .n = sqlite3_column_int64(q, 7)};
-        if (!b->kind || !b->model || !b->task || !b->params) {
-            sqlite3_reset(q);
-            return avs_fail(e, AVS_ENOMEM, "no memory for the best configurations");
-        }
-    }
-out:
-    return rc;
-}
-
-int avs_store_best_of(avs_store *s, const char *sweep, const char *metric, size_t limit, avs_arena *a,
-                      avs_store_best **out, size_t *n, avs_err *e)
-{
-    static const char *const splits[] = {"test", "", "val"};
-    int64_t id, metric_id, better;
-    int rc;
-
-    *n = 0;
-    *out = AVS_NEW_N(a, avs_store_best, limit + 1);
-    if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for %zu configurations", limit);
-    AVS_TRY(sweep_id_of(s, sweep, &id, e));
-    AVS_TRY(avs_db_int(s, &metric_id, 0, e, "SELECT metric_id FROM metric WHERE name=?", "t", metric));
-    AVS_TRY(avs_db_int(s, &better, 0, e, "SELECT better FROM metric WHERE metric_id=?", "i", metric_id));
-    for (size_t k = 0; k < sizeof splits / sizeof *splits && *n == 0 && metric_id; k++)
-        AVS_TRY(best_of_split(s, metric_id, splits[k], id, better >= 0, (int64_t)limit, a, *out, n, e));
 out:
     return rc;
 }

@@ -309,16 +309,6 @@ int avs_store_failures(avs_store *s, const char *sweep, size_t limit, avs_arena 
 int avs_store_series(avs_store *s, int64_t attempt_id, const char *name, avs_arena *a, int64_t **steps,
                      double **values, size_t *n, avs_err *e);
 
-typedef struct {
-    int64_t config_id;
-    const char *kind, *model, *task, *params; /* params: JSON object; owner: arena */
-    double mean, half;                        /* of the 95 % interval; NaN for one trial */
-    int64_t n;
-} avs_store_best;
-/* The best configurations by a metric (split test before "" before val), best first, at most limit; from stored summaries. */
-int avs_store_best_of(avs_store *s, const char *sweep, const char *metric, size_t limit, avs_arena *a,
-                      avs_store_best **out, size_t *n, avs_err *e);
-
 /* PRAGMA integrity_check plus the store's own invariants; the first violation is the error. All of them: maintain.h. */
 int avs_store_check(avs_store *s, avs_err *e);
 

@@ -246,6 +246,71 @@ static void databases_sweeps_and_hashes_are_sides_too(void **state)
     avs_store_close(two);
 }
 
+/* SQL, LaTeX, HTML, shell, right-to-left, 10 kB and an ordinary one, as the value of a parameter that tells rows apart. */
+static void hostile_names_are_data(void **state)
+{
+    (void)state;
+    static char long_name[10001];
+    const char *const names[] = {"'; DROP TABLE trial; --",
+                                 "\\end{tabular}\\input{/etc/passwd}%$#_^&~",
+                                 "</td><script>alert(1)</script>",
+                                 "$(reboot); `id` | rm -rf / &",
+                                 "\xe2\x80\xae"
+                                 "gnp.exe",
+                                 long_name,
+                                 "%s%n%1000000d",
+                                 "plain"};
+    enum { NAMES = sizeof names / sizeof *names };
+    memset(long_name, 'n', 10000);
+    avs_store *s = sample_open("hostile.db");
+    int64_t sweep = sample_sweep(s, names[0], NULL), stage = sample_stage(s, sweep, names[1], "train");
+    for (int i = 0; i < 4 * NAMES; i++) {
+        avs_buf p = AVS_BUF_INIT;
+        avs_buf_str(&p, "{\"name\":");
+        avs_json_write_str(&p, names[i / 4]);
+        avs_buf_fmt(&p, ",\"side\":%d}", i % 2);
+        avs_store_trial t = {.kind = "train",
+                             .model = names[2],
+                             .task = names[4],
+                             .params_json = p.data,
+                             .model_schema = 1,
+                             .seed = i / 2 % 2,
+                             .stage_id = stage,
+                             .ordinal = i};
+        avs_sha256_of(p.data, p.len, t.config_hash);
+        avs_sha256_of(&i, sizeof i, t.hash);
+        sample_done(s, sample_register(s, sweep, t), 0.5 + 0.01 * (i % 4) + 0.001 * i, 0.5);
+        avs_buf_free(&p);
+    }
+    OK(avs_store_event(s, 'W', names[3], 0, names[0], long_name, e));
+    OK(avs_store_flush(s, e));
+    avs_compare_spec spec = {.a = {s, "side=0", names[0], NULL, names[1]},
+                             .b = {s, "side=1", NULL, NULL, names[2]},
+                             .metric = "miou"};
+    spec.a.hash = NULL;
+    spec.a.sweep = names[0];
+    for (int f = AVS_REPORT_TEXT; f <= AVS_REPORT_JSON; f++) {
+        avs_buf out = AVS_BUF_INIT;
+        int v[AVS_VERDICTS];
+        if (f == AVS_REPORT_CSV) continue;
+        spec.format = (avs_report_format)f;
+        OK(avs_compare(&spec, &out, v, e));
+        assert_int_equal(v[AVS_BETTER] + v[AVS_SAME] + v[AVS_WORSE] + v[AVS_UNDECIDED], NAMES);
+        if (f != AVS_REPORT_JSON) assert_null(strstr(out.data, "\xe2\x80\xae"));
+        if (f == AVS_REPORT_LATEX) assert_null(strstr(strstr(out.data, "\\begin{tabular}"), "\\input"));
+        if (f == AVS_REPORT_MARKDOWN) assert_null(strstr(out.data, "<script>"));
+        avs_buf_free(&out);
+    }
+    avs_buf out = AVS_BUF_INIT;
+    char where[64];
+    snprintf(where, sizeof where, "name=%s", names[3]);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_CSV, .where = where, .sweep = names[0]}, &out,
+                  e));
+    avs_buf_free(&out);
+    OK(avs_store_check(s, e));
+    avs_store_close(s);
+}
+
 static void latencies_of_two_machines_are_not_compared(void **state)
 {
     (void)state;
@@ -312,6 +377,7 @@ int main(void)
         cmocka_unit_test(equal_systems_are_called_different_in_at_most_one_of_twenty_comparisons),
         cmocka_unit_test(configurations_are_paired_by_what_both_sides_vary),
         cmocka_unit_test(databases_sweeps_and_hashes_are_sides_too),
+        cmocka_unit_test(hostile_names_are_data),
         cmocka_unit_test(latencies_of_two_machines_are_not_compared),
         cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_comparison),
     };
