@@ -131,9 +131,17 @@ static int find_or_add_config(avs_store *s, const avs_store_trial *t, int64_t *i
     return rc;
 }
 
-static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
+/* One call of avs_store_register: what neighbours share is looked up once, and counters are moved at the end. */
+typedef struct {
+    int64_t sweep_id, config_id;
+    const uint8_t *config_hash; /* of config_id; NULL: none yet */
+    int64_t added;
+    int64_t placed[AVS_TRIAL_STATES];
+} registration;
+
+static int find_or_add_trial(avs_store *s, registration *g, avs_store_trial *t, avs_err *e)
 {
-    int64_t key = key_of(t->hash), config_id;
+    int64_t key = key_of(t->hash);
     sqlite3_stmt *st;
     bool row;
     int rc;
@@ -152,37 +160,44 @@ static int find_or_add_trial(avs_store *s, avs_store_trial *t, avs_err *e)
         sqlite3_reset(st);
         return AVS_OK;
     }
-    AVS_TRY(find_or_add_config(s, t, &config_id, e));
+    if (!g->config_hash || memcmp(g->config_hash, t->config_hash, 32) != 0) {
+        g->config_hash = NULL;
+        AVS_TRY(find_or_add_config(s, t, &g->config_id, e));
+        g->config_hash = t->config_hash;
+    }
     AVS_TRY(avs_db_run(s, e,
                        "INSERT INTO trial(key, hash, config_id, seed, state, epoch, priority, attempts)"
                        " VALUES(?,?,?,?,0,0,?,0)",
-                       "ihiid", key, t->hash, config_id, t->seed, t->priority));
+                       "ihiid", key, t->hash, g->config_id, t->seed, t->priority));
     t->trial_id = sqlite3_last_insert_rowid(s->db);
     t->state = AVS_TRIAL_PENDING;
     t->attempts = t->epoch = 0;
-    rc = avs_tally_add(s, 0, AVS_TRIAL_PENDING, 1, e);
+    g->added++;
 out:
     return rc;
 }
 
-static int place(avs_store *s, int64_t sweep_id, const avs_store_trial *t, avs_err *e)
+static int place(avs_store *s, registration *g, const avs_store_trial *t, avs_err *e)
 {
-    int64_t there;
-    int rc = avs_db_int(s, &there, 0, e,
-                        "SELECT trial_id FROM sweep_trial WHERE sweep_id=? AND stage_id=? AND ordinal=?",
-                        "iii", sweep_id, t->stage_id, t->ordinal);
-    if (rc != AVS_OK || there == t->trial_id) return rc;
-    if (there)
-        return avs_fail(e, AVS_ERANGE, "place %lld of stage %lld already belongs to trial %lld of this sweep",
-                        (long long)t->ordinal, (long long)t->stage_id, (long long)there);
-    int64_t member = 0; /* of the sweep by another place already: only for a trial that was there before */
-    if (t->reused)
+    static const char insert[] = "INSERT OR IGNORE INTO sweep_trial VALUES(?,?,?,?,?)";
+    int64_t there = 0, member = 0;
+    int rc;
+    if (t->reused) /* perhaps a member by another place already */
         AVS_TRY(avs_db_int(s, &member, 0, e,
                            "SELECT 1 FROM sweep_trial WHERE trial_id=? AND sweep_id=? LIMIT 1", "ii",
-                           t->trial_id, sweep_id));
-    if (!member) AVS_TRY(avs_tally_add(s, sweep_id, (int)t->state, 1, e));
-    AVS_TRY(avs_db_run(s, e, "INSERT INTO sweep_trial VALUES(?,?,?,?,?)", "iiiii", sweep_id, t->stage_id,
-                       t->ordinal, t->trial_id, (int64_t)t->reused));
+                           t->trial_id, g->sweep_id));
+    AVS_TRY(avs_db_run(s, e, insert, "iiiii", g->sweep_id, t->stage_id, t->ordinal, t->trial_id,
+                       (int64_t)t->reused));
+    if (sqlite3_changes(s->db) > 0) {
+        if (!member) g->placed[t->state]++;
+        return AVS_OK;
+    }
+    AVS_TRY(avs_db_int(s, &there, 0, e,
+                       "SELECT trial_id FROM sweep_trial WHERE sweep_id=? AND stage_id=? AND ordinal=?",
+                       "iii", g->sweep_id, t->stage_id, t->ordinal));
+    if (there != t->trial_id)
+        rc = avs_fail(e, AVS_ERANGE, "place %lld of stage %lld already belongs to trial %lld of this sweep",
+                      (long long)t->ordinal, (long long)t->stage_id, (long long)there);
 out:
     return rc;
 }
@@ -190,12 +205,16 @@ out:
 int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, avs_err *e)
 {
     size_t i = 0;
+    registration g = {.sweep_id = sweep_id};
     int rc = avs_db_begin(s, e);
     if (rc != AVS_OK) return rc;
     for (i = 0; i < n; i++) {
-        AVS_TRY(find_or_add_trial(s, &trials[i], e));
-        AVS_TRY(place(s, sweep_id, &trials[i], e));
+        AVS_TRY(find_or_add_trial(s, &g, &trials[i], e));
+        AVS_TRY(place(s, &g, &trials[i], e));
     }
+    if (g.added) AVS_TRY(avs_tally_add(s, 0, AVS_TRIAL_PENDING, g.added, e));
+    for (int k = 0; k < AVS_TRIAL_STATES; k++)
+        if (g.placed[k]) AVS_TRY(avs_tally_add(s, sweep_id, k, g.placed[k], e));
 out:
     if (rc != AVS_OK && i < n) avs_ctx(e, "trial %zu", i);
     return avs_db_end(s, rc, e);

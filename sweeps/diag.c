@@ -48,17 +48,27 @@ void avs_diag_add(avs_diag *d, const char *code, avs_pos pos, const char *help, 
     items[kept] = item;
 }
 
-/* Line `line` of the source, without its end. */
-static const char *find_line(const avs_source *src, uint32_t line, size_t *len)
+size_t avs_line_break(const char *p, const char *end)
+{
+    size_t n = (size_t)(end - p);
+    if (*p == '\n') return 1;
+    if (*p == '\r') return n > 1 && p[1] == '\n' ? 2 : 1;
+    if (n > 1 && memcmp(p, "\xc2\x85", 2) == 0) return 2;
+    return n > 2 && (memcmp(p, "\xe2\x80\xa8", 3) == 0 || memcmp(p, "\xe2\x80\xa9", 3) == 0) ? 3 : 0;
+}
+
+const char *avs_source_line(const avs_source *src, uint32_t line, size_t *len)
 {
     const char *p = src->text, *end = src->text + src->len;
-    for (uint32_t i = 1; i < line && p < end; i++) {
-        const char *nl = memchr(p, '\n', (size_t)(end - p));
-        p = nl ? nl + 1 : end;
+    for (uint32_t i = 1; i < line; i++) {
+        size_t step = 0;
+        while (p < end && (step = avs_line_break(p, end)) == 0) p++;
+        if (p == end) return NULL;
+        p += step;
     }
-    const char *nl = memchr(p, '\n', (size_t)(end - p));
-    *len = (size_t)((nl ? nl : end) - p);
-    if (*len && p[*len - 1] == '\r') --*len;
+    const char *stop = p;
+    while (stop < end && avs_line_break(stop, end) == 0) stop++;
+    *len = (size_t)(stop - p);
     return p;
 }
 
@@ -78,7 +88,8 @@ static size_t put_char(avs_buf *out, const char *p, size_t n)
 static void write_excerpt(avs_buf *out, avs_pos pos)
 {
     size_t n = 0;
-    const char *line = find_line(pos.src, pos.line, &n);
+    const char *line = avs_source_line(pos.src, pos.line, &n);
+    if (!line) return;
     uint32_t skip = pos.col > EXCERPT - 20 ? pos.col - EXCERPT / 2 : 0, shown = 0;
     size_t at = 0;
     for (uint32_t i = 0; i < skip && at < n; i++) at += put_char(NULL, line + at, n - at);

@@ -47,6 +47,10 @@ void avs_diag_init(avs_diag *d, avs_arena *a);
 /* help may be NULL. Codes that begin with W are warnings. */
 void avs_diag_add(avs_diag *d, const char *code, avs_pos pos, const char *help, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+/* Bytes of the line break at p, before end, as YAML has them (LF, CR, CRLF, NEL, LS, PS); 0: none. */
+size_t avs_line_break(const char *p, const char *end);
+/* Line `line` (from 1) without its end, with the line breaks that YAML knows. NULL: there is no such line. */
+const char *avs_source_line(const avs_source *src, uint32_t line, size_t *len);
 bool avs_diag_full(const avs_diag *d); /* no more errors are kept: stop looking */
 /* Everything in the order of the file: errors, then warnings. */
 void avs_diag_write(const avs_diag *d, avs_buf *out);

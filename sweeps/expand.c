@@ -146,7 +146,8 @@ static int32_t *seen_in(const expansion *x, void *record)
     return x->counting ? &((mark *)record)->seen : &((avs_sweep_config *)record)->seen;
 }
 
-/* The configuration of this point, new or from an earlier stage; NULL when this stage has it already, or on error. */
+/* The configuration of this point, new or from an earlier stage; NULL when this stage has it already, or on error. A
+ * stage with needs may have it again: with other upstream trials it makes other trials. */
 static const avs_sweep_config *make_config(expansion *x, const avs_filled *f)
 {
     avs_sweep_config c = {.stage = x->stage};
@@ -154,9 +155,11 @@ static const avs_sweep_config *make_config(expansion *x, const avs_filled *f)
     avs_filled_hash(f, c.hash);
     void *known = avs_table_find(&x->configs, c.hash);
     if (known && *seen_in(x, known) == x->stage + 1) {
+        if (x->s->n_needs > 0) return known;
         x->repeated++;
         return NULL;
     }
+    x->s->out->n_configs++;
     if (!known) {
         known = avs_table_add(&x->configs, c.hash);
         avs_filled_names(f, &c);
@@ -221,7 +224,8 @@ static bool join(expansion *x, const avs_json *params, uint32_t seed, avs_sweep_
     for (int i = 0; i < x->s->n_needs; i++) {
         int64_t count = 0;
         const char *key = NULL;
-        const avs_sweep_trial *t = avs_join_find(x->joins[i], x->scratch, params, seed, &count, &key);
+        const avs_sweep_trial *t =
+            avs_join_find(x->joins[i], x->scratch, params, &x->point, seed, &count, &key);
         if (count == -1) out_of_memory(x);
         if (count != 1) {
             if (count >= 0 && !x->join_failed[i]) no_match(x, i, count, key);
@@ -279,6 +283,10 @@ static void make_trial(expansion *x, const avs_json *params, const avs_sweep_con
         return;
     }
     avs_sweep_trial *t = avs_table_find(&x->trials, hash);
+    if (t && t->stage == x->stage) {
+        x->repeated++;
+        return;
+    }
     if (t) {
         x->shared++;
         (void)add_member(x, t->ordinal);
@@ -325,7 +333,6 @@ static void finish_point(expansion *x)
     if (rc != AVS_OK) return;
     const avs_sweep_config *c = make_config(x, &f);
     if (!c) return;
-    x->s->out->n_configs++;
     if (x->n_trials + x->s->n_seeds > x->limit) {
         avs_diag_add(x->p->d, "E024", x->s->node->pos, NULL, "the sweep has more than %lld trials",
                      (long long)x->limit);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
-#include "sweeps/stage.h"
+#include "sweeps/point.h"
 
 typedef struct {
     const char *key; /* NULL: free */
@@ -16,12 +16,16 @@ struct avs_join {
     uint64_t mask;
 };
 
-/* "backbone=swin_b, seed=3" */
-static const char *key_text(avs_arena *a, const avs_need_def *need, const avs_json *params, uint32_t seed)
+/* "backbone=swin_b, seed=3". A parameter that the kind of trial does not have (lr of an evaluation) counts with the
+ * value that the point of the sweep sets. */
+static const char *key_text(avs_arena *a, const avs_need_def *need, const avs_json *params,
+                            const avs_point *pt, uint32_t seed)
 {
     avs_buf b = AVS_BUF_INIT;
     for (int i = 0; i < need->n_match; i++) {
         const avs_json *v = avs_json_get(params, need->match[i]);
+        const avs_setting *set = !v && pt ? avs_point_find(pt, need->match[i]) : NULL;
+        if (set) v = set->value;
         avs_buf_fmt(&b, "%s%s=", i ? ", " : "", need->match[i]);
         if (strcmp(need->match[i], "seed") == 0)
             avs_buf_fmt(&b, "%u", seed);
@@ -47,7 +51,7 @@ static slot *find(const avs_join *j, const char *key)
 /* Key of trial i of the stage, in words, and its place among the slots. */
 static bool enter(avs_join *j, avs_arena *a, const avs_sweep_trial *t, const avs_json *params)
 {
-    const char *key = key_text(a, j->need, params, t->seed);
+    const char *key = key_text(a, j->need, params, NULL, t->seed);
     if (!key) return false;
     slot *s = find(j, key);
     if (!s->key) *s = (slot){key, t, 0};
@@ -85,10 +89,10 @@ avs_join *avs_join_new(const avs_sweep *sweep, avs_arena *a, const avs_need_def 
     return ok ? j : NULL;
 }
 
-const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params, uint32_t seed,
-                                     int64_t *count, const char **key)
+const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params,
+                                     const avs_point *pt, uint32_t seed, int64_t *count, const char **key)
 {
-    *key = key_text(scratch, j->need, params, seed);
+    *key = key_text(scratch, j->need, params, pt, seed);
     *count = -1; /* no memory */
     if (!*key) return NULL;
     const slot *s = find(j, *key);

@@ -128,7 +128,7 @@ int avs_expand(avs_parse *p, avs_err *e);
 typedef struct avs_join avs_join;
 avs_join *avs_join_new(const avs_sweep *s, avs_arena *a, const avs_need_def *need);
 /* count: how many match. key: the values in words ("backbone=swin_b, seed=3"). */
-const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params, uint32_t seed,
-                                     int64_t *count, const char **key);
+const avs_sweep_trial *avs_join_find(avs_join *j, avs_arena *scratch, const avs_json *params,
+                                     const avs_point *pt, uint32_t seed, int64_t *count, const char **key);
 
 #endif

@@ -75,12 +75,13 @@ static bool check_bytes(const avs_source *src, avs_diag *d)
             avs_diag_add(d, "E003", pos, NULL, "control character 0x%02x", c);
             return false;
         }
+        size_t end = avs_line_break(src->text + i, src->text + src->len);
         col++;
-        if (c == '\n') {
+        if (end) {
             line++;
             col = 1;
         }
-        i += n;
+        i += end ? end : n;
     }
     return true;
 }
@@ -400,10 +401,13 @@ static bool on_event(reader *r, const yaml_event_t *ev)
 static avs_pos complaint(const reader *r, const yaml_parser_t *p)
 {
     uint32_t line = (uint32_t)p->problem_mark.line + 1, lines = 1, col = 1;
-    for (size_t i = 0; i < r->src->len; i++) {
-        bool lead = ((unsigned char)r->src->text[i] & 0xC0) != 0x80;
-        lines += r->src->text[i] == '\n';
-        col = r->src->text[i] == '\n' ? 1 : col + lead;
+    const char *at = r->src->text, *end = at + r->src->len;
+    while (at < end) {
+        size_t step = avs_line_break(at, end);
+        bool lead = ((unsigned char)*at & 0xC0) != 0x80;
+        lines += step > 0;
+        col = step > 0 ? 1 : col + lead;
+        at += step > 0 ? step : 1;
     }
     if (line > lines) return (avs_pos){r->src, lines, col, 1};
     return (avs_pos){r->src, line, (uint32_t)p->problem_mark.column + 1, 1};

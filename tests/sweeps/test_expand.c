@@ -361,6 +361,26 @@ static void when_multiplies_only_the_points_it_holds_for(void **state)
     unload(&l);
 }
 
+static void evaluations_of_other_trainings_are_other_trials(void **state)
+{
+    (void)state;
+    loaded l =
+        parse("avsweep: 1\nname: t\nbase: {model: avesformer}\nseeds: 2\nstages:\n"
+              "  - {name: one, kind: train, sweep: [{grid: {lr: [1e-3, 1e-4, 1]}}]}\n"
+              "  - name: two\n    kind: eval\n    needs: {t: {from: one, match: [lr, seed]}}\n"
+              "    base: {init: \"${t.checkpoint.best}\"}\n    sweep: [{grid: {lr: [1e-3, 1.0, 0.0001]}}]\n");
+    assert_int_equal(l.s->stages[1].n_trials, 6);
+    assert_int_equal(l.s->stages[1].n_configs, 1); /* a learning rate means nothing to an evaluation */
+    assert_int_equal(l.d.n_warnings, 0);
+    for (int i = 0; i < 6; i++) {
+        const avs_sweep_trial *t = l.s->stages[1].trials[i];
+        static const int upstream[] = {0, 1, 4, 5, 2, 3};
+        assert_int_equal(t->needs[0].upstream->ordinal, upstream[i]);
+        for (int k = 0; k < i; k++) assert_memory_not_equal(t->hash, l.s->stages[1].trials[k]->hash, 32);
+    }
+    unload(&l);
+}
+
 /* The short way through shapes gives what resolving each point by itself gives. */
 static void every_trial_has_the_parameters_of_its_own_resolution(void **state)
 {
@@ -687,6 +707,7 @@ int main(void)
         cmocka_unit_test(repeated_points_collapse_with_a_warning),
         cmocka_unit_test(rules_count_what_they_drop_and_warn_when_they_never_act),
         cmocka_unit_test(when_multiplies_only_the_points_it_holds_for),
+        cmocka_unit_test(evaluations_of_other_trainings_are_other_trials),
         cmocka_unit_test(every_trial_has_the_parameters_of_its_own_resolution),
         cmocka_unit_test(a_parameter_that_stands_alone_changes_one_place_only),
         cmocka_unit_test(counting_gives_the_numbers_and_the_digest_of_the_whole),
