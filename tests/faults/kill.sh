@@ -7,7 +7,7 @@ SWEEP=$(readlink -f "${4:?a sweep of 60 trials}")
 who=$1 rounds=$2 RANDOM=$3
 command -v mpirun > /dev/null && ! "$AVSWEEP" version | grep -q "MPI *none" && mpi=1 || mpi=0
 case $who in mpirun | rank) [ $mpi = 1 ] || skip "no mpirun" ;; esac
-export FAKE_MS=2 FAKE_STEPS=3 AVSWEEP_CORES=24 # four trials of 6 cores at a time
+export FAKE_MS=8 FAKE_STEPS=4 AVSWEEP_CORES=24 # four trials of 6 cores at a time
 export TMPDIR=$dir ASAN_OPTIONS=detect_leaks=0 # Open MPI leaks by design
 args=(run "$SWEEP" --set kind=noop)
 avs "${args[@]}" --db calm.db 2> calm.err
@@ -64,6 +64,11 @@ while [ "$round" -le "$rounds" ]; do
     wait $bg 2> /dev/null
     rc=$?
     bg=
+    owner=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' $db.lock 2> /dev/null)
+    for i in $(seq 300); do # without mpirun its ranks take a moment to notice; until then the database is theirs
+        [ -n "$owner" ] && kill -0 "$owner" 2> /dev/null || break
+        sleep 0.1
+    done
     [ $hit = yes ] || continue # the run was over before: another moment
     killed[$target]=$((${killed[$target]:-0} + 1))
     case $target in
