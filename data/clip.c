@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Decodes the picture and brings it to the size of the view. */
+/* Decodes the picture and brings it to the size of the view, or of labels (nearest). */
 static int read_fitted(const avs_dataset *ds, const char *path, avs_px px, bool nearest, avs_image *out,
                        avs_err *e)
 {
@@ -16,12 +16,15 @@ static int read_fitted(const avs_dataset *ds, const char *path, avs_px px, bool 
     *out = AVS_IMAGE_INIT;
     int rc = avs_image_read(&im, px, path, e);
     if (rc != AVS_OK) return rc;
-    const avs_fit fit = ds->cfg.split == AVS_SPLIT_TRAIN ? ds->layout->train_fit : AVS_FIT_STRETCH;
-    if (im.w == ds->cfg.width && im.h == ds->cfg.height) {
+    const bool crops = ds->cfg.split == AVS_SPLIT_TRAIN && !ds->cfg.stretch;
+    const avs_fit fit = crops ? ds->layout->train_fit : AVS_FIT_STRETCH;
+    const int32_t w = nearest ? ds->cfg.label_width : ds->cfg.width,
+                  h = nearest ? ds->cfg.label_height : ds->cfg.height;
+    if (im.w == w && im.h == h) {
         *out = im;
         return AVS_OK;
     }
-    rc = avs_fit_image(out, &im, ds->cfg.width, ds->cfg.height, fit, nearest, e);
+    rc = avs_fit_image(out, &im, w, h, fit, nearest, e);
     if (rc != AVS_OK) avs_ctx(e, "%s", path);
     avs_image_free(&im);
     return rc;
@@ -119,6 +122,7 @@ typedef struct {
     int i;
     const avs_clip_record *rec;
     int64_t h, w, pixels;
+    int64_t label_h, label_w, label_pixels;
     bool flip;
     uint8_t *scratch; /* [pixels * 3] */
 } load;
@@ -146,37 +150,37 @@ static int load_frame(const load *l, int row, int k, const avs_clip_out *out, av
 
 static int load_label(const load *l, int row, int k, const avs_clip_out *out, avs_err *e)
 {
-    uint8_t *raw = out->labels_u8 ? out->labels_u8 + (int64_t)row * l->pixels : l->scratch;
+    uint8_t *raw = out->labels_u8 ? out->labels_u8 + (int64_t)row * l->label_pixels : l->scratch;
     int64_t odd = 0;
     int rc = AVS_OK;
     if (k >= l->rec->n_labels)
-        memset(raw, 0, (size_t)l->pixels);
+        memset(raw, 0, (size_t)l->label_pixels);
     else if (l->rec->cache.labels)
-        memcpy(raw, l->rec->cache.labels + (int64_t)k * l->pixels, (size_t)l->pixels);
+        memcpy(raw, l->rec->cache.labels + (int64_t)k * l->label_pixels, (size_t)l->label_pixels);
     else
         rc = avs_clip_read_label(l->ds, l->i, k, raw, &odd, e);
     if (rc != AVS_OK) return rc;
-    if (l->flip) mirror(raw, l->h, l->w, 1);
+    if (l->flip) mirror(raw, l->label_h, l->label_w, 1);
     if (out->target) {
-        float *to = out->target + (int64_t)row * l->pixels;
-        for (int64_t p = 0; p < l->pixels; p++) to[p] = raw[p] ? 1.0f : 0.0f;
+        float *to = out->target + (int64_t)row * l->label_pixels;
+        for (int64_t p = 0; p < l->label_pixels; p++) to[p] = raw[p] ? 1.0f : 0.0f;
     }
     if (out->classes) {
-        int32_t *to = out->classes + (int64_t)row * l->pixels;
-        for (int64_t p = 0; p < l->pixels; p++) to[p] = raw[p];
+        int32_t *to = out->classes + (int64_t)row * l->label_pixels;
+        for (int64_t p = 0; p < l->label_pixels; p++) to[p] = raw[p];
     }
     return AVS_OK;
 }
 
 static int load_objects(const load *l, int row, int k, const avs_clip_out *out, avs_err *e)
 {
-    uint8_t *to = out->objects + (int64_t)row * l->pixels;
+    uint8_t *to = out->objects + (int64_t)row * l->label_pixels;
     if (k >= l->rec->pub.n_frames) {
-        memset(to, 0, (size_t)l->pixels);
+        memset(to, 0, (size_t)l->label_pixels);
         return AVS_OK;
     }
     int rc = avs_clip_read_objects(l->ds, l->i, k, to, e);
-    if (rc == AVS_OK && l->flip) mirror(to, l->h, l->w, 1);
+    if (rc == AVS_OK && l->flip) mirror(to, l->label_h, l->label_w, 1);
     return rc;
 }
 
@@ -217,11 +221,14 @@ int avs_clip_load(const avs_dataset *ds, int i, const avs_pick *pick, const avs_
     if (i < 0 || i >= ds->n) return avs_fail(e, AVS_ERANGE, "clip %d of %d does not exist", i, ds->n);
     l.rec = &ds->clips[i];
     l.pixels = l.h * l.w;
+    l.label_h = ds->cfg.label_height;
+    l.label_w = ds->cfg.label_width;
+    l.label_pixels = l.label_h * l.label_w;
     for (int r = 0; r < pick->n; r++)
         if (frame_of(pick, r) < 0 || frame_of(pick, r) >= l.rec->pub.T)
             return avs_fail(e, AVS_ERANGE, "frame %d of clip %s does not exist: there are %d",
                             frame_of(pick, r), l.rec->pub.name, l.rec->pub.T);
-    l.scratch = avs_xrealloc(NULL, (size_t)l.pixels * 3);
+    l.scratch = avs_xrealloc(NULL, (size_t)(l.pixels > l.label_pixels ? l.pixels : l.label_pixels) * 3);
     if (!l.scratch)
         return avs_fail(e, AVS_ENOMEM, "no memory for a frame of %lld pixels", (long long)l.pixels);
     for (int r = 0; r < pick->n; r++) {

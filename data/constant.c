@@ -36,7 +36,7 @@ static int add_clip(void *ctx, int64_t job, int worker, avs_err *e)
 int avs_constant_mean(const avs_dataset *ds, int n_threads, float *mean, int64_t *n_frames, avs_err *e)
 {
     const avs_dataset_cfg *cfg = avs_dataset_config(ds);
-    sums s = {.ds = ds, .pixels = (int64_t)cfg->height * cfg->width};
+    sums s = {.ds = ds, .pixels = (int64_t)cfg->label_height * cfg->label_width};
     if (n_threads < 1) n_threads = 1;
     const size_t all = (size_t)n_threads * (size_t)s.pixels;
     int rc = AVS_ENOMEM;

@@ -109,7 +109,11 @@ static int check_config(const avs_dataset_cfg *cfg, avs_err *e)
     if (cfg->height < 1 || cfg->width < 1 || cfg->height > 4096 || cfg->width > 4096)
         return avs_fail(e, AVS_ERANGE, "the view is %d x %d, expected 1..4096 on both sides", cfg->height,
                         cfg->width);
-    if (cfg->task == AVS_TASK_AVSS && cfg->split == AVS_SPLIT_TRAIN && cfg->height != cfg->width)
+    if (cfg->label_height < 0 || cfg->label_width < 0 || cfg->label_height > 4096 || cfg->label_width > 4096)
+        return avs_fail(e, AVS_ERANGE, "labels of %d x %d, expected at most 4096 on both sides",
+                        cfg->label_height, cfg->label_width);
+    if (cfg->task == AVS_TASK_AVSS && cfg->split == AVS_SPLIT_TRAIN && !cfg->stretch &&
+        cfg->height != cfg->width)
         return avs_fail(e, AVS_ERANGE, "AVSS training crops squares, not %d x %d", cfg->height, cfg->width);
     return AVS_OK;
 }
@@ -132,6 +136,10 @@ int avs_dataset_open(avs_dataset **out, const avs_dataset_cfg *cfg, avs_err *e)
     }
     ds->arena = a;
     ds->cfg = *cfg;
+    if (!cfg->label_height || !cfg->label_width) {
+        ds->cfg.label_height = cfg->height;
+        ds->cfg.label_width = cfg->width;
+    }
     ds->layout = layouts[cfg->task];
     ds->cfg.root = avs_arena_str(a, cfg->root);
     const bool unset = cfg->std[0] == 0 && cfg->std[1] == 0 && cfg->std[2] == 0;
@@ -203,7 +211,8 @@ int avs_dataset_preloaded(const avs_dataset *ds)
 static size_t cache_bytes(const avs_dataset *ds, const avs_clip_record *c)
 {
     const size_t pixels = (size_t)ds->cfg.height * (size_t)ds->cfg.width;
-    return pixels * ((size_t)c->pub.n_frames * 3 + (size_t)c->n_labels) +
+    const size_t label = (size_t)ds->cfg.label_height * (size_t)ds->cfg.label_width;
+    return pixels * (size_t)c->pub.n_frames * 3 + label * (size_t)c->n_labels +
            sizeof(float) * AVS_MEL_EXAMPLE * (size_t)c->pub.T;
 }
 
@@ -211,10 +220,11 @@ static size_t cache_bytes(const avs_dataset *ds, const avs_clip_record *c)
 static int decode_clip(const avs_dataset *ds, int i, avs_clip_cache *to, int64_t *odd, avs_err *e)
 {
     const avs_clip_record *c = &ds->clips[i];
-    const size_t pixels = (size_t)ds->cfg.height * (size_t)ds->cfg.width;
+    const size_t pixels = (size_t)ds->cfg.height * (size_t)ds->cfg.width,
+                 label = (size_t)ds->cfg.label_height * (size_t)ds->cfg.label_width;
     avs_clip_cache k = {
         .frames = avs_xrealloc(NULL, pixels * 3 * (size_t)c->pub.n_frames),
-        .labels = avs_xrealloc(NULL, pixels * (size_t)c->n_labels),
+        .labels = avs_xrealloc(NULL, label * (size_t)c->n_labels),
         .logmel = avs_xrealloc(NULL, sizeof(float) * AVS_MEL_EXAMPLE * (size_t)c->pub.T),
     };
     int rc = AVS_OK;
@@ -223,7 +233,7 @@ static int decode_clip(const avs_dataset *ds, int i, avs_clip_cache *to, int64_t
     for (int t = 0; t < c->pub.n_frames && rc == AVS_OK; t++)
         rc = avs_clip_read_frame(ds, i, t, k.frames + pixels * 3 * (size_t)t, e);
     for (int t = 0; t < c->n_labels && rc == AVS_OK; t++)
-        rc = avs_clip_read_label(ds, i, t, k.labels + pixels * (size_t)t, odd, e);
+        rc = avs_clip_read_label(ds, i, t, k.labels + label * (size_t)t, odd, e);
     if (rc == AVS_OK) rc = avs_clip_read_logmel(ds, i, c->pub.T, k.logmel, e);
     if (rc == AVS_OK)
         *to = k;

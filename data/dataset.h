@@ -45,7 +45,9 @@ typedef struct {
     const char *root; /* the data root (holds Single-source/, Multi-sources/, or metadata.csv) */
     avs_task task;
     avs_split split;
-    int32_t height, width; /* of the network input; AVSS training needs height == width */
+    int32_t height, width;             /* of the network input; AVSS training needs height == width */
+    int32_t label_height, label_width; /* of labels and objects; 0: those of the input */
+    bool stretch;                      /* AVSS training stretches too */
     float mean[3],
         std[3]; /* of the normalised image; all zero: ImageNet (0.485, 0.456, 0.406), (0.229, 0.224, 0.225) */
 } avs_dataset_cfg;
@@ -76,7 +78,8 @@ typedef struct {
     bool flip;
 } avs_pick;
 
-/* Where the parts go; a NULL part is neither read nor decoded. H, W of the view; n of the pick. */
+/* Where the parts go; a NULL part is neither read nor decoded. H, W of the view, of the labels for target, classes,
+ * labels_u8 and objects; n of the pick. */
 typedef struct {
     float *frames;      /* f32 [n,H,W,3] normalised, channels last                                          */
     uint8_t *frames_u8; /* u8  [n,H,W,3] before normalisation                                               */

@@ -31,7 +31,7 @@ typedef struct {
 
 struct avs_loader {
     avs_loader_cfg cfg;
-    int64_t pixels;
+    int64_t pixels, label_pixels;
     pthread_mutex_t lock;
     pthread_cond_t work, ready;
     request *head, *tail;            /* pushed, not yet in a slot */
@@ -56,8 +56,8 @@ static int fill_item(const avs_loader *l, const slot *s, int k, avs_err *e)
     const avs_pick pick = {.n = it->n, .frames = it->frames, .flip = it->flip};
     avs_clip_out out = {.row_weight = s->row_weight + row, .frame_weight = s->frame_weight + row};
     if (s->frames) out.frames = s->frames + row * l->pixels * 3;
-    if (s->target) out.target = s->target + row * l->pixels;
-    if (s->classes) out.classes = s->classes + row * l->pixels;
+    if (s->target) out.target = s->target + row * l->label_pixels;
+    if (s->classes) out.classes = s->classes + row * l->label_pixels;
     float *logmel = s->logmel ? s->logmel + row * AVS_MEL_EXAMPLE : NULL;
     if (it->sound == it->clip) out.logmel = logmel;
     int rc = avs_clip_load(l->cfg.ds, it->clip, &pick, &out, e);
@@ -111,14 +111,14 @@ static void *work(void *arg)
 
 static bool alloc_slot(avs_loader *l, slot *s)
 {
-    const size_t rows = (size_t)l->cfg.max_rows, pixels = (size_t)l->pixels;
+    const size_t rows = (size_t)l->cfg.max_rows, pixels = (size_t)l->pixels, label = (size_t)l->label_pixels;
     const avs_loader_cfg *c = &l->cfg;
     s->row_weight = avs_xalloc(sizeof(float) * rows);
     s->frame_weight = avs_xalloc(sizeof(float) * rows);
     if (c->want_frames) s->frames = avs_xalloc(sizeof(float) * rows * pixels * 3);
     if (c->want_logmel) s->logmel = avs_xalloc(sizeof(float) * rows * AVS_MEL_EXAMPLE);
-    if (c->want_target) s->target = avs_xalloc(sizeof(float) * rows * pixels);
-    if (c->want_classes) s->classes = avs_xalloc(sizeof(int32_t) * rows * pixels);
+    if (c->want_target) s->target = avs_xalloc(sizeof(float) * rows * label);
+    if (c->want_classes) s->classes = avs_xalloc(sizeof(int32_t) * rows * label);
     return s->row_weight && s->frame_weight && (s->frames || !c->want_frames) &&
            (s->logmel || !c->want_logmel) && (s->target || !c->want_target) &&
            (s->classes || !c->want_classes);
@@ -148,6 +148,7 @@ int avs_loader_new(avs_loader **out, const avs_loader_cfg *cfg, avs_err *e)
     const avs_dataset_cfg *view = avs_dataset_config(cfg->ds);
     l->cfg = *cfg;
     l->pixels = (int64_t)view->height * view->width;
+    l->label_pixels = (int64_t)view->label_height * view->label_width;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);

@@ -38,8 +38,8 @@ typedef struct {
     const avs_loader_item *items; /* [n_items] as pushed                               */
     float *frames;                /* f32 [n_rows,H,W,3]                                        */
     float *logmel;                /* f32 [n_rows,96,64]                                        */
-    float *target;                /* f32 [n_rows,H,W]                                          */
-    int32_t *classes;             /* i32 [n_rows,H,W]                                          */
+    float *target;                /* f32 [n_rows,H,W] of the labels                            */
+    int32_t *classes;             /* i32 [n_rows,H,W] of the labels                            */
     float *row_weight;            /* f32 [n_rows], always filled                               */
     float *frame_weight;          /* f32 [n_rows], always filled                               */
 } avs_batch;

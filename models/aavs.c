@@ -83,9 +83,23 @@ static int build(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs_model
     return avs_graph_check(g, e);
 }
 
+/* The published recipe: queries, adapters, class predictor, audio; the backbone's adapters in phase two. Stage two keeps
+ * the object queries. Without freeze_backbone everything trains. */
+static bool trains(const avs_cfg *cfg, int phase, const char *key)
+{
+    static const char *const words[] = {"queries_embedder", "avs_adapt",     "class_predictor", "audio_proj",
+                                        "audio_embed",      "silence_embed", "uncertain_embed"};
+    if (strstr(key, "swin_adapt")) return phase > 1 || avs_cfg_is(cfg, "backbone_adapter", "always");
+    if (!avs_cfg_bool(cfg, "freeze_backbone") || !strncmp(key, "vggish.", 7)) return true;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(key, words[i])) return true;
+    return !avs_cfg_is(cfg, "stage", "two") && strstr(key, "queries_features");
+}
+
 const avs_model_rule avs_aavs_rule = {.name = "aavs",
                                       .build = build,
                                       .backbone_prefix = "model.model.pixel_level_module.encoder.",
                                       .audio_prefix = "vggish.",
                                       .adapters = "*.swin_adapt_*",
+                                      .trains = trains,
                                       .whole_checkpoint = "swin*"};

@@ -82,14 +82,39 @@ bool avs_model_is_backbone(const avs_model_rule *rule, const char *key)
     return is_under && !(rule->adapters && avs_key_matches(rule->adapters, key));
 }
 
-void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg)
+void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg, int phase)
 {
     const char *frozen;
     int width;
+    const bool freezes = avs_cfg_bool(cfg, "freeze_backbone");
     if (avs_model_frozen_audio(cfg, &frozen, &width)) avs_graph_freeze(g, frozen);
-    if (!avs_cfg_bool(cfg, "freeze_backbone")) return;
-    for (uint32_t i = 1; i < g->n_v; i++)
-        if (g->v[i].kind == AVS_V_PARAM && avs_model_is_backbone(rule, g->v[i].name)) g->v[i].is_frozen = 1;
+    for (uint32_t i = 1; i < g->n_v; i++) {
+        if (g->v[i].kind != AVS_V_PARAM) continue;
+        if (freezes && avs_model_is_backbone(rule, g->v[i].name)) g->v[i].is_frozen = 1;
+        if (rule->trains && !rule->trains(cfg, phase, g->v[i].name)) g->v[i].is_frozen = 1;
+    }
+}
+
+void avs_model_label_size(const avs_cfg *cfg, int *h, int *w)
+{
+    avs_cfg_size(cfg, "resolution", h, w);
+    if (avs_cfg_is(cfg, "model", "aavs")) *h = *w = AVS_AAVS_SIZE;
+}
+
+bool avs_model_takes_masks(const avs_cfg *cfg)
+{
+    return avs_cfg_is(cfg, "model", "aavs") && avs_cfg_is(cfg, "stage", "two");
+}
+
+bool avs_model_is_binary(const avs_cfg *cfg)
+{
+    return avs_cfg_int(cfg, "num_classes") == 1 ||
+           (avs_cfg_is(cfg, "model", "aavs") && avs_cfg_is(cfg, "stage", "one"));
+}
+
+bool avs_model_has_phases(const avs_cfg *cfg)
+{
+    return avs_cfg_is(cfg, "model", "aavs");
 }
 
 const avs_model_rule *avs_model_at(int i)

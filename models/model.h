@@ -32,7 +32,7 @@ typedef struct {
     bool with_frame_mask;        /* logits and auxiliary maps of frames that do not exist become 0 */
     int mask_height, mask_width; /* of stage1_mask (aavs, stage two); 0: AVS_AAVS_SIZE */
     int given_points; /* > 0: points of the loss of aavs are inputs (golden cases), for as many pairs; 0: drawn */
-    bool with_reference_taps;    /* taps also what the forward does not need in that form */
+    bool with_reference_taps; /* taps also what the forward does not need in that form */
     avs_audio_input audio_input;
 } avs_build;
 
@@ -56,6 +56,7 @@ typedef struct {
                                    * "MODEL/BACKBONE". NULL: none */
     const avs_key_rule *(*weight_rules)(const avs_cfg *cfg,
                                         int *n); /* more of them for this cfg; NULL: none */
+    bool (*trains)(const avs_cfg *cfg, int phase, const char *key); /* NULL: everything that is not frozen */
     const char *pvt_prefix; /* of the visual backbone where it is a PVTv2; NULL: backbone_prefix */
 } avs_model_rule;
 /* Is backbone_weights of this configuration a file of a whole network? */
@@ -75,9 +76,18 @@ void avs_model_targets(avs_graph *g, const avs_cfg *cfg, const avs_build *b, avs
 const avs_model_rule *avs_model_find(const char *name); /* NULL: no such model */
 /* Is this parameter the visual backbone's own (not an adapter's)? */
 bool avs_model_is_backbone(const avs_model_rule *rule, const char *key);
-/* Freezes what the configuration says after the model was built: a frozen audio encoder, the backbone. */
-void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg);
+/* Freezes what the configuration says after the model was built: a frozen audio encoder, the backbone, what does not
+ * train in this phase (1 or 2). */
+void avs_model_freeze(avs_graph *g, const avs_model_rule *rule, const avs_cfg *cfg, int phase);
 const avs_model_rule *avs_model_at(int i); /* NULL: there are not as many */
+/* Size of labels, scores and predictions: that of the input, or the one that the system fixes. */
+void avs_model_label_size(const avs_cfg *cfg, int *h, int *w);
+/* Are predictions masks of one foreground, whatever the channels of the logits? */
+bool avs_model_is_binary(const avs_cfg *cfg);
+/* Does the model take masks of stage one (input stage1_mask)? */
+bool avs_model_takes_masks(const avs_cfg *cfg);
+/* Training in two phases (aavs): the second starts from the best weights so far with a new optimiser and lr_phase2. */
+bool avs_model_has_phases(const avs_cfg *cfg);
 /* Image normalisation of the model: mean and std per RGB channel of x/255. */
 void avs_model_normalisation(const avs_cfg *cfg, float mean[3], float std[3]);
 /* Does the configuration allow the audio encoder's output to be computed once (frozen encoder)? *prefix names

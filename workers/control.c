@@ -163,6 +163,26 @@ int avs_control_file(avs_control *c, const char *name, const char *kind, const c
     return AVS_OK;
 }
 
+void avs_control_folder(avs_control *c, const char *name, const char *kind, const char *path, int64_t bytes,
+                        const uint8_t sha256[32])
+{
+    char hex[65];
+    if (c->is_quiet) return;
+    if (c->fd < 0) {
+        printf("wrote %s %s\n", kind, path);
+        return;
+    }
+    avs_hex(sha256, 32, hex);
+    const size_t m = begin(c, AVS_F_ARTIFACT);
+    avs_frame_put_str(&c->out, AVS_T_NAME, name);
+    avs_frame_put_str(&c->out, AVS_T_KIND, kind);
+    avs_frame_put_str(&c->out, AVS_T_PATH, path);
+    avs_frame_put_i64(&c->out, AVS_T_BYTES, bytes);
+    avs_frame_put_str(&c->out, AVS_T_SHA256, hex);
+    avs_frame_put_i64(&c->out, AVS_T_STEP, 0);
+    finish(c, m);
+}
+
 void avs_control_done(avs_control *c)
 {
     if (c->fd < 0) return;

@@ -41,6 +41,9 @@ void avs_control_latency(avs_control *c, const char *name, const uint32_t *ns, i
 /* Hashes the file and sends ARTIFACT (or CKPT with kind "checkpoint"). */
 int avs_control_file(avs_control *c, const char *name, const char *kind, const char *path, int64_t step,
                      avs_err *e);
+/* Sends ARTIFACT for a folder, with the size and the digest that its kind defines. */
+void avs_control_folder(avs_control *c, const char *name, const char *kind, const char *path, int64_t bytes,
+                        const uint8_t sha256[32]);
 void avs_control_done(avs_control *c);
 void avs_control_fail(avs_control *c, const avs_err *e);
 /* The checkpoint that this attempt goes on from. */

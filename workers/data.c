@@ -21,6 +21,10 @@ int avs_data_open(avs_dataset **ds, const avs_cfg *cfg, avs_split split, int thr
     dc.root = avs_cfg_str(cfg, "data_root");
     dc.height = h;
     dc.width = w;
+    avs_model_label_size(cfg, &h, &w);
+    dc.label_height = h;
+    dc.label_width = w;
+    dc.stretch = avs_cfg_is(cfg, "model", "aavs");
     avs_model_normalisation(cfg, dc.mean, dc.std);
     rc = avs_dataset_open(ds, &dc, e);
     const size_t budget = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 4;

@@ -10,6 +10,7 @@
 #include "data/swap.h"
 #include "metrics/mask.h"
 #include "metrics/semantic.h"
+#include "workers/stage1.h"
 
 int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds, bool features,
                        uint64_t seed, avs_control *control, avs_err *e)
@@ -51,21 +52,24 @@ typedef struct {
     avs_semantic_score semantic;
     float *target; /* [T,H,W] of one clip */
     int32_t *classes, *pred;
+    float *planes; /* two channels one after the other */
     uint8_t exists[AVS_CLIP_MAX_FRAMES];
     bool by_class;
 } scorer;
 
 static int scorer_open(scorer *s, const avs_evaluator *ev, avs_err *e)
 {
-    const size_t n = (size_t)ev->T * (size_t)ev->net.build.height * (size_t)ev->net.build.width;
-    *s = (scorer){.by_class = ev->net.classes > 1};
+    const size_t n = (size_t)ev->T * (size_t)ev->net.label_h * (size_t)ev->net.label_w;
+    *s = (scorer){.by_class = !ev->net.is_binary};
     avs_mask_score_init(&s->mask,
                         avs_cfg_has(ev->cfg, "fscore_batch") ? (int)avs_cfg_int(ev->cfg, "fscore_batch") : 1);
     s->mask.on_logits = avs_cfg_has(ev->cfg, "fscore_on_logits") && avs_cfg_bool(ev->cfg, "fscore_on_logits");
     s->target = avs_xalloc(n * sizeof(float));
     s->classes = avs_xalloc(n * sizeof(int32_t));
     s->pred = avs_xalloc(n * sizeof(int32_t));
-    if (!s->target || !s->classes || !s->pred) return avs_fail(e, AVS_ENOMEM, "out of memory for scores");
+    s->planes = avs_xalloc(2 * n * sizeof(float));
+    if (!s->target || !s->classes || !s->pred || !s->planes)
+        return avs_fail(e, AVS_ENOMEM, "out of memory for scores");
     return s->by_class ? avs_semantic_init(&s->semantic, ev->net.classes, e) : AVS_OK;
 }
 
@@ -76,6 +80,7 @@ static void scorer_close(scorer *s)
     avs_xfree(s->target);
     avs_xfree(s->classes);
     avs_xfree(s->pred);
+    avs_xfree(s->planes);
 }
 
 /* Highest class of each pixel of [H,W,K]; ties to the lowest class. */
@@ -89,10 +94,22 @@ static void argmax(const float *logits, int64_t pixels, int K, int32_t *pred)
     }
 }
 
+/* A frame of one logit a pixel, or of two scores. */
+static int score_mask(scorer *s, const float *x, const float *target, int64_t H, int64_t W, int64_t K,
+                      avs_err *e)
+{
+    if (K == 1) return avs_mask_score_add(&s->mask, x, target, H, W, e);
+    for (int64_t i = 0; i < H * W; i++) {
+        s->planes[i] = x[2 * i];
+        s->planes[H * W + i] = x[2 * i + 1];
+    }
+    return avs_mask_score_add_two_channel(&s->mask, s->planes, target, H, W, e);
+}
+
 static int score_clip(scorer *s, const avs_evaluator *ev, const avs_dataset *ds, int clip,
                       const float *logits, avs_eval_row row, void *ctx, avs_err *e)
 {
-    const int64_t H = ev->net.build.height, W = ev->net.build.width, K = ev->net.classes;
+    const int64_t H = ev->net.label_h, W = ev->net.label_w, K = ev->net.classes;
     const avs_clip *c = avs_dataset_clip(ds, clip);
     int rc = avs_clip_load(
         ds, clip, &(avs_pick){.n = ev->T},
@@ -104,7 +121,7 @@ static int score_clip(scorer *s, const avs_evaluator *ev, const avs_dataset *ds,
             argmax(x, H * W, (int)K, s->pred);
             rc = avs_semantic_add(&s->semantic, s->pred, s->classes + t * H * W, H, W, e);
         } else {
-            rc = avs_mask_score_add(&s->mask, x, s->target + t * H * W, H, W, e);
+            rc = score_mask(s, x, s->target + t * H * W, H, W, K, e);
         }
         if (rc == AVS_OK && row) rc = row(ctx, clip, t, x, e);
     }
@@ -175,6 +192,9 @@ int avs_evaluator_fill(avs_evaluator *ev, const avs_dataset *ds, const avs_featu
                            &(avs_clip_out){.frames = ev->net.frames + (int64_t)at * T * frame * 3}, e);
     for (int f = 0; f < T && ev->net.frame_mask; f++)
         ev->net.frame_mask[at * T + f] = avs_dataset_clip(ds, clip)->frame_mask[f] ? 1.F : 0.F;
+    if (rc == AVS_OK && ev->net.stage1_mask)
+        rc = avs_stage1_load(ev->masks, clip, &(avs_pick){.n = T},
+                             ev->net.stage1_mask + (int64_t)at * T * ev->net.label_h * ev->net.label_w, e);
     float *audio = ev->net.audio ? ev->net.audio + (int64_t)at * T * ev->net.audio_width : NULL;
     return rc == AVS_OK ? fill_audio(ev, ds, features, sound, audio, e) : rc;
 }
@@ -184,7 +204,7 @@ static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
 {
     const avs_dataset *ds = r->ds;
     const int n = avs_dataset_count(ds), T = ev->T;
-    const int64_t frame = (int64_t)ev->net.build.height * ev->net.build.width;
+    const int64_t label = (int64_t)ev->net.label_h * ev->net.label_w;
     avs_type t;
     int rc = AVS_OK;
     for (int k = 0; k < ev->clips_at_once && rc == AVS_OK; k++) {
@@ -196,7 +216,7 @@ static int run_group(avs_evaluator *ev, const reading *r, int first, avs_err *e)
     if (rc != AVS_OK) return rc;
     const float *logits = avs_plan_output(ev->net.plan, "logits", &t);
     for (int k = 0; k < ev->clips_at_once && first + k < n && rc == AVS_OK; k++)
-        rc = score_clip(r->s, ev, ds, first + k, logits + (int64_t)k * T * frame * ev->net.classes, r->row,
+        rc = score_clip(r->s, ev, ds, first + k, logits + (int64_t)k * T * label * ev->net.classes, r->row,
                         r->ctx, e);
     return rc;
 }

@@ -18,7 +18,9 @@ typedef struct {
     avs_net net; /* inference, rows = clips_at_once * T */
     int clips_at_once, T;
     avs_task task;
-    avs_control *control; /* progress; NULL: none */
+    avs_control *control;           /* progress; NULL: none */
+    const struct avs_stage1 *masks; /* of stage one, of the split that is evaluated; set after opening where
+                                     * net.stage1_mask is there */
 } avs_evaluator;
 
 /* Opens the net (initial values; copy or load parameters into ev->net). features: audio enters as cached features. */

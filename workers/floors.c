@@ -19,7 +19,7 @@ typedef struct {
 static int plain_open(plain *p, const avs_dataset *ds, avs_err *e)
 {
     const avs_dataset_cfg *c = avs_dataset_config(ds);
-    const size_t n = (size_t)avs_task_frames(c->task) * (size_t)c->height * (size_t)c->width;
+    const size_t n = (size_t)avs_task_frames(c->task) * (size_t)c->label_height * (size_t)c->label_width;
     *p = (plain){.ds = ds, .target = avs_xalloc(n * sizeof(float)), .pred = avs_xalloc(n)};
     return p->target && p->pred ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for masks");
 }
@@ -34,7 +34,7 @@ static void plain_close(plain *p)
 static int plain_score(plain *p, const uint8_t *mask, double *miou, avs_err *e)
 {
     const avs_dataset_cfg *dc = avs_dataset_config(p->ds);
-    const int64_t n = (int64_t)dc->height * dc->width;
+    const int64_t n = (int64_t)dc->label_height * dc->label_width;
     const int T = avs_task_frames(dc->task);
     avs_mask_score s;
     avs_mask_result r = {0};
@@ -47,7 +47,7 @@ static int plain_score(plain *p, const uint8_t *mask, double *miou, avs_err *e)
         for (int t = 0; t < T && rc == AVS_OK; t++)
             if (c->frame_mask[t])
                 rc = avs_mask_score_add_binary(&s, mask ? mask : p->pred + t * n, p->target + t * n,
-                                               dc->height, dc->width, e);
+                                               dc->label_height, dc->label_width, e);
         avs_mask_score_end_clip(&s);
     }
     if (rc == AVS_OK) rc = avs_mask_score_finish(&s, &r, e);
@@ -64,7 +64,7 @@ static int score_constant(void *ctx, const uint8_t *mask, double *score, avs_err
 static int best_mask(const avs_dataset *train, const avs_dataset *ds, int threads, double *miou, avs_err *e)
 {
     const avs_dataset_cfg *c = avs_dataset_config(train);
-    const int64_t n = (int64_t)c->height * c->width;
+    const int64_t n = (int64_t)c->label_height * c->label_width;
     float *mean = avs_xalloc((size_t)n * sizeof(float));
     uint8_t *best = avs_xalloc((size_t)n);
     plain p = {0};
@@ -88,7 +88,7 @@ static int score_map(const avs_dataset *ds, const int32_t *map, int classes, dou
     const avs_dataset_cfg *c = avs_dataset_config(ds);
     avs_semantic_score s = {0};
     avs_semantic_result r = {0};
-    int32_t *label = avs_xalloc(sizeof *label * (size_t)c->height * (size_t)c->width);
+    int32_t *label = avs_xalloc(sizeof *label * (size_t)c->label_height * (size_t)c->label_width);
     int rc = label ? avs_semantic_init(&s, classes, e) : avs_fail(e, AVS_ENOMEM, "out of memory for a label");
     for (int i = 0; i < avs_dataset_count(ds) && rc == AVS_OK; i++) {
         const avs_clip *clip = avs_dataset_clip(ds, i);
@@ -96,7 +96,7 @@ static int score_map(const avs_dataset *ds, const int32_t *map, int classes, dou
             if (!clip->frame_mask[t]) continue;
             rc =
                 avs_clip_load(ds, i, &(avs_pick){.n = 1, .frames = &t}, &(avs_clip_out){.classes = label}, e);
-            if (rc == AVS_OK) rc = avs_semantic_add(&s, map, label, c->height, c->width, e);
+            if (rc == AVS_OK) rc = avs_semantic_add(&s, map, label, c->label_height, c->label_width, e);
         }
     }
     if (rc == AVS_OK) rc = avs_semantic_finish(&s, &r, NULL, NULL, e);
@@ -110,7 +110,7 @@ static int score_map(const avs_dataset *ds, const int32_t *map, int classes, dou
 static int frequent_map(const avs_dataset *train, int classes, int32_t *map, avs_err *e)
 {
     const avs_dataset_cfg *c = avs_dataset_config(train);
-    const int64_t n = (int64_t)c->height * c->width;
+    const int64_t n = (int64_t)c->label_height * c->label_width;
     uint32_t *count = avs_xalloc(sizeof *count * (size_t)(n * classes));
     uint8_t *label = avs_xalloc((size_t)n);
     int rc = count && label ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for counts of classes");
@@ -138,7 +138,7 @@ static int frequent_map(const avs_dataset *train, int classes, int32_t *map, avs
 static int best_map(const avs_dataset *train, const avs_dataset *ds, int classes, double *miou, avs_err *e)
 {
     const avs_dataset_cfg *c = avs_dataset_config(train);
-    const size_t n = (size_t)c->height * (size_t)c->width;
+    const size_t n = (size_t)c->label_height * (size_t)c->label_width;
     double empty = 0, frequent = 0;
     int32_t *map = avs_xalloc(sizeof *map * n);
     if (!map) return avs_fail(e, AVS_ENOMEM, "out of memory for a class map");

@@ -28,18 +28,21 @@ static int open_buffers(buffers *b, const avs_net *n, avs_err *e)
 {
     const int64_t pixels = (int64_t)n->build.rows * n->build.height * n->build.width;
     avs_rng r = avs_rng_seed(1);
-    b->logits_n = pixels * n->classes;
+    const int64_t scores = (int64_t)n->build.rows * n->label_h * n->label_w;
+    b->logits_n = scores * n->classes;
     b->frames_bytes = (size_t)(pixels * 3) * sizeof(float);
     b->audio_bytes = n->audio ? (size_t)(n->build.rows * n->audio_width) * sizeof(float) : 0;
     b->frames = avs_xalloc(b->frames_bytes);
     b->audio = avs_xalloc(b->audio_bytes + 64);
-    b->mask = avs_xalloc((size_t)pixels);
+    b->mask = avs_xalloc((size_t)scores);
     b->wave = avs_xalloc(sizeof(double) * WAVE_SAMPLES);
     if (!b->frames || !b->audio || !b->mask || !b->wave)
         return avs_fail(e, AVS_ENOMEM, "out of memory for latency inputs");
     for (int64_t i = 0; i < pixels * 3; i++) b->frames[i] = (float)avs_rng_normal(&r);
     for (size_t i = 0; i < b->audio_bytes / sizeof(float); i++)
         b->audio[i] = (float)(avs_rng_normal(&r) - 1.0);
+    for (int64_t i = 0; n->stage1_mask && i < scores; i++)
+        n->stage1_mask[i] = avs_rng_normal(&r) > 0 ? 1.F : 0.F;
     for (int i = 0; i < WAVE_SAMPLES; i++) b->wave[i] = avs_rng_uniform(&r, -0.5, 0.5);
     return AVS_OK;
 }

@@ -89,7 +89,7 @@ static int measure(avs_arena *a, const row *r, sizes *s, avs_err *e)
     avs_cfg_size(cfg, "resolution", &s->h, &s->w);
     rc = rule->build(g, cfg, &(avs_build){.rows = 1, .height = s->h, .width = s->w}, &io, e);
     if (rc != AVS_OK) return rc;
-    avs_model_freeze(g, rule, cfg);
+    avs_model_freeze(g, rule, cfg, 2);
     s->params = avs_graph_param_count(g, false);
     s->executed = avs_graph_param_used(g);
     s->trainable = avs_graph_param_count(g, true);

@@ -34,14 +34,14 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                            .with_frame_mask = avs_cfg_is(cfg, "task", "avss"),
                            .audio_input = nc->features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
     int rc = rule->build(n->graph, cfg, &n->build, &io, e);
-    avs_model_freeze(n->graph, rule, cfg);
+    avs_model_freeze(n->graph, rule, cfg, nc->phase == 1 ? 1 : 2);
     if (rc == AVS_OK && nc->training) rc = avs_backward(n->graph, io.loss);
     if (nc->attention) attention_outputs(n->graph);
     if (rc == AVS_OK) rc = avs_graph_check(n->graph, e);
     if (rc == AVS_OK) n->classes = avs_dim(n->graph, io.logits, 3);
-    if (rc == AVS_OK && avs_dim(n->graph, io.logits, 1) != nc->height)
-        rc =
-            avs_fail(e, AVS_EMISSING, "trials of %s are not built in yet (its golden cases are)", rule->name);
+    n->label_h = avs_dim(n->graph, io.logits, 1);
+    n->label_w = avs_dim(n->graph, io.logits, 2);
+    n->is_binary = avs_model_is_binary(cfg);
     return rc;
 }
 
@@ -84,6 +84,7 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
         n->audio_width = n->audio ? avs_type_count(&t) / nc->rows : 0;
         n->row_weight = avs_plan_input(n->plan, "row_weight", &t);
         n->frame_mask = avs_plan_input(n->plan, "frame_mask", &t);
+        n->stage1_mask = avs_plan_input(n->plan, "stage1_mask", &t);
         for (int i = 0; n->frame_mask && i < nc->rows; i++) n->frame_mask[i] = 1.F;
         void *target = avs_plan_input(n->plan, "target", &t);
         if (target && t.dtype == AVS_I32)

@@ -10,9 +10,12 @@ typedef struct {
     avs_graph *graph;
     avs_plan *plan;
     avs_build build;
-    int classes;                                     /* channels of the logits */
+    int classes;          /* channels of the logits */
+    int label_h, label_w; /* of the logits */
+    bool is_binary;       /* predictions are masks; with two channels of scores each */
     float *frames, *audio, *target_f32, *row_weight; /* plan inputs; NULL where the graph has none */
     float *frame_mask;                               /* likewise; starts as all ones */
+    float *stage1_mask;                              /* likewise [rows,label_h,label_w] */
     int32_t *target_i32;
     int64_t audio_width; /* floats per row of audio */
 } avs_net;
@@ -21,6 +24,7 @@ typedef struct {
     int rows, height, width;
     int clip_rows; /* rows of one clip; 0: all are one */
     bool training; /* with loss and backward; else inference */
+    int phase;     /* of training: 1, or else the last one */
     bool features; /* audio enters as cached encoder output   */
     bool taps;
     bool attention;      /* taps PATH:attn and PATH:out become outputs of those names */

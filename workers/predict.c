@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "data/logmel.h"
 #include "data/resample_image.h"
 #include "data/wav.h"
@@ -15,15 +16,19 @@
 #include "workers/data.h"
 #include "workers/net.h"
 #include "workers/sheet.h"
+#include "workers/stage1.h"
 #include "workers/start.h"
 
 static const char help[] =
-    "usage: avsweep predict CHECKPOINT --data ROOT [--split train|val|test] [--clips N] --out DIR\n"
-    "       avsweep predict CHECKPOINT --pictures DIR --sound FILE --out DIR\n"
-    "Pictures are taken in order of their names, one for each 0.96 s of the sound.\n";
+    "usage: avsweep predict CHECKPOINT --data ROOT [--split train|val|test] [--clips N] [--masks DIR] --out "
+    "DIR\n"
+    "       avsweep predict CHECKPOINT --pictures DIR --sound FILE [--masks DIR] --out DIR\n"
+    "Pictures are taken in order of their names, one for each 0.96 s of the sound.\n"
+    "--masks: what stage one of aavs predicted, for stage two; with pictures NAME.png or NAME.mask.png "
+    "each.\n";
 
 typedef struct {
-    const char *checkpoint, *data, *split, *pictures, *sound, *out;
+    const char *checkpoint, *data, *split, *pictures, *sound, *masks, *out;
     int clips;
 } options;
 
@@ -33,8 +38,10 @@ typedef struct {
     avs_net net;
     int h, w;
     float mean[3], std[3];
-    uint8_t *rgb, *label; /* of all rows */
+    int out_h, out_w;     /* of predictions */
+    uint8_t *rgb, *label; /* of all rows; pictures at the size of predictions */
     int rows;
+    avs_stage1 masks; /* of the data set */
 } predictor;
 
 static int fail(const avs_err *e)
@@ -52,11 +59,8 @@ static int parse(int argc, char **argv, options *o)
         const struct {
             const char *name;
             const char **to;
-        } texts[] = {{"--data", &o->data},
-                     {"--split", &o->split},
-                     {"--pictures", &o->pictures},
-                     {"--sound", &o->sound},
-                     {"--out", &o->out}};
+        } texts[] = {{"--data", &o->data},   {"--split", &o->split}, {"--pictures", &o->pictures},
+                     {"--sound", &o->sound}, {"--masks", &o->masks}, {"--out", &o->out}};
         if (argv[i][0] != '-' && !o->checkpoint) {
             o->checkpoint = argv[i];
             continue;
@@ -113,9 +117,11 @@ static int open_predictor(predictor *p, const options *o, int rows, avs_err *e)
     if (rc == AVS_OK && avs_model_frozen_audio(p->cfg, &frozen, &width))
         rc = avs_weights_start_audio(&p->net, p->cfg, e);
     if (rc == AVS_OK) rc = avs_ckpt_load(p->net.plan, NULL, NULL, p->arena, NULL, o->checkpoint, frozen, e);
-    const size_t n = (size_t)rows * (size_t)p->h * (size_t)p->w;
-    p->rgb = avs_xalloc(3 * n);
-    p->label = avs_xalloc(n);
+    p->out_h = p->net.label_h;
+    p->out_w = p->net.label_w;
+    const size_t pixels = (size_t)p->h * (size_t)p->w, out = (size_t)p->out_h * (size_t)p->out_w;
+    p->rgb = avs_xalloc(3 * (size_t)rows * (pixels > out ? pixels : out));
+    p->label = avs_xalloc((size_t)rows * out);
     return rc == AVS_OK && (!p->rgb || !p->label) ? avs_fail(e, AVS_ENOMEM, "out of memory for pictures")
                                                   : rc;
 }
@@ -131,7 +137,7 @@ static void close_predictor(predictor *p)
 /* Runs the net and writes both pictures of the first n rows; names[i] is the file stem below out. */
 static int run_and_write(predictor *p, const char *out, char *const *names, int n, avs_err *e)
 {
-    const int64_t pixels = (int64_t)p->h * p->w;
+    const int64_t pixels = (int64_t)p->out_h * p->out_w;
     avs_type t;
     int rc = avs_plan_run(p->net.plan, e);
     const float *logits = avs_plan_output(p->net.plan, "logits", &t);
@@ -139,14 +145,34 @@ static int run_and_write(predictor *p, const char *out, char *const *names, int 
         char path[4096];
         uint8_t *label = p->label + i * pixels, *rgb = p->rgb + i * pixels * 3;
         avs_label_of_logits(logits + i * pixels * p->net.classes, pixels, p->net.classes, label);
-        avs_overlay(rgb, label, pixels, p->net.classes == 1);
-        if (p->net.classes == 1)
+        avs_overlay(rgb, label, pixels, p->net.is_binary);
+        if (p->net.is_binary)
             for (int64_t k = 0; k < pixels; k++) label[k] = label[k] ? 255 : 0;
         snprintf(path, sizeof path, "%s/%s.mask.png", out, names[i]);
-        rc = avs_png_write(path, &(avs_image){.px = label, .w = p->w, .h = p->h, .channels = 1}, 6, e);
+        rc =
+            avs_png_write(path, &(avs_image){.px = label, .w = p->out_w, .h = p->out_h, .channels = 1}, 6, e);
         snprintf(path, sizeof path, "%s/%s.overlay.png", out, names[i]);
         if (rc == AVS_OK)
-            rc = avs_png_write(path, &(avs_image){.px = rgb, .w = p->w, .h = p->h, .channels = 3}, 6, e);
+            rc = avs_png_write(path, &(avs_image){.px = rgb, .w = p->out_w, .h = p->out_h, .channels = 3}, 6,
+                               e);
+    }
+    return rc;
+}
+
+/* Brings the pictures of all rows from the size of the network's input to that of predictions. */
+static int shrink_pictures(predictor *p, avs_err *e)
+{
+    const int64_t from = (int64_t)p->h * p->w * 3, to = (int64_t)p->out_h * p->out_w * 3;
+    if (p->h == p->out_h && p->w == p->out_w) return AVS_OK;
+    const bool grows = to > from;
+    int rc = AVS_OK;
+    for (int i = 0; i < p->rows && rc == AVS_OK; i++) {
+        const int r = grows ? p->rows - 1 - i : i; /* never over a picture that is still to be read */
+        const avs_image in = {.px = p->rgb + r * from, .w = p->w, .h = p->h, .channels = 3};
+        avs_image fit = AVS_IMAGE_INIT;
+        rc = avs_resize_bilinear(&fit, &in, p->out_w, p->out_h, e);
+        if (rc == AVS_OK) memcpy(p->rgb + r * to, fit.px, (size_t)to);
+        avs_image_free(&fit);
     }
     return rc;
 }
@@ -160,6 +186,9 @@ static int predict_clip(predictor *p, const avs_dataset *ds, int i, const char *
     int rc = avs_clip_load(
         ds, i, &(avs_pick){.n = p->rows},
         &(avs_clip_out){.frames = p->net.frames, .frames_u8 = p->rgb, .logmel = p->net.audio}, e);
+    if (rc == AVS_OK) rc = shrink_pictures(p, e);
+    if (rc == AVS_OK && p->net.stage1_mask)
+        rc = avs_stage1_load(&p->masks, i, &(avs_pick){.n = p->rows}, p->net.stage1_mask, e);
     for (int t = 0; t < p->rows && p->net.frame_mask; t++)
         p->net.frame_mask[t] = c->frame_mask[t] ? 1.F : 0.F;
     for (int t = 0; t < c->n_frames && rc == AVS_OK; t++) {
@@ -185,11 +214,19 @@ static int predict_data(const options *o, avs_err *e)
     if (rc == AVS_OK) rc = avs_task_parse(avs_json_str(given, "task", "s4"), &task, e);
     if (rc == AVS_OK) rc = open_predictor(&p, o, avs_task_frames(task), e);
     if (rc == AVS_OK) {
-        avs_dataset_cfg dc = {.root = o->data, .task = task, .split = split, .height = p.h, .width = p.w};
+        avs_dataset_cfg dc = {.root = o->data,
+                              .task = task,
+                              .split = split,
+                              .height = p.h,
+                              .width = p.w,
+                              .label_height = p.out_h,
+                              .label_width = p.out_w,
+                              .stretch = avs_cfg_is(p.cfg, "model", "aavs")};
         memcpy(dc.mean, p.mean, sizeof dc.mean);
         memcpy(dc.std, p.std, sizeof dc.std);
         rc = avs_dataset_open(&ds, &dc, e);
     }
+    if (rc == AVS_OK && p.net.stage1_mask) rc = avs_stage1_open(&p.masks, p.cfg, ds, o->masks, e);
     const int n = rc == AVS_OK ? avs_dataset_count(ds) : 0, count = n < o->clips ? n : o->clips;
     for (int i = 0; i < count && rc == AVS_OK; i++) rc = predict_clip(&p, ds, i, o->out, e);
     if (rc == AVS_OK) printf("%d clips of %s predicted into %s\n", count, o->split, o->out);
@@ -223,6 +260,20 @@ static int read_picture(predictor *p, const char *path, int row, avs_err *e)
     return rc;
 }
 
+/* Mask of picture NAME for row `row`. */
+static int read_mask(predictor *p, const char *dir, const char *name, int row, avs_err *e)
+{
+    char path[4096];
+    if (!p->net.stage1_mask) return AVS_OK;
+    if (!dir)
+        return avs_fail(e, AVS_EMISSING,
+                        "this is a stage two: --masks must name the folder of stage one's masks");
+    snprintf(path, sizeof path, "%s/%s.png", dir, name);
+    if (!avs_fs_exists(path)) snprintf(path, sizeof path, "%s/%s.mask.png", dir, name);
+    return avs_stage1_read(path, p->out_h, p->out_w, p->net.stage1_mask + (int64_t)row * p->out_h * p->out_w,
+                           e);
+}
+
 static int predict_pictures(const options *o, avs_err *e)
 {
     predictor p = {0};
@@ -245,7 +296,10 @@ static int predict_pictures(const options *o, avs_err *e)
         rc = read_picture(&p, path, i, e);
         names[i] = avs_arena_str(p.arena, list[i]->d_name);
         if (names[i] && strrchr(names[i], '.')) *strrchr(names[i], '.') = 0;
+        if (rc == AVS_OK && !names[i]) rc = avs_fail(e, AVS_ENOMEM, "out of memory");
+        if (rc == AVS_OK) rc = read_mask(&p, o->masks, names[i], i, e);
     }
+    if (rc == AVS_OK) rc = shrink_pictures(&p, e);
     if (rc == AVS_OK) rc = run_and_write(&p, o->out, names, n, e);
     if (rc == AVS_OK) printf("%d pictures predicted into %s\n", n, o->out);
     for (int i = 0; i < n; i++) free(list[i]);

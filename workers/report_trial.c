@@ -11,6 +11,7 @@
 #include "workers/dissipation.h"
 #include "workers/floors.h"
 #include "workers/sheet.h"
+#include "workers/stage1.h"
 #include "workers/start.h"
 
 static void send_scores(avs_control *c, const char *suffix, const char *split, const avs_scores *s,
@@ -43,7 +44,7 @@ static int protocol(avs_trial *t, const avs_cfg *cfg, avs_evaluator *ev, const a
     avs_scores s;
     avs_dataset *opened = NULL;
     double value;
-    const int classes = ev->net.classes;
+    const int classes = ev->net.is_binary ? 1 : ev->net.classes;
     int rc = avs_evaluate(ev, ds, features, AVS_SOUND_SWAPPED, &s, NULL, NULL, e);
     if (rc == AVS_OK) send_scores(&t->control, "_swapped", split, &s, classes == 1);
     if (rc == AVS_OK) rc = avs_evaluate(ev, ds, features, AVS_SOUND_SILENT, &s, NULL, NULL, e);
@@ -60,20 +61,26 @@ static int protocol(avs_trial *t, const avs_cfg *cfg, avs_evaluator *ev, const a
     return rc;
 }
 
-/* Features of the evaluation split, from a net that holds the encoder. */
-static int open_features(avs_trial *t, const avs_cfg *cfg, const avs_dataset *ds, avs_features *f, bool *has,
-                         avs_err *e)
+/* A net that holds the frozen audio encoder, where there is one. */
+static int open_whole(avs_trial *t, const avs_cfg *cfg, avs_net *whole, bool *has, avs_err *e)
 {
     const char *prefix;
     int width, h, w;
     *has = avs_model_frozen_audio(cfg, &prefix, &width);
     if (!*has) return AVS_OK;
-    avs_net whole = {0};
     avs_cfg_size(cfg, "resolution", &h, &w);
     const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = t->job->seed};
-    int rc = avs_net_open(&whole, cfg, &wc, e);
-    if (rc == AVS_OK) rc = avs_weights_start(&whole, cfg, e);
-    if (rc == AVS_OK) rc = avs_features_open(f, ds, &whole, cfg, t->job->cache_dir, e);
+    const int rc = avs_net_open(whole, cfg, &wc, e);
+    return rc == AVS_OK ? avs_weights_start(whole, cfg, e) : rc;
+}
+
+/* Features of the evaluation split. */
+static int open_features(avs_trial *t, const avs_cfg *cfg, const avs_dataset *ds, avs_features *f, bool *has,
+                         avs_err *e)
+{
+    avs_net whole = {0};
+    int rc = open_whole(t, cfg, &whole, has, e);
+    if (rc == AVS_OK && *has) rc = avs_features_open(f, ds, &whole, cfg, t->job->cache_dir, e);
     avs_net_close(&whole);
     return rc;
 }
@@ -84,6 +91,7 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
     avs_evaluator ev = {0};
     avs_features features = {0};
     avs_sheet sheet = {0};
+    avs_stage1 masks;
     avs_scores s;
     char path[4096];
     bool has_features = false;
@@ -93,11 +101,13 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
         rc = avs_ckpt_load(ev.net.plan, NULL, NULL, ev.net.arena, NULL, checkpoint, NULL, e);
     else if (rc == AVS_OK)
         rc = avs_weights_start(&ev.net, cfg, e);
-    if (rc == AVS_OK) rc = avs_sheet_open(&sheet, ds, ev.net.classes, e);
+    if (rc == AVS_OK && ev.net.stage1_mask) rc = avs_stage1_open(&masks, cfg, ds, NULL, e);
+    ev.masks = &masks;
+    if (rc == AVS_OK) rc = avs_sheet_open(&sheet, ds, ev.net.classes, ev.net.is_binary, e);
     const avs_features *f = has_features ? &features : NULL;
     if (rc == AVS_OK) rc = avs_evaluate(&ev, ds, f, AVS_SOUND_RIGHT, &s, avs_sheet_row, &sheet, e);
     if (rc == AVS_OK) {
-        send_scores(&t->control, "", split, &s, ev.net.classes == 1);
+        send_scores(&t->control, "", split, &s, ev.net.is_binary);
         snprintf(path, sizeof path, "%s/predictions.png", t->job->work_dir);
         rc = avs_sheet_write(&sheet, path, e);
     }
@@ -111,6 +121,51 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
     return rc;
 }
 
+/* Writes what stage one predicts for every clip of a split. ev: opened at the first split, with its weights. */
+static int write_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, avs_split split,
+                       avs_net *whole, avs_evaluator *ev, const char *root, avs_err *e)
+{
+    const bool has_features = whole->plan != NULL;
+    avs_features features = {0};
+    avs_dataset *ds = NULL;
+    int rc = avs_data_open(&ds, cfg, split, t->job->threads, e);
+    if (rc == AVS_OK && avs_dataset_count(ds)) {
+        if (has_features) rc = avs_features_open(&features, ds, whole, cfg, t->job->cache_dir, e);
+        if (rc == AVS_OK && !ev->net.plan) {
+            rc = avs_evaluator_open(ev, cfg, ds, has_features, t->job->seed, &t->control, e);
+            if (rc == AVS_OK)
+                rc = checkpoint
+                         ? avs_ckpt_load(ev->net.plan, NULL, NULL, ev->net.arena, NULL, checkpoint, NULL, e)
+                         : avs_weights_start(&ev->net, cfg, e);
+        }
+        if (rc == AVS_OK) rc = avs_stage1_write(ev, ds, has_features ? &features : NULL, root, e);
+        avs_features_close(&features);
+    }
+    avs_dataset_close(ds);
+    return rc;
+}
+
+/* The artefact "masks" of stage one: its predictions for all three splits. */
+static int write_masks(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, avs_err *e)
+{
+    uint8_t digest[32];
+    char root[4096];
+    int64_t bytes = 0;
+    avs_net whole = {0};
+    avs_evaluator ev = {0};
+    bool has_features;
+    if (!avs_cfg_is(cfg, "model", "aavs") || !avs_cfg_is(cfg, "stage", "one")) return AVS_OK;
+    snprintf(root, sizeof root, "%s/masks", t->job->work_dir);
+    int rc = open_whole(t, cfg, &whole, &has_features, e);
+    for (int s = AVS_SPLIT_TRAIN; s <= AVS_SPLIT_TEST && rc == AVS_OK; s++)
+        rc = write_split(t, cfg, checkpoint, (avs_split)s, &whole, &ev, root, e);
+    avs_evaluator_close(&ev);
+    avs_net_close(&whole);
+    if (rc == AVS_OK) rc = avs_stage1_index(root, &bytes, digest, e);
+    if (rc == AVS_OK) avs_control_folder(&t->control, "masks", "masks", root, bytes, digest);
+    return rc;
+}
+
 int avs_report_scores(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *train,
                       avs_err *e)
 {
@@ -121,7 +176,7 @@ int avs_report_scores(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, 
     if (rc == AVS_OK) rc = avs_data_open(&ds, cfg, split, t->job->threads, e);
     if (rc == AVS_OK) rc = score_split(t, cfg, checkpoint, ds, train, name, e);
     avs_dataset_close(ds);
-    return rc;
+    return rc == AVS_OK ? write_masks(t, cfg, checkpoint, e) : rc;
 }
 
 int avs_eval_run(avs_trial *t, avs_err *e)

@@ -6,8 +6,8 @@
 #include "workers/evaluate.h"
 #include "workers/trial.h"
 
-/* Sends miou, fscore, .. of checkpoint (NULL: initial weights) on eval_split, the protocol's rows, macs, and the artifact
- * predictions.png. train: the training split, opened here when NULL and needed. */
+/* Sends miou, fscore, .. of checkpoint (NULL: initial weights) on eval_split, the protocol's rows, macs, the artifact predictions.png and, from
+ * stage one of aavs, the artifact masks (stage1.h). train: the training split, opened here when NULL and needed. */
 int avs_report_scores(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *train,
                       avs_err *e);
 

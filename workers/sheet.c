@@ -38,13 +38,13 @@ static int wanted(const avs_sheet *s)
     return n < AVS_SHEET_CLIPS ? n : AVS_SHEET_CLIPS;
 }
 
-int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, avs_err *e)
+int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, bool is_binary, avs_err *e)
 {
     const avs_dataset_cfg *dc = avs_dataset_config(ds);
-    *s = (avs_sheet){.ds = ds, .classes = classes};
+    *s = (avs_sheet){.ds = ds, .classes = classes, .is_binary = is_binary};
     const int rows = (wanted(s) + AVS_SHEET_COLUMNS - 1) / AVS_SHEET_COLUMNS;
-    const int64_t w = AVS_SHEET_COLUMNS * ((int64_t)3 * (dc->width + GAP) + 2 * GAP),
-                  h = (int64_t)rows * (dc->height + GAP) + GAP;
+    const int64_t w = AVS_SHEET_COLUMNS * ((int64_t)3 * (dc->label_width + GAP) + 2 * GAP),
+                  h = (int64_t)rows * (dc->label_height + GAP) + GAP;
     int rc = avs_image_alloc(&s->image, w, h, 3, e);
     if (rc == AVS_OK) memset(s->image.px, 255, (size_t)(w * h * 3));
     return rc;
@@ -57,11 +57,28 @@ static void paste(avs_sheet *s, int x, int y, const uint8_t *rgb, int w, int h)
                (size_t)3 * (size_t)w);
 }
 
+/* The picture at the labels' size, into rgb. */
+static int picture(const avs_sheet *s, int clip, const int32_t frames[1], uint8_t *rgb, avs_err *e)
+{
+    const avs_dataset_cfg *dc = avs_dataset_config(s->ds);
+    const avs_pick pick = {.n = 1, .frames = frames};
+    if (dc->width == dc->label_width && dc->height == dc->label_height)
+        return avs_clip_load(s->ds, clip, &pick, &(avs_clip_out){.frames_u8 = rgb}, e);
+    avs_image in = AVS_IMAGE_INIT, fit = AVS_IMAGE_INIT;
+    int rc = avs_image_alloc(&in, dc->width, dc->height, 3, e);
+    if (rc == AVS_OK) rc = avs_clip_load(s->ds, clip, &pick, &(avs_clip_out){.frames_u8 = in.px}, e);
+    if (rc == AVS_OK) rc = avs_resize_bilinear(&fit, &in, dc->label_width, dc->label_height, e);
+    if (rc == AVS_OK) memcpy(rgb, fit.px, (size_t)dc->label_width * (size_t)dc->label_height * 3);
+    avs_image_free(&in);
+    avs_image_free(&fit);
+    return rc;
+}
+
 int avs_sheet_row(void *ctx, int clip, int frame, const float *logits, avs_err *e)
 {
     avs_sheet *s = ctx;
     const avs_dataset_cfg *dc = avs_dataset_config(s->ds);
-    const int n = avs_dataset_count(s->ds), count = wanted(s), w = dc->width, h = dc->height;
+    const int n = avs_dataset_count(s->ds), count = wanted(s), w = dc->label_width, h = dc->label_height;
     const int64_t pixels = (int64_t)w * h;
     if (s->shown >= count || clip != (int)((int64_t)s->shown * n / count) ||
         frame != avs_dataset_clip(s->ds, clip)->n_frames / 2)
@@ -72,10 +89,12 @@ int avs_sheet_row(void *ctx, int clip, int frame, const float *logits, avs_err *
               y = GAP + s->shown / AVS_SHEET_COLUMNS * (h + GAP);
     int rc = rgb ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for a picture");
     for (int k = 0; k < 3 && rc == AVS_OK; k++) {
-        rc = avs_clip_load(s->ds, clip, &(avs_pick){.n = 1, .frames = frames},
-                           &(avs_clip_out){.frames_u8 = rgb, .labels_u8 = k == 1 ? label : NULL}, e);
+        rc = picture(s, clip, frames, rgb, e);
+        if (rc == AVS_OK && k == 1)
+            rc = avs_clip_load(s->ds, clip, &(avs_pick){.n = 1, .frames = frames},
+                               &(avs_clip_out){.labels_u8 = label}, e);
         if (k == 2) avs_label_of_logits(logits, pixels, s->classes, label);
-        if (rc == AVS_OK && k) avs_overlay(rgb, label, pixels, s->classes == 1);
+        if (rc == AVS_OK && k) avs_overlay(rgb, label, pixels, s->is_binary);
         if (rc == AVS_OK) paste(s, x + k * (w + GAP), y, rgb, w, h);
     }
     avs_xfree(rgb);

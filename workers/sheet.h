@@ -10,10 +10,12 @@
 typedef struct {
     const avs_dataset *ds;
     int classes, shown;
+    bool is_binary;
     avs_image image;
 } avs_sheet;
 
-int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, avs_err *e);
+/* classes: channels of the logits. */
+int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, bool is_binary, avs_err *e);
 /* An avs_eval_row: takes the rows it shows (the middle frame of every n-th clip). ctx: the sheet. */
 int avs_sheet_row(void *ctx, int clip, int frame, const float *logits, avs_err *e);
 int avs_sheet_write(const avs_sheet *s, const char *path, avs_err *e);

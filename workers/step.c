@@ -12,9 +12,9 @@
 
 void avs_step_fill(avs_plan *p)
 {
-    static const char *const names[] = {"frames", "audio", "target", "row_weight"};
+    static const char *const names[] = {"frames", "audio", "target", "row_weight", "stage1_mask"};
     avs_rng r = avs_rng_seed(1);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
         avs_type t;
         void *x = avs_plan_input(p, names[k], &t);
         float *f = x;
@@ -23,7 +23,7 @@ void avs_step_fill(avs_plan *p)
         for (int64_t i = 0; i < n; i++) {
             if (t.dtype == AVS_I32)
                 c[i] = avs_rng_normal(&r) > 0;
-            else if (k == 2)
+            else if (k == 2 || k == 4)
                 f[i] = avs_rng_normal(&r) > 0 ? 1.F : 0.F;
             else
                 f[i] = k == 3 ? 1.F : (float)avs_rng_normal(&r);

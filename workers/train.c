@@ -12,12 +12,15 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "engine/optim/adamw.h"
 #include "workers/checkpoint.h"
 #include "workers/data.h"
+#include "workers/init.h"
 #include "workers/report_trial.h"
 #include "workers/sampler.h"
 #include "workers/schedule.h"
+#include "workers/stage1.h"
 #include "workers/start.h"
 
 enum { LOADER_SLOTS = 4, POINT_EVERY = 10 };
@@ -33,7 +36,10 @@ typedef struct {
     bool has_ev;
     avs_sampler sampler;
     avs_loader *loader;
+    avs_stage1 masks, val_masks; /* of stage one, for stage two */
     avs_schedule schedule;
+    int phase;
+    int64_t phase2_from; /* step at which phase two begins; steps: never */
     avs_opt_segment *seg;
     int n_seg, backbone_segs_from;
     float *grad, *m, *v, *sum;              /* slabs; sum: over passes, NULL with one pass */
@@ -42,7 +48,7 @@ typedef struct {
     int samples_per_pass, passes;
     int *counted; /* real frames of each pushed item, a ring of LOADER_SLOTS passes */
     avs_ckpt_info info;
-    char last[4096], best[4096], clock_path[4096];
+    char last[4096], best[4096], phase1[4096], clock_path[4096];
     double train_seconds;
     int64_t wait_ns, step_ns; /* of this process, without its first step: waiting for a batch, steps in all */
     int64_t saved_ns;
@@ -63,7 +69,19 @@ static int plan_steps(trainer *r, avs_err *e)
     r->steps_per_epoch = (r->sampler.n_samples + r->sampler.batch - 1) / r->sampler.batch;
     r->steps = fixed > 0 ? fixed : (epochs * r->sampler.n_samples + r->sampler.batch - 1) / r->sampler.batch;
     r->schedule = avs_schedule_of(r->cfg, r->steps, r->steps_per_epoch);
+    r->phase2_from = r->steps;
+    if (avs_model_has_phases(r->cfg)) {
+        const double share = avs_cfg_num(r->cfg, "phase2_start");
+        r->phase2_from = fixed > 0 ? (int64_t)(share * (double)fixed + 1e-6)
+                                   : (int64_t)(share * (double)epochs + 1e-6) * r->steps_per_epoch;
+    }
     return AVS_OK;
+}
+
+/* The phase of the net in which a run goes on after `step` steps: a switch is made before the first step of phase two. */
+static int phase_after(const trainer *r, int64_t step)
+{
+    return r->phase2_from < r->steps && step > r->phase2_from ? 2 : 1;
 }
 
 static int make_segments(trainer *r, avs_err *e)
@@ -71,6 +89,7 @@ static int make_segments(trainer *r, avs_err *e)
     const int n = avs_plan_n_params(r->net.plan);
     const float wd = (float)avs_cfg_num(r->cfg, "weight_decay");
     const bool all = avs_cfg_bool(r->cfg, "decay_norm_and_bias");
+    r->n_seg = 0;
     r->seg = avs_arena_alloc(r->t->job->arena, sizeof *r->seg * (size_t)n);
     if (!r->seg) return avs_fail(e, AVS_ENOMEM, "out of memory for the optimiser");
     for (int i = 0; i < n; i++) {
@@ -84,6 +103,16 @@ static int make_segments(trainer *r, avs_err *e)
     return AVS_OK;
 }
 
+static void close_slabs(trainer *r)
+{
+    avs_xfree(r->m);
+    avs_xfree(r->v);
+    avs_xfree(r->sum);
+    avs_xfree(r->counted);
+    r->m = r->v = r->sum = NULL;
+    r->counted = NULL;
+}
+
 static int open_slabs(trainer *r, avs_err *e)
 {
     r->grad = avs_plan_slab(r->net.plan, AVS_SLAB_GRAD, &r->n);
@@ -91,10 +120,45 @@ static int open_slabs(trainer *r, avs_err *e)
     r->m = avs_xalloc(bytes);
     r->v = avs_xalloc(bytes);
     r->sum = r->passes > 1 ? avs_xalloc(bytes) : NULL;
-    r->counted = avs_xalloc(sizeof(int) * LOADER_SLOTS * (size_t)r->samples_per_pass);
+    if (!r->counted) r->counted = avs_xalloc(sizeof(int) * LOADER_SLOTS * (size_t)r->samples_per_pass);
     if (!r->m || !r->v || !r->counted || (r->passes > 1 && !r->sum))
         return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
     return make_segments(r, e);
+}
+
+/* The net that trains what trains in r->phase, with initial values. */
+static int open_net(trainer *r, avs_err *e)
+{
+    int h, w;
+    avs_cfg_size(r->cfg, "resolution", &h, &w);
+    const avs_net_cfg nc = {.rows = r->samples_per_pass * r->sampler.rows_per_sample,
+                            .clip_rows = r->sampler.rows_per_sample,
+                            .height = h,
+                            .width = w,
+                            .training = true,
+                            .phase = r->phase,
+                            .features = r->features,
+                            .seed = r->t->job->seed};
+    return avs_net_open(&r->net, r->cfg, &nc, e);
+}
+
+/* Adapters that act from phase two on: nothing in phase one, their initial values when it begins. */
+static int set_late_adapters(trainer *r, bool zero, avs_err *e)
+{
+    int rc = AVS_OK;
+    if (!avs_model_has_phases(r->cfg) || !avs_cfg_is(r->cfg, "backbone_adapter", "phase2")) return AVS_OK;
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(r->net.plan); i++) {
+        const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
+        if (!strstr(p->key, "swin_adapt")) continue;
+        float *x = avs_xalloc((size_t)avs_type_count(&p->type) * sizeof(float));
+        if (!x) return avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
+        if (!zero)
+            avs_init_fill(&r->net.graph->v[avs_graph_find(r->net.graph, p->key)].init, &p->type,
+                          avs_stream_seed(r->t->job->seed, "init"), p->key, x);
+        rc = avs_plan_param_set(r->net.plan, p->key, x, e);
+        avs_xfree(x);
+    }
+    return rc;
 }
 
 static int open_nets(trainer *r, avs_err *e)
@@ -105,14 +169,7 @@ static int open_nets(trainer *r, avs_err *e)
     const avs_job *job = r->t->job;
     avs_cfg_size(r->cfg, "resolution", &h, &w);
     r->features = avs_model_frozen_audio(r->cfg, &prefix, &width);
-    const avs_net_cfg nc = {.rows = r->samples_per_pass * r->sampler.rows_per_sample,
-                            .clip_rows = r->sampler.rows_per_sample,
-                            .height = h,
-                            .width = w,
-                            .training = true,
-                            .features = r->features,
-                            .seed = job->seed};
-    int rc = avs_net_open(&r->net, r->cfg, &nc, e);
+    int rc = open_net(r, e);
     if (rc == AVS_OK && r->features) {
         /* the features' encoder is a model of its own: its weights start the same way in every net */
         avs_net whole = {0};
@@ -126,11 +183,63 @@ static int open_nets(trainer *r, avs_err *e)
         avs_net_close(&whole);
     }
     if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);
+    if (rc == AVS_OK) rc = set_late_adapters(r, true, e);
+    if (rc == AVS_OK && r->net.stage1_mask) rc = avs_stage1_open(&r->masks, r->cfg, r->train, NULL, e);
     if (rc == AVS_OK && job->rank == 0 && avs_dataset_count(r->val)) {
         rc = avs_evaluator_open(&r->ev, r->cfg, r->val, r->features, job->seed, &r->t->control, e);
         r->has_ev = rc == AVS_OK;
+        if (rc == AVS_OK && r->ev.net.stage1_mask)
+            rc = avs_stage1_open(&r->val_masks, r->cfg, r->val, NULL, e);
+        r->ev.masks = &r->val_masks;
     }
     return rc;
+}
+
+/* ------------------------------------------------------------------ phase two */
+
+/* The file that holds the best weights so far: best.safetensors, or, if a run that was stopped later wrote that, the copy
+ * that is made here. Empty: nothing was selected yet. */
+static int best_so_far(trainer *r, const char **path, avs_err *e)
+{
+    avs_ckpt_info found = {0};
+    avs_err why = AVS_ERR_INIT;
+    *path = NULL;
+    if (r->info.best_step < 0) return AVS_OK;
+    const char *const files[2] = {r->best, r->phase1};
+    for (int i = 0; i < 2 && !*path; i++)
+        if (avs_fs_exists(files[i]) &&
+            avs_ckpt_read_info(r->t->job->arena, files[i], &found, &why) == AVS_OK &&
+            found.step == r->info.best_step)
+            *path = files[i];
+    return *path ? AVS_OK
+                 : avs_fail(e, AVS_EMISSING,
+                            "%s of step %lld is gone, from which phase two starts; remove %s to start anew",
+                            r->best, (long long)r->info.best_step, r->last);
+}
+
+/* Ends phase one: a net in which the backbone's adapters train too, from the best weights so far, and a new optimiser. */
+static int begin_phase2(trainer *r, avs_err *e)
+{
+    const char *from;
+    char *kept = r->phase1;
+    int rc = best_so_far(r, &from, e);
+    if (rc == AVS_OK && (!from || from != kept)) { /* a copy, which later validations do not replace */
+        avs_ckpt_info info = r->info;
+        if (from) rc = avs_ckpt_load(r->net.plan, NULL, NULL, r->t->job->arena, &info, from, NULL, e);
+        if (rc == AVS_OK && r->t->job->rank == 0) rc = avs_ckpt_save(r->net.plan, NULL, NULL, &info, kept, e);
+    }
+    if (rc == AVS_OK) rc = avs_ring_barrier(r->t->ring, e);
+    if (rc != AVS_OK) return rc;
+    avs_net_close(&r->net);
+    r->phase = 2;
+    int *counted = r->counted;
+    r->counted = NULL;
+    close_slabs(r);
+    r->counted = counted;
+    rc = open_net(r, e);
+    if (rc == AVS_OK) rc = avs_ckpt_load(r->net.plan, NULL, NULL, r->t->job->arena, NULL, kept, NULL, e);
+    if (rc == AVS_OK) rc = set_late_adapters(r, false, e);
+    return rc == AVS_OK ? open_slabs(r, e) : rc;
 }
 
 static int open_loader(trainer *r, avs_err *e)
@@ -171,10 +280,12 @@ static int resume(trainer *r, avs_err *e)
     int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->last, NULL, &why);
     if (rc != AVS_OK) { /* a damaged checkpoint costs the work since, never the trial */
         fprintf(stderr, "warning: starting anew: %s\n", why.msg);
+        if (r->phase != 1) return avs_fail(e, AVS_EPARSE, "%s; remove it to start anew", why.msg);
         memset(r->m, 0, (size_t)r->n * sizeof(float));
         memset(r->v, 0, (size_t)r->n * sizeof(float));
         rc = avs_init_again(&r->net, job->seed, e);
-        return rc == AVS_OK ? avs_weights_start(&r->net, r->cfg, e) : rc;
+        if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);
+        return rc == AVS_OK ? set_late_adapters(r, true, e) : rc;
     }
     if (found.seed != job->seed || strcmp(found.config, r->info.config) != 0)
         return avs_fail(e, AVS_EPARSE,
@@ -213,16 +324,72 @@ static int feed(trainer *r, int64_t pass_number, avs_err *e)
     return rc;
 }
 
-static int fill_inputs(trainer *r, const avs_batch *b, const int *counted)
+/* Targets of a batch at the size of the input, from labels of theirs: nearest at pixel centres, as Pillow. Masks of several
+ * classes become one foreground where the model tells no classes apart. */
+static void fill_targets(trainer *r, const avs_batch *b)
+{
+    const int64_t H = r->net.build.height, W = r->net.build.width, h = r->net.label_h, w = r->net.label_w;
+    const bool is_same = H == h && W == w, is_binary = r->net.is_binary;
+    for (int64_t row = 0; row < b->n_rows; row++)
+        for (int64_t y = 0; y < H; y++) {
+            const int64_t sy = is_same ? y : (2 * y + 1) * h / (2 * H), from = (row * h + sy) * w,
+                          to = (row * H + y) * W;
+            for (int64_t x = 0; x < W; x++) {
+                const int64_t at = from + (is_same ? x : (2 * x + 1) * w / (2 * W));
+                if (r->net.target_f32) r->net.target_f32[to + x] = b->target[at];
+                if (r->net.target_i32)
+                    r->net.target_i32[to + x] = is_binary ? b->classes[at] != 0 : b->classes[at];
+            }
+        }
+}
+
+static int fill_masks(trainer *r, const avs_batch *b, avs_err *e)
+{
+    const int64_t pixels = (int64_t)r->net.label_h * r->net.label_w;
+    int64_t row = 0;
+    int rc = AVS_OK;
+    for (int i = 0; r->net.stage1_mask && i < b->n_items && rc == AVS_OK; i++) {
+        const avs_loader_item *item = &b->items[i];
+        const avs_pick pick = {.n = item->n, .frames = item->frames, .flip = item->flip};
+        rc = avs_stage1_load(&r->masks, item->clip, &pick, r->net.stage1_mask + row * pixels, e);
+        row += item->n;
+    }
+    return rc;
+}
+
+/* The recipe of aavs for clips of which the first frame alone has a label: that frame and its label stand in every row,
+ * each with the sound of another second. first: row of the first frame. */
+static void repeat_first(trainer *r, int64_t first, int64_t row)
+{
+    const int64_t pixels = (int64_t)r->net.build.height * r->net.build.width,
+                  label = (int64_t)r->net.label_h * r->net.label_w;
+    memcpy(r->net.frames + row * pixels * 3, r->net.frames + first * pixels * 3,
+           (size_t)(pixels * 3) * sizeof(float));
+    if (r->net.target_i32)
+        memcpy(r->net.target_i32 + row * pixels, r->net.target_i32 + first * pixels,
+               (size_t)pixels * sizeof(int32_t));
+    if (r->net.stage1_mask)
+        memcpy(r->net.stage1_mask + row * label, r->net.stage1_mask + first * label,
+               (size_t)label * sizeof(float));
+    r->net.row_weight[row] = 1.F;
+}
+
+static int fill_inputs(trainer *r, const avs_batch *b, const int *counted, avs_err *e)
 {
     const int64_t pixels = (int64_t)r->net.build.height * r->net.build.width, rows = b->n_rows;
+    const bool repeats = avs_model_has_phases(r->cfg);
     memcpy(r->net.frames, b->frames, (size_t)(rows * pixels * 3) * sizeof(float));
-    if (r->net.target_f32) memcpy(r->net.target_f32, b->target, (size_t)(rows * pixels) * sizeof(float));
-    if (r->net.target_i32) memcpy(r->net.target_i32, b->classes, (size_t)(rows * pixels) * sizeof(int32_t));
+    fill_targets(r, b);
+    const int rc = fill_masks(r, b, e);
+    if (rc != AVS_OK) return rc;
     if (r->net.audio && !r->features)
         memcpy(r->net.audio, b->logmel, (size_t)(rows * r->net.audio_width) * sizeof(float));
     int64_t row = 0;
-    for (int i = 0; i < b->n_items; i++)
+    for (int i = 0; i < b->n_items; i++) {
+        const avs_clip *clip = avs_dataset_clip(r->train, b->items[i].clip);
+        const int64_t first = row;
+        int labels = 0;
+        for (int t = 0; t < clip->T; t++) labels += clip->label_mask[t];
         for (int k = 0; k < b->items[i].n; k++, row++) {
             const bool exists = k < counted[i] && b->frame_weight[row] > 0.F;
             r->net.row_weight[row] = k < counted[i] ? b->row_weight[row] : 0.F;
@@ -235,7 +402,10 @@ static int fill_inputs(trainer *r, const avs_batch *b, const int *counted)
                 memcpy(r->net.audio + row * r->net.audio_width,
                        avs_features_at(&r->train_features, b->items[i].sound, b->items[i].frames[k]),
                        (size_t)r->net.audio_width * sizeof(float));
+            if (repeats && labels == 1 && k && exists && b->items[i].frames[0] == 0)
+                repeat_first(r, first, row);
         }
+    }
     return AVS_OK;
 }
 
@@ -248,7 +418,8 @@ static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss,
     if (rc == AVS_OK) rc = avs_loader_next(r->loader, &b, e);
     if (rc != AVS_OK) return rc;
     r->wait_ns += avs_now_ns() - t0;
-    fill_inputs(r, b, r->counted + pass_number % LOADER_SLOTS * r->samples_per_pass);
+    rc = fill_inputs(r, b, r->counted + pass_number % LOADER_SLOTS * r->samples_per_pass, e);
+    if (rc != AVS_OK) return rc;
     const int64_t first =
         (step * r->sampler.batch + (int64_t)r->t->job->rank * r->samples_per_pass * r->passes +
          pass_number % r->passes * r->samples_per_pass) *
@@ -286,6 +457,7 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
 {
     int rc = AVS_OK;
     *loss = 0;
+    if (r->phase == 1 && step >= r->phase2_from) rc = begin_phase2(r, e);
     for (int p = 0; p < r->passes && rc == AVS_OK; p++) rc = run_pass(r, step, step * r->passes + p, loss, e);
     if (rc != AVS_OK) return rc;
     float *g = r->sum ? r->sum : r->grad;
@@ -298,6 +470,8 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
     if (!isfinite(*loss))
         return avs_fail(e, AVS_ERANGE, "the loss is %g at step %lld; lower lr or set grad_clip", *loss,
                         (long long)step);
+    /* nothing but clips that do not count: no step at all, not even of the decay */
+    if (avs_model_has_phases(r->cfg) && *loss == 0) return AVS_OK;
     float scale = 1.F / (float)r->passes;
     freeze_backbone(r, step, g);
     const double clip = avs_cfg_num(r->cfg, "grad_clip");
@@ -305,14 +479,16 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
         const double norm = avs_grad_norm(g, r->n) / r->passes;
         if (norm > clip) scale *= (float)(clip / (norm + 1e-6));
     }
-    const avs_adamw_cfg ac = {.lr = (float)avs_schedule_lr(&r->schedule, step),
+    avs_schedule schedule = r->schedule;
+    if (r->phase == 2) schedule.lr = avs_cfg_num(r->cfg, "lr_phase2");
+    const avs_adamw_cfg ac = {.lr = (float)avs_schedule_lr(&schedule, step),
                               .beta1 = (float)avs_cfg_num(r->cfg, "beta1"),
                               .beta2 = (float)avs_cfg_num(r->cfg, "beta2"),
                               .eps = (float)avs_cfg_num(r->cfg, "adam_eps"),
                               .decoupled = avs_cfg_is(r->cfg, "optimizer", "adamw")};
     int64_t n;
     const avs_adamw_arrays x = {avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n), g, r->m, r->v};
-    avs_adamw_step(&x, r->seg, r->n_seg, &ac, step + 1, scale);
+    avs_adamw_step(&x, r->seg, r->n_seg, &ac, step + 1 - (r->phase == 2 ? r->phase2_from : 0), scale);
     avs_plan_params_changed(r->net.plan);
     return AVS_OK;
 }
@@ -439,10 +615,18 @@ static void close_all(trainer *r)
     avs_net_close(&r->net);
     avs_dataset_close(r->train);
     avs_dataset_close(r->val);
-    avs_xfree(r->m);
-    avs_xfree(r->v);
-    avs_xfree(r->sum);
-    avs_xfree(r->counted);
+    close_slabs(r);
+}
+
+/* The phase in which a resumed run goes on. */
+static int first_phase(const trainer *r)
+{
+    avs_ckpt_info found = {0};
+    avs_err why = AVS_ERR_INIT;
+    if (!avs_model_has_phases(r->cfg) || !avs_fs_exists(r->last) ||
+        avs_ckpt_read_info(r->t->job->arena, r->last, &found, &why) != AVS_OK)
+        return 1;
+    return phase_after(r, found.step);
 }
 
 int avs_train_run(avs_trial *t, avs_err *e)
@@ -451,11 +635,13 @@ int avs_train_run(avs_trial *t, avs_err *e)
     trainer r = {.t = t, .cfg = job->cfg};
     snprintf(r.last, sizeof r.last, "%s/last.safetensors", job->work_dir);
     snprintf(r.best, sizeof r.best, "%s/best.safetensors", job->work_dir);
+    snprintf(r.phase1, sizeof r.phase1, "%s/phase1.safetensors", job->work_dir);
     snprintf(r.clock_path, sizeof r.clock_path, "%s/train-seconds.txt", job->work_dir);
     int rc = avs_data_open(&r.train, r.cfg, AVS_SPLIT_TRAIN, job->threads, e);
     if (rc == AVS_OK) rc = avs_data_open(&r.val, r.cfg, AVS_SPLIT_VAL, job->threads, e);
     if (rc == AVS_OK) rc = avs_sampler_init(&r.sampler, r.train, r.cfg, job->seed, e);
     if (rc == AVS_OK) rc = plan_steps(&r, e);
+    r.phase = rc == AVS_OK ? first_phase(&r) : 1;
     if (rc == AVS_OK) rc = open_nets(&r, e);
     if (rc == AVS_OK) rc = open_slabs(&r, e);
     if (rc == AVS_OK) rc = open_loader(&r, e);

@@ -82,7 +82,7 @@ static void fingerprint(const table *t, const char *options, uint8_t out[32])
                          .with_frame_mask = avs_cfg_is(cfg, "task", "avss"),
                          .audio_input = AVS_AUDIO_FEATURE};
     if (rule->build(g, cfg, &b, &io, &e) != AVS_OK) fail_msg("%s: %s: %s", t->model, options, e.msg);
-    avs_model_freeze(g, rule, cfg);
+    avs_model_freeze(g, rule, cfg, 2);
     if (avs_backward(g, io.loss) != AVS_OK) fail_msg("%s: %s: %s", t->model, options, g->err.msg);
     char *text = NULL;
     size_t n = 0;

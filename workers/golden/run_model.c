@@ -89,7 +89,7 @@ static int build(avs_golden_case *c, run *r, avs_err *e)
     r->net.graph = avs_graph_new(c->arena, r->training);
     if (!r->net.graph) return avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
     rc = r->rule->build(r->net.graph, r->cfg, &b, &io, e);
-    avs_model_freeze(r->net.graph, r->rule, r->cfg);
+    avs_model_freeze(r->net.graph, r->rule, r->cfg, 2);
     if (rc == AVS_OK && !strcmp(r->rule->name, "tpavi")) avs_golden_extend_tpavi(c, r->net.graph, &io);
     if (rc == AVS_OK && !strcmp(r->rule->name, "lightavseg"))
         avs_golden_extend_lightavseg(c, r->net.graph, r->cfg, &io);

@@ -54,7 +54,7 @@ static built build(const char *options)
                          .with_loss = true,
                          .audio_input = AVS_AUDIO_FEATURE};
     if (rule->build(g, cfg, &b, &io, &e) != AVS_OK) fail_msg("%s: %s", options, e.msg);
-    avs_model_freeze(g, rule, cfg);
+    avs_model_freeze(g, rule, cfg, 2);
     const built out = {avs_graph_param_count(g, false), avs_graph_param_count(g, true),
                        depends(g, io.logits, io.audio)};
     assert_int_equal(avs_dim(g, io.logits, 1), h);

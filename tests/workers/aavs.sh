@@ -1,0 +1,91 @@
+#!/bin/bash
+# Stepping Stones at its smallest: stage one trains on binary masks and leaves its predictions, stage two reads them; runs
+# that were killed, in either phase, go on to the same bytes; evaluation, prediction, timing; masks from the ground truth,
+# whole or made worse; what is missing is told.
+TRIAL=$1 TOYS=$2
+. "$(dirname "$0")/lib.sh"
+"$TOYS" "$W/src" 5
+i=0
+for name in dog duck sheep horse lion; do # classes that the class maps have
+  for end in png wav; do mv "$W/src/stamps/c0$i.$end" "$W/src/stamps/$name.$end"; done
+  i=$((i + 1))
+done
+"$TRIAL" data compose "$W/data" --settings avss --classes 5 --size 32 --train 4 --val 2 --test 2 --seed 5 \
+  --stamps "$W/src/stamps" --backgrounds "$W/src/backgrounds" --threads 2 >"$W/compose.log" 2>&1 || { cat "$W/compose.log"; die compose; }
+
+tiny='"backbone":"swin_custom","backbone_patch_size":4,"backbone_embed_dim":8,"backbone_depths":[1,2,1,1],"backbone_num_heads":[1,2,2,4],"backbone_window_size":4'
+tiny="$tiny,\"embed_dim\":32,\"num_heads\":4,\"num_encoder_layers\":1,\"num_decoder_layers\":2,\"encoder_ffn_dim\":32,\"ffn_dim\":32,\"num_queries\":4"
+net="\"resolution\":40,\"backbone_weights\":\"random\",\"audio_weights\":\"random\",$tiny"
+loss='"train_num_points":64,"eval_batch":1'
+
+# of NAME KIND PARAMS [TOP]: writes $W/NAME.json
+of() {
+  printf '{"kind":"%s","seed":3,"threads":1,"work_dir":"%s","cache_dir":"%s"%s,"params":{"model":"aavs","task":"avss","data_root":"%s",%s}}' \
+    "$2" "$W/$1" "$W/cache" "${4:+,$4}" "$W/data" "$3" >"$W/$1.json"
+}
+go() { run "$1" || { cat "$W/$1.log"; die "$1"; }; }
+# killed NAME STEP: runs NAME until its checkpoint holds at least STEP steps, kills it, runs it to the end
+killed() {
+  "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1 & local pid=$!
+  while kill -0 $pid 2>/dev/null && ! { [ -e "$W/$1/last.safetensors" ] && head -c 100000 "$W/$1/last.safetensors" | grep -aq "\"step\":\"\([$2-9]\|[1-9][0-9]\)\""; }; do :; done
+  kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null || true
+  go "$1"
+  grep -q '^resumed from .*last.safetensors at step' "$W/$1.log" || die "$1 did not resume"
+}
+refused() { # NAME PATTERN
+  run "$1" && die "$1 ran"
+  [ "$(grep -c '^error:' "$W/$1.log")" = 1 ] || { cat "$W/$1.log"; die "$1: not one line"; }
+  grep -q "^error: .*$2" "$W/$1.log" || { cat "$W/$1.log"; die "$1: expected $2"; }
+}
+
+# stage one: phase two begins at step 4 of 8
+one="\"stage\":\"one\",$net,$loss,\"epochs\":2"
+of one train "$one"; go one
+[ -n "$(result one miou@test)" ] || die "one: no miou@test"
+grep -q "^wrote masks $W/one/masks$" "$W/one.log" || die "one: no masks"
+[ "$(find "$W/one/masks" -name '*.png' | wc -l)" = "$(grep -c . "$W/one/masks/index.txt")" ] || die "one: index.txt"
+for split in train val test; do [ -d "$W/one/masks/$split" ] || die "one: no masks of $split"; done
+[ -e "$W/one/phase1.safetensors" ] || die "one: no phase two"
+for step in 1 5; do
+  of "one-k$step" train "$one" '"limits":{"checkpoint_every_s":0.000001}'
+  killed "one-k$step" $step
+  same "$W/one/last.safetensors" "$W/one-k$step/last.safetensors" "killed after step $step"
+  diff -r "$W/one/masks" "$W/one-k$step/masks" >/dev/null || die "masks differ after a kill"
+done
+of one-e eval "\"stage\":\"one\",$net,\"eval_batch\":2,\"init\":\"$W/one/best.safetensors\""; go one-e
+[ "$(result one-e miou@test)" = "$(result one miou@test)" ] || die "evaluation says $(result one-e miou@test), training $(result one miou@test)"
+
+# stage two, on what stage one predicted
+two="\"stage\":\"two\",$net,\"batch\":2,$loss"
+masks="\"stage1_masks\":\"$W/one/masks\""
+of two train "$two,$masks,\"epochs\":2,\"stage1_mask_train\":\"predicted\",\"init\":\"$W/one/best.safetensors\""; go two
+[ -n "$(result two miou@test)" ] || die "two: no miou@test"
+# masks of one split alone are read as the public code lays them out
+of two-e eval "\"stage\":\"two\",$net,\"eval_batch\":2,\"stage1_masks\":\"$W/one/masks/test\",\"init\":\"$W/two/best.safetensors\""; go two-e
+[ "$(result two-e miou@test)" = "$(result two miou@test)" ] || die "evaluation says $(result two-e miou@test), training $(result two miou@test)"
+
+# masks from the ground truth, whole and made worse
+truth='"stage1_mask_eval":"ground_truth","steps":2'
+of oracle train "$two,$truth"; go oracle
+of bad train "$two,$truth,\"stage1_mask_iou\":0.3,\"stage1_mask_seed\":1"; go bad
+[ "$(sed -n 's/^point loss//p' "$W/bad.log")" != "$(sed -n 's/^point loss//p' "$W/oracle.log")" ] || die "masks were not made worse"
+
+# end to end, other options, another backbone
+of whole train "\"stage\":\"end_to_end\",$net,$loss,\"steps\":2,\"query_generator\":\"concat\",\"masked_attention\":false,\"deep_supervision\":false"; go whole
+of plain train "$two,$truth,\"query_generator\":\"fixed\",\"robust_key\":false,\"stage1_mask_attention\":false,\"stage1_mask_features\":false,\"decoder_adapter\":false,\"backbone_adapter\":\"always\",\"freeze_backbone\":false"; go plain
+
+# prediction and timing
+"$TRIAL" predict "$W/two/best.safetensors" --data "$W/data" --clips 1 --out "$W/p" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die predict; }
+[ "$(find "$W/p" -name '*.overlay.png' | wc -l)" -ge 5 ] || die "too few overlays"
+"$TRIAL" predict "$W/one/best.safetensors" --data "$W/data" --clips 1 --out "$W/p1" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die "predict, stage one"; }
+of fast latency "\"stage\":\"two\",$net,\"latency_warmup\":1,\"latency_min_samples\":64,\"latency_min_seconds\":0.1,\"latency_max_seconds\":2,\"latency_scope\":\"model\""; go fast
+grep -q '^latency {"n":' "$W/fast.log" || die "no latency line"
+
+# what is missing
+of gone train "$two,\"stage1_masks\":\"$W/nowhere\""; refused gone "stage1_masks: there is no folder"
+mkdir -p "$W/empty"
+of empty train "$two,\"stage1_masks\":\"$W/empty\""; refused empty "stage1_masks: .* is missing"
+of none train "$two"; refused none "stage1_masks"
+cp -r "$W/one/masks" "$W/torn"; first=$(find "$W/torn/test" -name 0.png | sort | head -1); : >"$first"
+of torn eval "\"stage\":\"two\",$net,\"stage1_masks\":\"$W/torn\",\"init\":\"$W/two/best.safetensors\""; refused torn "stage1_masks: $first"
+echo "aavs: ok"
