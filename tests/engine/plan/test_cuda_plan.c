@@ -93,7 +93,10 @@ static void training_steps_agree_with_the_cpu(void **state)
         for (int i = avs_plan_n_params(p[k]) - 1; i >= 0; i--) {
             const avs_plan_param *q = avs_plan_param_at(p[k], i);
             if (q->is_trainable)
-                seg[n_seg++] = (avs_opt_segment){q->slab_off, q->slab_len, i % 4 ? 1.F : 0.F, 0.01F};
+                seg[n_seg++] = (avs_opt_segment){.off = q->slab_off,
+                                                 .len = q->slab_len,
+                                                 .lr_mult = i % 4 ? 1.F : 0.F,
+                                                 .weight_decay = 0.01F};
         }
         float *m = avs_plan_slab_new(p[k], &e), *v = avs_plan_slab_new(p[k], &e),
               *sum = avs_plan_slab_new(p[k], &e);
