@@ -1,5 +1,6 @@
 /* A bare backbone: its graph, a plan with seeded parameters, one input of normal numbers. */
 #include "workers/bare.h"
+#include "workers/net.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -67,7 +68,7 @@ int avs_bare_open(avs_bare *b, const avs_bare_cfg *cfg, avs_err *e)
     *b = (avs_bare){.arena = avs_arena_new()};
     b->graph = b->arena ? avs_graph_new(b->arena, cfg->training) : NULL;
     int rc = b->graph ? build(b, cfg, e) : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
-    const avs_plan_cfg pc = {.backend = "cpu",
+    const avs_plan_cfg pc = {.backend = avs_net_backend(),
                              .prec = cfg->prec,
                              .training = cfg->training,
                              .passes_off = cfg->passes_off,

@@ -100,6 +100,9 @@ static int parse(int argc, char **argv, options *o)
             o->profile = true;
         } else if (!strcmp(argv[i], "--check-nan")) {
             o->check_nan = true;
+        } else if (!strcmp(argv[i], "--backend") && a) {
+            (void)setenv("AVSWEEP_BACKEND", a, 1); /* of this process and what it plans */
+            i++;
         } else if (argv[i][0] != '-' && !avs_json_get(o->given, "model")) {
             avs_json_add_str(o->arena, o->given, "model", argv[i]);
         } else if (!strncmp(argv[i], "--", 2) && a) {

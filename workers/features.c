@@ -29,7 +29,7 @@ static int open_encoder(encoder *c, avs_net *weights, const avs_cfg *cfg, const 
     avs_val y = avs_model_encoder(g, cfg, avs_input(g, "audio", AVS_F32T(AT_ONCE, 96, 64, 1)));
     avs_graph_output(g, "feature", y);
     int rc = avs_graph_check(g, e);
-    if (rc == AVS_OK) rc = avs_plan_build(&c->plan, g, &(avs_plan_cfg){.backend = "cpu"}, e);
+    if (rc == AVS_OK) rc = avs_plan_build(&c->plan, g, &(avs_plan_cfg){.backend = avs_net_backend()}, e);
     for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(c->plan); i++) {
         const avs_plan_param *p = avs_plan_param_at(c->plan, i);
         char key[256];

@@ -24,6 +24,7 @@ static int parse(avs_arena *a, const avs_json *j, avs_job *job, avs_err *e)
     job->rank = (int)avs_json_int(j, "rank", 0);
     job->ranks = (int)avs_json_int(j, "ranks", 1);
     job->ring = avs_json_str(j, "ring", "");
+    job->backend = avs_json_str(j, "backend", "");
     job->threads = (int)avs_json_int(j, "threads", sysconf(_SC_NPROCESSORS_ONLN));
     job->work_dir = avs_json_str(j, "work_dir", ".");
     job->cache_dir = avs_json_str(j, "cache_dir", "");

@@ -23,6 +23,7 @@ typedef struct {
     uint32_t epoch;
     int rank, ranks;
     const char *ring;
+    const char *backend; /* "cpu" or "cuda"; "": what the environment says */
     int threads;
     const char *work_dir, *cache_dir; /* cache_dir may be "" */
     double checkpoint_every_s;        /* 0: only at the end and on request */

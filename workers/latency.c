@@ -69,21 +69,25 @@ static void read_mask(const avs_net *n, buffers *b)
     }
 }
 
-/* One query. On a CPU host and device memory are the same: the two columns differ by the copies and the front end. */
-static int query(avs_net *n, const avs_latency_cfg *cfg, buffers *b, int64_t ns[2], avs_err *e)
+/* One query. On a CPU host and device memory are the same: the two columns differ by the copies and the front end. On a
+ * GPU inputs go over before t1 and the mask comes after t2; ns[2] is the device's own clock over the launch, or -1. */
+static int query(avs_net *n, const avs_latency_cfg *cfg, buffers *b, int64_t ns[3], avs_err *e)
 {
     const int64_t t0 = avs_now_ns();
     memcpy(n->frames, b->frames, b->frames_bytes);
     if (b->audio_bytes) memcpy(n->audio, b->audio, b->audio_bytes);
     if (cfg->scope == AVS_SCOPE_WAVEFORM && n->audio) avs_logmel(b->wave, WAVE_SAMPLES, 1, n->audio);
+    int rc = avs_plan_upload(n->plan, e);
     const int64_t t1 = avs_now_ns();
-    int rc = avs_plan_run(n->plan, e);
+    if (rc == AVS_OK) rc = avs_plan_execute(n->plan, e);
     const int64_t t2 = avs_now_ns();
-    read_mask(n, b);
+    if (rc == AVS_OK) read_mask(n, b);
     const int64_t t3 = avs_now_ns();
     /* scope waveform counts the front end in both columns */
     ns[0] = t2 - (cfg->scope == AVS_SCOPE_WAVEFORM ? t0 : t1);
     ns[1] = t3 - t0;
+    const double us = avs_plan_device_us(n->plan);
+    ns[2] = us < 0 ? -1 : (int64_t)(1e3 * us);
     return rc;
 }
 
@@ -100,12 +104,13 @@ int avs_latency_measure(avs_net *n, const avs_latency_cfg *cfg, avs_control *con
                         avs_latency_samples *out, avs_err *e)
 {
     buffers b = {0};
-    int64_t ns[2];
-    *out = (avs_latency_samples){.latency_unit = 1, .e2e_unit = 1};
+    int64_t ns[3];
+    *out = (avs_latency_samples){.latency_unit = 1, .e2e_unit = 1, .device_unit = 1};
     int rc = open_buffers(&b, n, e);
     out->latency = avs_xalloc(sizeof(uint32_t) * (size_t)cfg->capacity);
     out->e2e = avs_xalloc(sizeof(uint32_t) * (size_t)cfg->capacity);
-    if (rc == AVS_OK && (!out->latency || !out->e2e))
+    out->device = avs_plan_is_device(n->plan) ? avs_xalloc(sizeof(uint32_t) * (size_t)cfg->capacity) : NULL;
+    if (rc == AVS_OK && (!out->latency || !out->e2e || (avs_plan_is_device(n->plan) && !out->device)))
         rc = avs_fail(e, AVS_ENOMEM, "out of memory for %lld samples", (long long)cfg->capacity);
     for (int64_t i = 0; i < cfg->warmup && rc == AVS_OK; i++) rc = query(n, cfg, &b, ns, e);
     const int64_t start = avs_now_ns();
@@ -113,6 +118,7 @@ int avs_latency_measure(avs_net *n, const avs_latency_cfg *cfg, avs_control *con
     while (rc == AVS_OK && !enough(cfg, out, seconds)) {
         rc = query(n, cfg, &b, ns, e);
         avs_latency_put(out->latency, out->n, &out->latency_unit, ns[0]);
+        if (out->device && ns[2] >= 0) avs_latency_put(out->device, out->n, &out->device_unit, ns[2]);
         avs_latency_put(out->e2e, out->n++, &out->e2e_unit, ns[1]);
         seconds = (double)(avs_now_ns() - start) * 1e-9;
         if (control && out->n % 16 == 0) {
@@ -129,6 +135,7 @@ void avs_latency_samples_free(avs_latency_samples *s)
 {
     avs_xfree(s->latency);
     avs_xfree(s->e2e);
+    avs_xfree(s->device);
     *s = (avs_latency_samples){0};
 }
 
@@ -149,6 +156,17 @@ static void send(avs_control *c, const char *name, const uint32_t *samples, int6
     avs_buf_char(&json, '}');
     avs_control_latency(c, name, samples, n, unit_ns, s.flags, avs_buf_cstr(&json));
     avs_buf_free(&json);
+}
+
+/* On a GPU: the median by its own clock, the kernels of one launch, and what the plan takes there. */
+static void report_device(avs_control *c, const avs_net *n, const avs_latency_samples *s)
+{
+    avs_latency_stats stats;
+    const avs_plan_stats p = avs_plan_get_stats(n->plan);
+    if (!s->device || avs_latency_summarise(s->device, s->n, s->device_unit, &stats, NULL) != AVS_OK) return;
+    avs_control_result(c, "latency_device_p50", "", stats.p50 * 1e-9, "s", -1);
+    avs_control_result(c, "kernels_per_launch", "", p.n_kernels, "count", 0);
+    avs_control_result(c, "device_bytes", "", (double)p.device_bytes, "count", 0);
 }
 
 int avs_latency_run(avs_trial *t, avs_err *e)
@@ -183,6 +201,7 @@ int avs_latency_run(avs_trial *t, avs_err *e)
         avs_control_result(&t->control, "macs", "", (double)avs_graph_macs(n.graph), "count", 0);
         send(&t->control, "latency", s.latency, s.n, s.latency_unit, lc.max_seconds);
         send(&t->control, "latency_e2e", s.e2e, s.n, s.e2e_unit, lc.max_seconds);
+        report_device(&t->control, &n, &s);
     }
     avs_latency_samples_free(&s);
     avs_net_close(&n);

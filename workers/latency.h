@@ -18,7 +18,8 @@ typedef struct {
  * ready; e2e: from host buffers (scope waveform: from 15600 samples of sound) to a host mask. */
 typedef struct {
     uint32_t *latency, *e2e;
-    double latency_unit, e2e_unit; /* ns */
+    uint32_t *device;                           /* by the GPU's clock; NULL on a CPU */
+    double latency_unit, e2e_unit, device_unit; /* ns */
     int64_t n;
 } avs_latency_samples;
 

@@ -47,11 +47,13 @@ int main(int argc, char **argv)
          "the systems that are built in, with sizes: models [--format text|json]"},
         {"explain", avs_explain_command,
          "graph, plan and memory of a model: explain MODEL [--PARAMETER VALUE].. [--graph] [--training] "
-         "[--profile] [--no-pass NAME,..|all] [--mem-budget MB] [--check-nan] [--trace FILE.json]; or of a "
+         "[--profile] [--backend cpu|cuda] [--no-pass NAME,..|all] [--mem-budget MB] [--check-nan] [--trace "
+         "FILE.json]; or of a "
          "backbone alone: explain "
          "--backbone-only NAME [--resolution N] [--batch N] .."},
         {"bench-forward", avs_bench_forward_command,
          "one timing: --model M [--PARAMETER VALUE].. [--threads N] [--runs K] [--json] [--training] "
+         "[--backend cpu|cuda] "
          "[--no-pass NAME,..|all] [--mem-budget MB]; or of a backbone alone: --backbone-only NAME "
          "[--resolution N] [--batch N] .."},
         {"bench-step", avs_bench_step_command,

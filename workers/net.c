@@ -45,15 +45,22 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     return rc;
 }
 
+const char *avs_net_backend(void)
+{
+    const char *name = getenv("AVSWEEP_BACKEND");
+    return name && *name ? name : "cpu";
+}
+
 int avs_net_precision(const char *name, avs_prec *prec, avs_err *e)
 {
     if (!strcmp(name, "fp32"))
         *prec = AVS_PREC_F32;
     else if (!strcmp(name, "bf16"))
         *prec = AVS_PREC_BF16;
+    else if (!strcmp(name, "tf32"))
+        *prec = AVS_PREC_TF32;
     else
-        return avs_fail(e, AVS_ERANGE,
-                        "precision '%s' is not available on the CPU backend, which runs fp32 and bf16", name);
+        return avs_fail(e, AVS_ERANGE, "precision is '%s', expected fp32, tf32 or bf16", name);
     return AVS_OK;
 }
 
@@ -66,7 +73,7 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
     int rc = n->graph ? avs_net_precision(avs_cfg_str(cfg, "precision"), &prec, e)
                       : avs_fail(e, AVS_ENOMEM, "out of memory for a graph");
     if (rc == AVS_OK) rc = build(n, cfg, nc, e);
-    const avs_plan_cfg pc = {.backend = "cpu",
+    const avs_plan_cfg pc = {.backend = avs_net_backend(),
                              .prec = prec,
                              .training = nc->training,
                              .taps = nc->taps,

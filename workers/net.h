@@ -34,7 +34,9 @@ typedef struct {
     bool check_nan;
 } avs_net_cfg;
 
-/* The precision that the option's value names; AVS_ERANGE for one that the CPU backend lacks. */
+/* The backend of this process: "cpu" unless AVSWEEP_BACKEND (or JOB.json, or --backend) names another. */
+const char *avs_net_backend(void);
+/* The precision that the option's value names. Whether the backend has it is told when a plan is built. */
 int avs_net_precision(const char *name, avs_prec *prec, avs_err *e);
 /* Builds graph and plan and gives every parameter its initial value. AVS_EMISSING: the processor has no bf16. */
 int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e);

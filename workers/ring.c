@@ -50,8 +50,9 @@ static void nap(_Atomic uint32_t *word, uint32_t seen)
     syscall(SYS_futex, word, FUTEX_WAIT, seen, &slice, NULL, 0);
 }
 
-static bool peer_is_gone(const avs_ring *r)
+bool avs_ring_peer_is_gone(const avs_ring *r)
 {
+    if (!r) return false;
     if (atomic_load(&r->h->given_up)) return true;
     for (int i = 0; i < r->ranks; i++) {
         const int32_t pid = atomic_load(&r->h->pid[i]);
@@ -73,7 +74,7 @@ int avs_ring_barrier(avs_ring *r, avs_err *e)
     }
     while (atomic_load(&h->generation) == gen) {
         nap(&h->generation, gen);
-        if (atomic_load(&h->generation) == gen && peer_is_gone(r))
+        if (atomic_load(&h->generation) == gen && avs_ring_peer_is_gone(r))
             return avs_fail(e, AVS_ECANCEL, "rank %d: another rank of this trial ended", r->rank);
     }
     return AVS_OK;

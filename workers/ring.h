@@ -6,6 +6,7 @@
 #ifndef AVS_WORKERS_RING_H
 #define AVS_WORKERS_RING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
 
@@ -23,5 +24,7 @@ int avs_ring_barrier(avs_ring *r, avs_err *e);
 /* value of rank 0 for all; the largest over ranks. */
 int avs_ring_broadcast(avs_ring *r, double *value, avs_err *e);
 int avs_ring_max(avs_ring *r, double *value, avs_err *e);
+/* Whether a rank has ended or given up; for those who wait elsewhere. false for NULL. */
+bool avs_ring_peer_is_gone(const avs_ring *r);
 
 #endif

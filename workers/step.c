@@ -42,12 +42,11 @@ static int open_optimiser(optimiser *o, avs_plan *p, avs_err *e)
     int64_t n;
     const int count = avs_plan_n_params(p);
     avs_plan_slab(p, AVS_SLAB_PARAM, &n);
-    o->m = avs_xalloc((size_t)n * sizeof(float) + 64);
-    o->v = avs_xalloc((size_t)n * sizeof(float) + 64);
+    o->m = avs_plan_slab_new(p, e);
+    o->v = o->m ? avs_plan_slab_new(p, e) : NULL;
     o->seg = avs_xalloc(((size_t)count + 1) * sizeof *o->seg);
-    if (!o->m || !o->v || !o->seg) return avs_fail(e, AVS_ENOMEM, "out of memory for the optimiser's state");
-    memset(o->m, 0, (size_t)n * sizeof(float));
-    memset(o->v, 0, (size_t)n * sizeof(float));
+    if (!o->v) return AVS_ENOMEM;
+    if (!o->seg) return avs_fail(e, AVS_ENOMEM, "out of memory for the optimiser's state");
     for (int i = 0; i < count; i++) {
         const avs_plan_param *q = avs_plan_param_at(p, i);
         if (!q->is_trainable) continue;
@@ -67,9 +66,7 @@ static int step(avs_plan *p, optimiser *o, int64_t t, avs_err *e)
     if (rc != AVS_OK) return rc;
     const avs_adamw_arrays x = {avs_plan_slab(p, AVS_SLAB_PARAM, &n), avs_plan_slab(p, AVS_SLAB_GRAD, &n),
                                 o->m, o->v};
-    avs_adamw_step(&x, o->seg, o->n_seg, &cfg, t + 1, 1.F);
-    avs_plan_params_changed(p);
-    return AVS_OK;
+    return avs_plan_adamw(p, &x, o->seg, o->n_seg, &cfg, t + 1, 1.F, e);
 }
 
 int avs_step_time(avs_plan *p, int warmup, int runs, double *ms, avs_err *e)
@@ -81,8 +78,6 @@ int avs_step_time(avs_plan *p, int warmup, int runs, double *ms, avs_err *e)
         rc = step(p, &o, i, e);
         if (i >= warmup) ms[i - warmup] = (double)(avs_now_ns() - t0) * 1e-6;
     }
-    avs_xfree(o.m);
-    avs_xfree(o.v);
     avs_xfree(o.seg);
     return rc;
 }

@@ -82,6 +82,7 @@ int avs_trial_main(const char *job_path)
         t.control.is_quiet = job.rank != 0;
         avs_fault_arm("trial", (int64_t)job.seed);
         omp_set_num_threads(job.threads);
+        if (job.backend[0]) (void)setenv("AVSWEEP_BACKEND", job.backend, 1);
         avs_env_json(&env, job.threads,
                      job.cfg && avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision")
                                                                   : "fp32");

@@ -9,6 +9,7 @@
 #include "models/backbones/backbones.h"
 #include "models/model.h"
 #include "workers/golden/run.h"
+#include "workers/net.h"
 
 typedef int (*runner)(avs_golden_case *c, avs_err *e);
 
@@ -101,11 +102,11 @@ static bool number_of(const char *s, double *v)
 
 static int usage(const char *what)
 {
-    fprintf(
-        stderr,
-        "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|ref] [--precision fp32|bf16] "
-        "[--tol X] [--grad-tol Y] [--no-pass NAME,..|all] [--mem-budget MB] [--verbose] CASE.json..\n",
-        what);
+    fprintf(stderr,
+            "avsweep-trial golden: %s\nusage: avsweep-trial golden [--backend cpu|cuda|ref] [--precision "
+            "fp32|tf32|bf16] "
+            "[--tol X] [--grad-tol Y] [--no-pass NAME,..|all] [--mem-budget MB] [--verbose] CASE.json..\n",
+            what);
     return 2;
 }
 
@@ -124,8 +125,8 @@ int avs_golden_main(int argc, char **argv)
         else if (!strcmp(argv[i], "--backend"))
             with.backend = argv[++i];
         else if (!strcmp(argv[i], "--precision") &&
-                 (!strcmp(argv[i + 1], "fp32") || !strcmp(argv[i + 1], "bf16")))
-            with.prec = argv[++i][0] == 'b' ? AVS_PREC_BF16 : AVS_PREC_F32;
+                 avs_net_precision(argv[i + 1], &with.prec, NULL) == AVS_OK)
+            i++;
         else if (!strcmp(argv[i], "--no-pass")) {
             if (avs_pass_parse(argv[++i], &with.passes_off, &wrong) != AVS_OK) return usage(wrong.msg);
         } else if ((!strcmp(argv[i], "--mem-budget") && number_of(argv[i + 1], &budget)) ||
@@ -138,8 +139,8 @@ int avs_golden_main(int argc, char **argv)
     }
     with.mem_budget = budget > 0 ? (size_t)(fmin(budget, 1e9) * 1048576.0) + 1 : 0;
     if (i == argc) return usage("no case was named");
-    if (tol == 0) tol = with.prec == AVS_PREC_BF16 ? 5e-2 : 1e-4;
-    if (grad_tol == 0) grad_tol = with.prec == AVS_PREC_BF16 ? 2e-1 : 2e-2;
+    if (tol == 0) tol = with.prec == AVS_PREC_BF16 ? 5e-2 : with.prec == AVS_PREC_TF32 ? 1e-2 : 1e-4;
+    if (grad_tol == 0) grad_tol = with.prec == AVS_PREC_F32 ? 2e-2 : 2e-1;
     for (; i < argc; i++, cases++) {
         const char *slash = strrchr(argv[i], '/');
         char name[128];

@@ -11,7 +11,7 @@
 
 typedef struct {
     avs_arena *arena;    /* of this case */
-    const char *backend; /* "cpu" or "ref" */
+    const char *backend; /* "cpu", "cuda" or "ref" */
     avs_prec prec;
     unsigned passes_off; /* as in avs_plan_cfg */
     size_t mem_budget;

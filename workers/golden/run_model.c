@@ -300,7 +300,7 @@ static int check_step(avs_golden_case *c, run *r, avs_err *e)
     int64_t n = 0;
     float *w = avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n);
     const float *g = avs_plan_slab(r->net.plan, AVS_SLAB_GRAD, &n);
-    float *m = avs_xalloc((size_t)n * sizeof(float)), *v = avs_xalloc((size_t)n * sizeof(float));
+    float *m = avs_plan_slab_new(r->net.plan, e), *v = m ? avs_plan_slab_new(r->net.plan, e) : NULL;
     const avs_json *betas = avs_json_get(step, "betas");
     const avs_adamw_cfg cfg = {.lr = (float)avs_json_num(step, "lr", 1e-3),
                                .beta1 = betas ? (float)avs_json_at(betas, 0)->d : 0.9F,
@@ -309,15 +309,9 @@ static int check_step(avs_golden_case *c, run *r, avs_err *e)
                                .decoupled = true};
     const avs_opt_segment seg = {
         .off = 0, .len = n, .lr_mult = 1.F, .weight_decay = (float)avs_json_num(step, "weight_decay", 0)};
-    if (!m || !v) {
-        avs_xfree(m);
-        avs_xfree(v);
-        return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
-    }
-    avs_adamw_step(&(avs_adamw_arrays){w, g, m, v}, &seg, 1, &cfg, 1, 1.F);
-    avs_plan_params_changed(r->net.plan);
-    avs_xfree(m);
-    avs_xfree(v);
+    if (!v) return AVS_ENOMEM;
+    const int rc = avs_plan_adamw(r->net.plan, &(avs_adamw_arrays){w, g, m, v}, &seg, 1, &cfg, 1, 1.F, e);
+    if (rc != AVS_OK) return rc;
     for (const avs_json *p = want->first; p; p = p->next) {
         const avs_plan_param *info = avs_plan_param_find(r->net.plan, p->key);
         float *x = info ? AVS_NEW_N(c->arena, float, avs_type_count(&info->type)) : NULL;
