@@ -1,6 +1,7 @@
 #!/bin/bash
-# Compiles every CUDA source for sm_80 and sm_90 without a GPU and prints one line per kernel: registers, shared memory,
-# stack and spills. Exit status 1 if a source does not compile or a kernel spills, 77 (skipped) without nvcc.
+# Compiles every CUDA source for sm_80, sm_90 and, where nvcc knows them, sm_100 and sm_120 without a GPU and prints one
+# line per kernel: registers, shared memory, stack and spills. Exit status 1 if a source does not compile or a kernel
+# spills, 77 (skipped) without nvcc.
 #   AVS_NVCC=/path/to/nvcc scripts/cuda-compile.sh
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
@@ -15,10 +16,15 @@ if ! command -v g++ >/dev/null; then
 fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+known=$("$nvcc" --list-gpu-arch)
+arch=()
+for a in 80 90 100 120; do
+  grep -q "compute_$a\$" <<<"$known" && arch+=(-gencode "arch=compute_$a,code=sm_$a")
+done
 for src in engine/backend/cuda/*.cu; do
   log=$out/$(basename "$src").log
-  if ! "$nvcc" -ccbin g++ -std=c++17 -O3 -I. -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
-    -Xptxas -v -c "$src" -o "$out/object.o" >"$log" 2>&1; then
+  if ! "$nvcc" -ccbin g++ -std=c++17 -O3 -I. "${arch[@]}" \
+    -Xptxas -v -c "$src" -o "$out/$(basename "$src").o" >"$log" 2>&1; then
     cat "$log"
     echo "$src does not compile"
     exit 1
