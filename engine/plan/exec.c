@@ -16,8 +16,8 @@ int avs_plan_step_run(avs_plan *p, const avs_plan_step *s, avs_err *e)
     int rc = s->step.run(s->step.ctx, p->work);
     if (rc == AVS_OK) return p->cfg.check_nan ? avs_plan_check_finite(p, s, e) : AVS_OK;
     if (p->ops->device && rc == AVS_ECUDA)
-        return avs_fail(e, AVS_ECUDA, "step %s (%s) in '%s' failed: %s", avs_plan_step_op(p, s),
-                        s->step.impl, avs_plan_step_scope(p, s), p->ops->device->why(p->be));
+        return avs_fail(e, AVS_ECUDA, "step %s (%s) in '%s' failed: %s", avs_plan_step_op(p, s), s->step.impl,
+                        avs_plan_step_scope(p, s), p->ops->device->why(p->be));
     return avs_fail(e, (avs_code)rc, "step %s (%s) in '%s' failed: %s", avs_plan_step_op(p, s), s->step.impl,
                     avs_plan_step_scope(p, s),
                     rc == AVS_ERANGE ? "a target class lies outside the classes of the prediction"
