@@ -23,8 +23,7 @@ static void every_op_of_the_table_has_a_cuda_implementation(void **state)
 {
     (void)state;
     for (int op = 1; op < AVS_OP_COUNT; op++)
-        if (!avs_cuda_lower_table[op] && op != AVS_OP_SET_LOSS)
-            fail_msg("%s has no cuda implementation", avs_op_rules[op].name);
+        if (!avs_cuda_lower_table[op]) fail_msg("%s has no cuda implementation", avs_op_rules[op].name);
 }
 
 static size_t bytes_of(const avs_tensor *t)
@@ -119,14 +118,12 @@ static void every_kernel_agrees_with_the_reference_in_both_orders(void **state)
     const op_case *k = op_list(&n);
     for (int i = 0; i < n; i++) {
         const int64_t size = size_of(&k[i]);
-        if (k[i].op == AVS_OP_SET_LOSS) continue; /* assignments are solved on the host: the CPU's alone */
         if (size > 120000 || (size > 20000 && n_run[k[i].op] > 12 && i % 5)) continue;
         check_case(&k[i], i);
         n_run[k[i].op]++;
     }
     for (int i = 0; i < n; i++)
-        if (n_run[k[i].op] < 2 && k[i].op != AVS_OP_SET_LOSS)
-            fail_msg("%s ran only %d cases", avs_op_rules[k[i].op].name, n_run[k[i].op]);
+        if (n_run[k[i].op] < 2) fail_msg("%s ran only %d cases", avs_op_rules[k[i].op].name, n_run[k[i].op]);
 }
 
 static void a_class_out_of_range_is_told_after_the_run(void **state)
