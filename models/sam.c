@@ -169,11 +169,12 @@ static avs_val attention(const two_way *w, const char *name, avs_val q, avs_val 
     k = avs_nn_linear(g, k, "k_proj", width, true, AVS_NN_TORCH);
     v = avs_nn_linear(g, v, "v_proj", width, true, AVS_NN_TORCH);
     avs_scope_pop(g);
-    avs_val y = avs_attention_core(g, q, k, v, &attn, name);
+    const bool alone = !w->tap[0]; /* else keys, and so names of taps, are shared with other prompts */
+    avs_val y = avs_attention_core(g, q, k, v, &attn, alone ? name : NULL);
     avs_scope_push(g, "%s", name);
     y = avs_nn_linear(g, y, "out_proj", w->cfg->dim, true, AVS_NN_TORCH);
     avs_scope_pop(g);
-    avs_nn_tap(g, y, "%s:out", name);
+    if (alone) avs_nn_tap(g, y, "%s:out", name);
     return y;
 }
 
