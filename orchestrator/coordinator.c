@@ -48,7 +48,7 @@ void coord_set_state(avs_coord *c, int32_t i, avs_job_state s)
     c->count[s]++;
 }
 
-static void tell_state(avs_coord *c, int32_t i, avs_job_state s)
+void coord_tell_state(avs_coord *c, int32_t i, avs_job_state s)
 {
     coord_set_state(c, i, s);
     avs_action *a = coord_emit(c, AVS_ACT_STATE);
@@ -127,47 +127,6 @@ static void stop_all(avs_coord *c, bool kill)
 }
 
 /* ---- what becomes of trials ---- */
-
-void coord_block_downstream(avs_coord *c, int32_t i)
-{
-    if (!c->dep) return;
-    for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
-        int32_t d = c->dep[k];
-        if (c->t[d].state != AVS_JOB_WAITING) continue;
-        tell_state(c, d, AVS_JOB_BLOCKED);
-        coord_block_downstream(c, d); /* depth is that of the stages, a handful */
-    }
-}
-
-static bool is_dead_end(const avs_coord *c, int32_t i)
-{
-    avs_job_state s = c->t[i].state;
-    return s == AVS_JOB_FAILED || s == AVS_JOB_BLOCKED || s == AVS_JOB_CANCELLED || s == AVS_JOB_PRUNED;
-}
-
-/* The reverse: what was blocked by i alone waits again. */
-static void unblock_downstream(avs_coord *c, int32_t i)
-{
-    if (!c->dep) return;
-    for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
-        int32_t d = c->dep[k];
-        bool blocked = c->t[d].state == AVS_JOB_BLOCKED;
-        for (int32_t u = c->need_first[d]; blocked && u < c->need_first[d + 1]; u++)
-            if (is_dead_end(c, c->need[u])) blocked = false;
-        if (!blocked) continue;
-        tell_state(c, d, AVS_JOB_WAITING);
-        unblock_downstream(c, d);
-    }
-}
-
-static void release_downstream(avs_coord *c, int32_t i)
-{
-    if (!c->dep) return;
-    for (int32_t k = c->dep_first[i]; k < c->dep_first[i + 1]; k++) {
-        int32_t d = c->dep[k];
-        if (--c->t[d].unmet == 0 && c->t[d].state == AVS_JOB_WAITING) coord_enqueue(c, d, c->now);
-    }
-}
 
 static int64_t backoff(avs_coord *c, int32_t k)
 {
@@ -539,7 +498,7 @@ static void committed(avs_coord *c, const avs_event *ev)
     send_ack(c, l->agent, l->attempt, l->epoch);
     c->t[ev->trial].slot = -1;
     free_slot(c, s);
-    release_downstream(c, ev->trial);
+    coord_release_downstream(c, ev->trial);
 }
 
 static void refused(avs_coord *c, const avs_event *ev)
@@ -570,13 +529,14 @@ static void db_failed(avs_coord *c)
 static void wait_again(avs_coord *c, int32_t i)
 {
     bool dead = false;
-    tell_state(c, i, AVS_JOB_WAITING);
+    coord_tell_state(c, i, AVS_JOB_WAITING);
     if (c->t[i].unmet == 0) {
         coord_enqueue(c, i, c->now);
         return;
     }
-    for (int32_t u = c->need_first[i]; u < c->need_first[i + 1]; u++) dead |= is_dead_end(c, c->need[u]);
-    if (dead) tell_state(c, i, AVS_JOB_BLOCKED);
+    for (int32_t u = c->need_first[i]; u < c->need_first[i + 1]; u++)
+        dead |= coord_is_dead_end(c, c->need[u]);
+    if (dead) coord_tell_state(c, i, AVS_JOB_BLOCKED);
 }
 
 /* What the user asks of a trial while the sweep runs. */
@@ -590,24 +550,24 @@ static void asked(avs_coord *c, const avs_event *ev)
         t->faults = t->free_retries = t->poison = 0;
         t->text_hash = 0;
         if (t->slot >= 0) { /* its cancelled attempt is still dying: queued again when that is over */
-            tell_state(c, i, AVS_JOB_RUNNING);
-            unblock_downstream(c, i);
+            coord_tell_state(c, i, AVS_JOB_RUNNING);
+            coord_unblock_downstream(c, i);
             return;
         }
         wait_again(c, i);
-        if (t->state != AVS_JOB_BLOCKED) unblock_downstream(c, i);
+        if (t->state != AVS_JOB_BLOCKED) coord_unblock_downstream(c, i);
     } else if ((ev->type == AVS_EV_CANCEL || ev->type == AVS_EV_PRUNE) && s != AVS_JOB_DONE &&
                s != AVS_JOB_COMMITTING && s != AVS_JOB_CANCELLED && s != AVS_JOB_PRUNED) {
         if (t->slot >= 0) stop_live(c, t->slot, true);
-        tell_state(c, i, ev->type == AVS_EV_CANCEL ? AVS_JOB_CANCELLED : AVS_JOB_PRUNED);
+        coord_tell_state(c, i, ev->type == AVS_EV_CANCEL ? AVS_JOB_CANCELLED : AVS_JOB_PRUNED);
         coord_block_downstream(c, i);
     } else if (ev->type == AVS_EV_PAUSE && s == AVS_JOB_RUNNING && t->slot >= 0) {
         stop_live(c, t->slot, false);
-        tell_state(c, i, AVS_JOB_HELD);
+        coord_tell_state(c, i, AVS_JOB_HELD);
     } else if (ev->type == AVS_EV_UNHOLD && s == AVS_JOB_HELD && t->slot >= 0) {
-        tell_state(c, i, AVS_JOB_RUNNING); /* it is still stopping: queued again when that is over */
+        coord_tell_state(c, i, AVS_JOB_RUNNING); /* it is still stopping: queued again when that is over */
     } else if (ev->type == AVS_EV_HOLD && (s == AVS_JOB_PENDING || s == AVS_JOB_WAITING)) {
-        tell_state(c, i, AVS_JOB_HELD);
+        coord_tell_state(c, i, AVS_JOB_HELD);
     } else if ((ev->type == AVS_EV_UNHOLD || ev->type == AVS_EV_RETRY) && s == AVS_JOB_HELD) {
         wait_again(c, i);
     } else if (ev->type == AVS_EV_PRIORITY && ev->priority != t->priority) {

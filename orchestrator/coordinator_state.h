@@ -150,9 +150,18 @@ struct avs_coord {
 /* A new action of this step; never NULL (when memory is out, oom is set and a sink is handed out). */
 avs_action *coord_emit(avs_coord *c, avs_action_type type);
 void coord_set_state(avs_coord *c, int32_t i, avs_job_state s);
-void coord_enqueue(avs_coord *c, int32_t i, int64_t at); /* PENDING from `at` on */
-void coord_block_downstream(avs_coord *c, int32_t i);
+void coord_tell_state(avs_coord *c, int32_t i, avs_job_state s); /* the same with an action */
+void coord_enqueue(avs_coord *c, int32_t i, int64_t at);         /* PENDING from `at` on */
 void coord_deadline(avs_coord *c, int32_t slot, int64_t at);
+
+/* ---- coordinator_needs.c ---- */
+/* Failed, blocked, cancelled or pruned: what needs it cannot run now. */
+bool coord_is_dead_end(const avs_coord *c, int32_t i);
+void coord_block_downstream(avs_coord *c, int32_t i);
+/* The reverse: what was blocked by i alone waits again. */
+void coord_unblock_downstream(avs_coord *c, int32_t i);
+/* i is done: what needed nothing else may run. */
+void coord_release_downstream(avs_coord *c, int32_t i);
 
 /* ---- nodes.c ---- */
 enum { BY_GPUS, BY_CORES, EMPTY };
