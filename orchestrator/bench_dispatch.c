@@ -5,7 +5,6 @@
 
 #include <ftw.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "orchestrator/dispatch.h"
 #include "orchestrator/helper.h"
 #include "orchestrator/run.h"
+#include "orchestrator/self.h"
 
 enum { AGENTS = 2, SAMPLES = 1 << 16, IDLE_MS = 5000 };
 
@@ -298,12 +298,7 @@ int avs_bench_dispatch(const avs_options *o)
     char program[4096];
     avs_err err = AVS_ERR_INIT;
     avs_buf b = AVS_BUF_INIT;
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int *s = (const int[]){SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, 0}; *s; s++)
-        sigaddset(&set, *s);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    avs_self_block_signals();
     int rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc == AVS_OK) rc = rows(o, program, &b, &err);
     int code = avs_print(&b);

@@ -19,18 +19,43 @@ int avs_complain(int code, const avs_err *err)
     return code;
 }
 
-void avs_tell(const avs_options *o, const char *fmt, ...)
+static void line(const char *fmt, va_list ap)
 {
-    char text[2048];
-    va_list ap;
-    if (o->quiet) return;
-    va_start(ap, fmt);
+    char text[4096];
     int n = vsnprintf(text, sizeof text - 1, fmt, ap);
-    va_end(ap);
     if (n < 0) return;
     if (n > (int)sizeof text - 2) n = (int)sizeof text - 2;
     text[n] = '\n';
     avs_fs_full_write(STDERR_FILENO, text, (size_t)n + 1);
+}
+
+void avs_say(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    line(fmt, ap);
+    va_end(ap);
+}
+
+void avs_tell(const avs_options *o, const char *fmt, ...)
+{
+    va_list ap;
+    if (o->quiet) return;
+    va_start(ap, fmt);
+    line(fmt, ap);
+    va_end(ap);
+}
+
+void avs_duration(avs_buf *out, double s)
+{
+    if (s < 90)
+        avs_buf_fmt(out, "%.0f s", s);
+    else if (s < 5400)
+        avs_buf_fmt(out, "%.0f min", s / 60);
+    else if (s < 172800)
+        avs_buf_fmt(out, "%.1f h", s / 3600);
+    else
+        avs_buf_fmt(out, "%.1f days", s / 86400);
 }
 
 int avs_print(avs_buf *b)

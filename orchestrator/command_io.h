@@ -15,8 +15,12 @@ enum {
 
 /* "error: ..." to stderr; returns code. */
 int avs_complain(int code, const avs_err *err);
-/* A line for people, to stderr; nothing with --quiet. */
+/* A line for people, to stderr. */
+void avs_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same; nothing with --quiet. */
 void avs_tell(const avs_options *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "14 min" of seconds, in the unit that fits. */
+void avs_duration(avs_buf *out, double s);
 /* Writes to stdout and frees; returns the exit status. A reader that went away (EPIPE) is no error. */
 int avs_print(avs_buf *b);
 /* 0, or the exit status after complaining that no database is named. */

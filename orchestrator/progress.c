@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "base/fs.h"
+#include "orchestrator/command_io.h"
 
 enum { LIVE_MS = 250, LINE_MS = 30000, SAMPLE_MS = 15000, BAR = 20 };
 
@@ -38,18 +39,6 @@ static void erase(avs_progress *p, avs_buf *b)
     p->shown = false;
 }
 
-static void duration(avs_buf *out, double s)
-{
-    if (s < 90)
-        avs_buf_fmt(out, "%.0f s", s);
-    else if (s < 5400)
-        avs_buf_fmt(out, "%.0f min", s / 60);
-    else if (s < 172800)
-        avs_buf_fmt(out, "%.1f h", s / 3600);
-    else
-        avs_buf_fmt(out, "%.1f days", s / 86400);
-}
-
 static double rate(const avs_progress *p, const avs_coord_counts *c, int64_t now)
 {
     int32_t done = c->done + c->failed - c->done_before, from = 0;
@@ -77,7 +66,7 @@ void avs_progress_line(const avs_progress *p, const avs_coord_counts *c, int64_t
             avs_buf_fmt(out, ", %.1f/min", r * 60);
         if (left > 0) {
             avs_buf_str(out, ", ETA ");
-            duration(out, left / r);
+            avs_duration(out, left / r);
         }
     }
     if (c->draining && !c->finished) avs_buf_str(out, ", draining");

@@ -18,40 +18,16 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "orchestrator/agent.h"
+#include "orchestrator/command_io.h"
 #include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
 #include "orchestrator/fault_db.h"
 #include "orchestrator/helper.h"
 #include "orchestrator/estimate.h"
 #include "orchestrator/manifest.h"
+#include "orchestrator/self.h"
 
 extern char **environ;
-
-enum { EXIT_USAGE = 2, EXIT_SWEEP = 3, EXIT_DB = 4, EXIT_INTERNAL = 70 };
-
-static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *fmt, ...)
-{
-    char text[4096];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
-    va_end(ap);
-    if (n < 0) return;
-    if (n > (int)sizeof text - 2) n = (int)sizeof text - 2;
-    text[n] = '\n';
-    avs_fs_full_write(STDERR_FILENO, text, (size_t)n + 1);
-}
-
-static void block_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int *s = (const int[]){SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, 0}; *s; s++)
-        sigaddset(&set, *s);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-}
 
 int avs_trial_program(const char *wanted, char *out, size_t n, avs_err *e)
 {
@@ -102,7 +78,7 @@ static int index_missing(const avs_sweep *s, const char *program, bool *made, av
             continue;
         if (!avs_fs_is_dir(c->data_root))
             return avs_fail(e, AVS_EMISSING, "data_root is %s, which is no folder", c->data_root);
-        say("indexing the data in %s (once; avsweep data index %s)", c->data_root, c->data_root);
+        avs_say("indexing the data in %s (once; avsweep data index %s)", c->data_root, c->data_root);
         int rc = index_data(program, c->data_root, e);
         if (rc != AVS_OK) return rc;
         if (!avs_manifest_fingerprint(NULL, c->data_root, fp))
@@ -146,7 +122,7 @@ static void write_exit(const char *db, int code)
     avs_err err = AVS_ERR_INIT;
     snprintf(path, sizeof path, "%s.exit", db);
     int n = snprintf(text, sizeof text, "%d\n", code);
-    if (avs_fs_write_atomic(path, text, (size_t)n, &err) != AVS_OK) say("warning: %s", err.msg);
+    if (avs_fs_write_atomic(path, text, (size_t)n, &err) != AVS_OK) avs_say("warning: %s", err.msg);
 }
 
 static void remove_exit(const char *db)
@@ -166,8 +142,8 @@ int avs_run_agent(int argc, char **argv)
     char *end = NULL;
     const long cores = argc == 5 ? strtol(argv[4], &end, 10) : 0; /* 0: those of the machine */
     if (!end || *end || cores < 0 || cores > INT_MAX) {
-        say("agent: started with wrong arguments; it is no command for users");
-        return EXIT_USAGE;
+        avs_say("agent: started with wrong arguments; it is no command for users");
+        return AVS_EXIT_USAGE;
     }
     avs_fault_arm("agent", -1);
     avs_agent_cfg cfg = {.program = argv[2],
@@ -179,10 +155,10 @@ int avs_run_agent(int argc, char **argv)
     int rc = avs_spawner_open(&s, &err);
     if (rc == AVS_OK) rc = avs_transport_local(&t, 3, &err);
     if (rc == AVS_OK) rc = avs_agent_run(t, &s, &cfg, &err);
-    if (rc != AVS_OK && rc != AVS_ECANCEL) say("agent: %s", err.msg);
+    if (rc != AVS_OK && rc != AVS_ECANCEL) avs_say("agent: %s", err.msg);
     avs_spawner_close(&s);
     if (t) t->close(t);
-    return rc == AVS_OK ? 0 : EXIT_INTERNAL;
+    return rc == AVS_OK ? 0 : AVS_EXIT_INTERNAL;
 }
 
 /* Ranks other than 0: an agent, or parked. */
@@ -194,7 +170,7 @@ static int serve_rank(const avs_options *o)
     avs_transport *t = NULL;
     avs_role role;
     int parked, rc;
-    block_signals();
+    avs_self_block_signals();
     avs_fault_arm("agent", -1);
     rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc == AVS_OK) rc = avs_spawner_open(&s, &err); /* before MPI_Init */
@@ -210,8 +186,8 @@ static int serve_rank(const avs_options *o)
     }
     avs_spawner_close(&s);
     if (rc != AVS_OK) {
-        say("agent: %s", err.msg);
-        return EXIT_INTERNAL;
+        avs_say("agent: %s", err.msg);
+        return AVS_EXIT_INTERNAL;
     }
     if (t) t->close(t);
     avs_mpi_end(role, 0);
@@ -248,7 +224,8 @@ static int connect_agents(session *s, const avs_launch *launch, avs_err *e)
     if (rc != AVS_OK) return rc;
     s->under_mpi = true;
     if (parked > 0)
-        say("warning: %d ranks are parked: one agent per node is enough (use --ntasks-per-node=1)", parked);
+        avs_say("warning: %d ranks are parked: one agent per node is enough (use --ntasks-per-node=1)",
+                parked);
     return AVS_OK;
 }
 
@@ -318,16 +295,16 @@ static int plan(session *s, avs_store *db)
     if (rc == AVS_OK) rc = avs_trial_list_make(&s->list, s->arena, s->sweep, &s->choice, &err);
     if (rc == AVS_OK && estimated) rc = avs_estimates_sum(&s->estimates, &s->list, &s->choice, &s->sum, &err);
     if (rc != AVS_OK) {
-        say("error: %s: %s", s->o->words[0], err.msg);
-        return rc == AVS_EDB ? EXIT_DB : EXIT_SWEEP;
+        avs_say("error: %s: %s", s->o->words[0], err.msg);
+        return rc == AVS_EDB ? AVS_EXIT_DB : AVS_EXIT_SWEEP;
     }
     double hours = s->sum.gpu_seconds / 3600;
     if (s->o->max_gpu_hours > 0 && hours > s->o->max_gpu_hours) {
-        say("error[R008]: the sweep is estimated to take %.1f GPU-hours, --max-gpu-hours allows %.1f. "
-            "Nothing was "
-            "started.",
-            hours, s->o->max_gpu_hours);
-        return EXIT_SWEEP;
+        avs_say("error[R008]: the sweep is estimated to take %.1f GPU-hours, --max-gpu-hours allows %.1f. "
+                "Nothing was "
+                "started.",
+                hours, s->o->max_gpu_hours);
+        return AVS_EXIT_SWEEP;
     }
     return 0;
 }
@@ -340,9 +317,10 @@ static int register_trials(session *s, avs_err *e)
     AVS_TRY(avs_store_lose_orphans(s->db, &orphans, e));
     AVS_TRY(work_root(s->arena, s->o->db, &s->list.root, e));
     AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &s->choice, e));
-    if (orphans > 0) say("%lld attempts of a run that died are queued again", (long long)orphans);
+    if (orphans > 0) avs_say("%lld attempts of a run that died are queued again", (long long)orphans);
     if (s->list.n_stale > 0 && s->choice.stale == AVS_STALE_WARN)
-        say("warning[W034]: %d finished trials were run by another version of the code; --stale-code=rerun "
+        avs_say(
+            "warning[W034]: %d finished trials were run by another version of the code; --stale-code=rerun "
             "runs "
             "them again, --stale-code=keep keeps them without a word",
             s->list.n_stale);
@@ -354,42 +332,43 @@ static void summary(const session *s)
 {
     const avs_coord_counts *c = &s->result.counts;
     if (s->o->quiet) return;
-    say("%s: %d of %d trials done (%d before), %d failed, %d blocked, %d left", s->sweep->name, c->done,
-        c->total, c->done_before, c->failed, c->blocked, c->pending + c->waiting + c->running);
-    if (c->pruned > 0) say("%d trials were stopped early", c->pruned);
-    if (s->result.code == 75 || s->result.code == 130) say("run the same command again for the rest");
+    avs_say("%s: %d of %d trials done (%d before), %d failed, %d blocked, %d left", s->sweep->name, c->done,
+            c->total, c->done_before, c->failed, c->blocked, c->pending + c->waiting + c->running);
+    if (c->pruned > 0) avs_say("%d trials were stopped early", c->pruned);
+    if (s->result.code == 75 || s->result.code == 130) avs_say("run the same command again for the rest");
     if (c->failed > 0)
-        say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again", s->o->db);
+        avs_say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again",
+                s->o->db);
 }
 
 static int run_sweep(session *s, const avs_launch *launch)
 {
     avs_err err = AVS_ERR_INIT;
     avs_dispatch_cfg d = {.list = &s->list, .lease = &s->lease, .quiet = s->o->quiet};
-    int rc = avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, &err), code = EXIT_DB;
+    int rc = avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, &err), code = AVS_EXIT_DB;
     if (rc == AVS_OK) {
         code = plan(s, s->db);
         if (code != 0) return code;
-        code = EXIT_DB;
+        code = AVS_EXIT_DB;
         rc = register_trials(s, &err);
     }
     if (rc == AVS_OK) {
-        code = EXIT_INTERNAL;
+        code = AVS_EXIT_INTERNAL;
         rc = connect_agents(s, launch, &err);
     }
     if (rc == AVS_OK) {
-        code = EXIT_USAGE;
+        code = AVS_EXIT_USAGE;
         rc = coordinator_cfg(s, &d.coord, &err);
     }
     if (rc == AVS_OK) {
         if (!s->o->quiet && s->list.reused)
-            say("%d of %d trials are done already%s", s->list.reused, s->list.n,
-                s->list.resumed ? "; resuming" : "");
+            avs_say("%d of %d trials are done already%s", s->list.reused, s->list.n,
+                    s->list.resumed ? "; resuming" : "");
         d.db = s->db;
         avs_transport *const links[] = {s->local, s->mpi};
         d.links = links;
         d.n_links = s->mpi ? 2 : 1;
-        code = EXIT_INTERNAL;
+        code = AVS_EXIT_INTERNAL;
         rc = avs_dispatch(&d, &s->result, &err);
     }
     if (rc == AVS_OK) {
@@ -398,14 +377,14 @@ static int run_sweep(session *s, const avs_launch *launch)
         if ((code == 0 || code == 1) && !s->o->only) {
             rc = avs_store_sweep_end(s->db, s->list.sweep_id, &err);
             if (rc == AVS_OK) rc = avs_store_flush(s->db, &err);
-            if (rc != AVS_OK) code = EXIT_DB;
+            if (rc != AVS_OK) code = AVS_EXIT_DB;
         }
     }
-    if (rc != AVS_OK && code == EXIT_DB && s->db) {
-        say("error[D001]: %s", err.msg);
-        say("help: nothing committed is lost; make room or repair, then run the same command again");
+    if (rc != AVS_OK && code == AVS_EXIT_DB && s->db) {
+        avs_say("error[D001]: %s", err.msg);
+        avs_say("help: nothing committed is lost; make room or repair, then run the same command again");
     } else if (rc != AVS_OK) {
-        say("error: %s", err.msg);
+        avs_say("error: %s", err.msg);
     }
     return code;
 }
@@ -428,8 +407,8 @@ static int dry_run(session *s)
     avs_err err = AVS_ERR_INIT;
     if (s->o->db && avs_fs_exists(s->o->db) &&
         avs_store_open(s->o->db, AVS_STORE_READ, AVS_VERSION, &db, &err) != AVS_OK) {
-        say("error: %s", err.msg);
-        return EXIT_DB;
+        avs_say("error: %s", err.msg);
+        return AVS_EXIT_DB;
     }
     int code = plan(s, db);
     if (code == 0) avs_dry_run_text(&b, &s->estimates, &s->list, &s->sum, s->o);
@@ -445,17 +424,17 @@ static int prepare(session *s)
     avs_err err = AVS_ERR_INIT;
     bool again = false;
     s->sweep = avs_load_sweep(s->arena, s->o);
-    if (!s->sweep) return EXIT_SWEEP;
+    if (!s->sweep) return AVS_EXIT_SWEEP;
     if (!s->o->dry_run) {
         if (avs_trial_program(s->o->trial_program, s->program, sizeof s->program, &err) != AVS_OK) {
-            say("error: %s", err.msg);
-            return EXIT_INTERNAL;
+            avs_say("error: %s", err.msg);
+            return AVS_EXIT_INTERNAL;
         }
         if (index_missing(s->sweep, s->program, &again, &err) != AVS_OK) {
-            say("error: %s: %s", s->o->words[0], err.msg);
-            return EXIT_SWEEP;
+            avs_say("error: %s: %s", s->o->words[0], err.msg);
+            return AVS_EXIT_SWEEP;
         }
-        if (again && !(s->sweep = avs_load_sweep(s->arena, s->o))) return EXIT_SWEEP;
+        if (again && !(s->sweep = avs_load_sweep(s->arena, s->o))) return AVS_EXIT_SWEEP;
     }
     return 0;
 }
@@ -477,8 +456,8 @@ static int read_choice(session *s)
         else if (n == 4 && strncmp(w, "lost", n) == 0)
             c->retry_lost = true;
         else {
-            say("error: --retry is '%s', expected failed, lost or failed,lost", s->o->retry);
-            return EXIT_USAGE;
+            avs_say("error: --retry is '%s', expected failed, lost or failed,lost", s->o->retry);
+            return AVS_EXIT_USAGE;
         }
         w += n + (w[n] == ',');
     }
@@ -491,34 +470,34 @@ int avs_run(const avs_options *o)
     avs_err err = AVS_ERR_INIT;
     if (launch.rank > 0 && !o->dry_run) return serve_rank(o);
     if (!o->db && !o->dry_run) {
-        say("error: run needs --db DB (or AVSWEEP_DB)");
-        return EXIT_USAGE;
+        avs_say("error: run needs --db DB (or AVSWEEP_DB)");
+        return AVS_EXIT_USAGE;
     }
     if (avs_fault_check(&err) != AVS_OK) {
-        say("error: %s", err.msg);
-        return EXIT_USAGE;
+        avs_say("error: %s", err.msg);
+        return AVS_EXIT_USAGE;
     }
     double seconds;
     if ((o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) ||
         (o->lost_after && avs_cli_duration(o->lost_after, &seconds, &err) != AVS_OK)) {
-        say("error: %s", err.msg);
-        return EXIT_USAGE;
+        avs_say("error: %s", err.msg);
+        return AVS_EXIT_USAGE;
     }
     session s = {.o = o, .arena = avs_arena_new(), .helper = {0, -1}, .lease = {.fd = -1}};
-    if (!s.arena) return EXIT_INTERNAL;
+    if (!s.arena) return AVS_EXIT_INTERNAL;
     int code = read_choice(&s);
     if (code == 0) code = prepare(&s);
     if (code == 0 && o->dry_run) {
         code = dry_run(&s);
     } else if (code == 0) {
-        block_signals();
+        avs_self_block_signals();
         avs_fault_arm("coordinator", -1);
         avs_fault_db_install();
         int rc = avs_fs_mkdirs_for(o->db, &err);
         if (rc == AVS_OK) rc = avs_lease_take(&s.lease, o->db, o->steal_lease, &err);
         if (rc != AVS_OK) { /* somebody else's, or a folder that cannot be written */
-            say("error[%s]: %s", rc == AVS_EDB ? "D002" : "D001", err.msg);
-            code = EXIT_DB;
+            avs_say("error[%s]: %s", rc == AVS_EDB ? "D002" : "D001", err.msg);
+            code = AVS_EXIT_DB;
         } else {
             remove_exit(o->db);
             code = run_sweep(&s, &launch);

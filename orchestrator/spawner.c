@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/arena.h"
 #include "base/fault.h"
+#include "orchestrator/self.h"
 
 extern char **environ;
 
@@ -36,30 +37,9 @@ typedef struct {
 
 int avs_spawner_open(avs_spawner *s, avs_err *e)
 {
-    *s = (avs_spawner){-1, 0};
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return avs_fail(e, AVS_EIO, "socket pair for the spawner: %s", strerror(errno));
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t at;
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_adddup2(&fa, pair[1], 3);
-    posix_spawn_file_actions_addclosefrom_np(&fa, 4);
-    posix_spawnattr_init(&at);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSID); /* Ctrl-C on the terminal is the coordinator's alone */
     char name[] = "avsweep", word[] = AVS_SPAWNER_WORD;
     char *argv[] = {name, word, NULL};
-    pid_t pid = 0;
-    int err = posix_spawn(&pid, "/proc/self/exe", &fa, &at, argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    posix_spawnattr_destroy(&at);
-    close(pair[1]);
-    if (err != 0) {
-        close(pair[0]);
-        return avs_fail(e, AVS_EIO, "cannot start the spawner: %s", strerror(err));
-    }
-    *s = (avs_spawner){pair[0], pid};
-    return AVS_OK;
+    return avs_self_start(SOCK_SEQPACKET, argv, "the spawner", &s->pid, &s->fd, e);
 }
 
 void avs_spawner_close(avs_spawner *s)

@@ -270,18 +270,6 @@ int avs_status_read(sqlite3 *db, const char *path, const char *sweep, avs_status
 
 /* ---- showing ---- */
 
-static void duration(avs_buf *out, double s)
-{
-    if (s < 90)
-        avs_buf_fmt(out, "%.0f s", s);
-    else if (s < 5400)
-        avs_buf_fmt(out, "%.0f min", s / 60);
-    else if (s < 172800)
-        avs_buf_fmt(out, "%.1f h", s / 3600);
-    else
-        avs_buf_fmt(out, "%.1f days", s / 86400);
-}
-
 static const char *tint(bool color, const char *code)
 {
     return color ? code : "";
@@ -335,7 +323,7 @@ static void put_owner(const avs_status *s, avs_buf *out)
         avs_buf_fmt(out, ", %lld of %lld GPUs", (long long)s->gpus_busy, (long long)s->gpus);
     avs_buf_str(out, "\nETA     ");
     if (s->eta_s >= 0) {
-        duration(out, s->eta_s);
+        avs_duration(out, s->eta_s);
         avs_buf_fmt(out, " (%s)", s->basis);
     } else {
         avs_buf_str(out, s->running ? "unknown: nothing has ended yet" : "none: nothing runs");
@@ -370,7 +358,7 @@ void avs_status_text(const avs_status *s, int width, bool color, bool with_live,
     for (int i = 0; with_live && i < s->n_live; i++) {
         avs_buf_fmt(out, "%s %s %s on %s, ", i ? "       " : "running", s->live[i].trial, s->live[i].what,
                     s->live[i].host);
-        duration(out, s->live[i].seconds);
+        avs_duration(out, s->live[i].seconds);
         avs_buf_fmt(out, "%s%s\n", s->live[i].point[0] ? "  " : "", s->live[i].point);
     }
     if (with_live && s->running > s->n_live)
@@ -382,7 +370,7 @@ void avs_status_line(const avs_status *s, avs_buf *out)
     put_counts(s, out);
     if (s->eta_s >= 0) {
         avs_buf_str(out, ", ETA ");
-        duration(out, s->eta_s);
+        avs_duration(out, s->eta_s);
     }
     if (s->n_causes)
         avs_buf_fmt(out, "; last failure: %s %s: %.80s", s->cause[0].trial, s->cause[0].reason,
