@@ -111,7 +111,7 @@ const avs_constraint_rule avs_constraint_rules[] = {
     {"avsegformer", "query_generator=repeat", "variant=paper", "query_generator", "variant", "query_generator repeat needs variant paper"},
     {"avsegformer", "query_generator=qg|pqg", "variant=released", "query_generator", "variant", "query_generator qg and pqg need variant released"},
     {"avsegformer", "num_classes=1", "seg_loss=dice|bce", "seg_loss", "num_classes", "one class takes seg_loss dice or bce"},
-    {"avsegformer", "num_classes!=1", "seg_loss=ce", "seg_loss", "num_classes", "two and more classes take seg_loss ce"},
+    {"avsegformer", "num_classes!=1", "seg_loss=ce", "seg_loss", "num_classes", "num_classes of two and more takes seg_loss ce"},
     {"lightavseg", "cmfd=false", "aux_loss=none|mix", "aux_loss", "cmfd", "cmfd false needs aux_loss none or mix"},
     {"tpavi", "aux_loss=cosine", "task=s4", "aux_loss", "task", "aux_loss cosine needs task s4"},
     {"tpavi", "aux_loss=avm", "task=ms3|avss", "aux_loss", "task", "aux_loss avm needs task ms3 or avss"},
