@@ -19,4 +19,4 @@ job() {
 }
 run() { "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1; }
 # result NAME METRIC: the number that run NAME reported
-result() { sed -n "s/^result $2 \([^ ]*\).*/\1/p" "$W/$1.log" | tail -n 1; }
+result() { sed -n "s|^result $2 \([^ ]*\).*|\1|p" "$W/$1.log" | tail -n 1; } # names have slashes
