@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/dispatch.h"
-#include "orchestrator/helper.h"
+#include "orchestrator/own_agent.h"
 #include "orchestrator/run.h"
 #include "orchestrator/self.h"
 
@@ -61,7 +61,7 @@ typedef struct {
     avs_trial_list list;
     avs_store *db;
     avs_lease lease;
-    avs_helper helper[AGENTS];
+    avs_own_agent helper[AGENTS];
     avs_transport *link[AGENTS];
 } stand;
 
@@ -95,7 +95,7 @@ static int run_row(const row *r, const char *program, const char *folder, measur
     stand s = {.arena = avs_arena_new(), .lease = {.fd = -1}};
     int rc = s.arena ? prepare(&s, r, folder, e) : avs_fail(e, AVS_ENOMEM, "no memory to measure");
     for (int k = 0; rc == AVS_OK && k < r->agents; k++) {
-        rc = avs_helper_start(&s.helper[k], program, s.list.root, r->cores, e);
+        rc = avs_own_agent_start(&s.helper[k], program, s.list.root, r->cores, e);
         if (rc == AVS_OK) rc = avs_transport_local(&s.link[k], s.helper[k].fd, e);
     }
     if (rc == AVS_OK) {
@@ -135,7 +135,7 @@ static int run_row(const row *r, const char *program, const char *folder, measur
     }
     for (int k = 0; k < r->agents; k++) {
         if (s.link[k]) s.link[k]->close(s.link[k]);
-        avs_helper_wait(&s.helper[k]);
+        avs_own_agent_wait(&s.helper[k]);
     }
     avs_store_close(s.db);
     avs_lease_drop(&s.lease);

@@ -22,7 +22,7 @@
 #include "orchestrator/commands.h"
 #include "orchestrator/dispatch.h"
 #include "orchestrator/fault_db.h"
-#include "orchestrator/helper.h"
+#include "orchestrator/own_agent.h"
 #include "orchestrator/estimate.h"
 #include "orchestrator/manifest.h"
 #include "orchestrator/self.h"
@@ -206,7 +206,7 @@ typedef struct {
     avs_estimate_sum sum;
     avs_lease lease;
     avs_store *db;
-    avs_helper helper;
+    avs_own_agent helper;
     avs_transport *local, *mpi;
     char program[4096];
     bool under_mpi;
@@ -215,7 +215,7 @@ typedef struct {
 
 static int connect_agents(session *s, const avs_launch *launch, avs_err *e)
 {
-    int rc = avs_helper_start(&s->helper, s->program, s->list.root, s->o->cores, e);
+    int rc = avs_own_agent_start(&s->helper, s->program, s->list.root, s->o->cores, e);
     if (rc == AVS_OK) rc = avs_transport_local(&s->local, s->helper.fd, e);
     if (rc != AVS_OK || !launch->under_launcher) return rc;
     avs_role role;
@@ -395,7 +395,7 @@ static void close_session(session *s)
         s->local->close(s->local);
     else if (s->helper.fd >= 0)
         close(s->helper.fd);
-    avs_helper_wait(&s->helper);
+    avs_own_agent_wait(&s->helper);
     if (s->mpi) s->mpi->close(s->mpi);
     avs_store_close(s->db);
 }

@@ -1,5 +1,5 @@
 /* This program again with the word for agents. */
-#include "orchestrator/helper.h"
+#include "orchestrator/own_agent.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@
 #include "orchestrator/agent.h"
 #include "orchestrator/self.h"
 
-int avs_helper_start(avs_helper *h, const char *program, const char *root, int cores, avs_err *e)
+int avs_own_agent_start(avs_own_agent *h, const char *program, const char *root, int cores, avs_err *e)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", cores);
@@ -18,8 +18,8 @@ int avs_helper_start(avs_helper *h, const char *program, const char *root, int c
     return avs_self_start(SOCK_STREAM, argv, "the agent", &h->pid, &h->fd, e);
 }
 
-void avs_helper_wait(avs_helper *h)
+void avs_own_agent_wait(avs_own_agent *h)
 {
     while (h->pid > 0 && waitpid(h->pid, NULL, 0) < 0 && errno == EINTR) {}
-    *h = (avs_helper){0, -1};
+    *h = (avs_own_agent){0, -1};
 }
