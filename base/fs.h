@@ -36,6 +36,8 @@ int avs_fs_mkdirs(const char *path, avs_err *e);     /* mkdir -p                
 int avs_fs_mkdirs_for(const char *path, avs_err *e); /* the folders above path                */
 bool avs_fs_exists(const char *path);
 bool avs_fs_is_dir(const char *path);
+/* A file, or a folder with all that is below it; of links the link. What cannot be removed stays. */
+void avs_fs_remove_tree(const char *path);
 /* 0 or -1 with errno; EINTR and short writes handled. */
 int avs_fs_full_write(int fd, const void *data, size_t n);
 

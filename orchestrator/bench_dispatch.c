@@ -3,7 +3,6 @@
  * with the last ACK; reading, expanding and registering the sweep are not in it. */
 #include "orchestrator/bench_dispatch.h"
 
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,14 +35,6 @@ typedef struct {
     double cpu_s;                        /* of coordinator and agents, not of trials       */
     avs_dispatch_samples samples;
 } measured;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-    (void)st;
-    (void)type;
-    (void)f;
-    return remove(path);
-}
 
 static double cpu_of(pid_t pid)
 {
@@ -153,7 +144,7 @@ static int measure(const row *r, const char *program, measured *m, avs_err *e)
                            : "/var/tmp");
     if (!mkdtemp(folder)) return avs_fail(e, AVS_EIO, "%s: no folder to measure in", folder);
     int rc = run_row(r, program, folder, m, e);
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    avs_fs_remove_tree(folder);
     return rc;
 }
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,6 +173,19 @@ static const char *code_note(const record *r)
 
 /* ---- printing ---- */
 
+/* A word of the shell, whatever it holds. */
+static void put_word(avs_buf *b, const char *before, const char *word, const char *after)
+{
+    avs_buf_str(b, before);
+    avs_buf_char(b, '\'');
+    for (const char *p = word; *p; p++)
+        if (*p == '\'')
+            avs_buf_str(b, "'\\''");
+        else
+            avs_buf_char(b, *p);
+    avs_buf_fmt(b, "'%s", after);
+}
+
 static void script(const record *r, const char *folder, const char *job, const char *program, avs_buf *b)
 {
     avs_buf_fmt(b, "# trial %s: %s %s %s, seed %lld", r->hex, r->kind, r->model, r->task, (long long)r->seed);
@@ -182,9 +194,12 @@ static void script(const record *r, const char *folder, const char *job, const c
                 r->tool, r->code[0] ? r->code : "unknown", code_note(r), AVS_VERSION, this_code(),
                 r->cpu[0] ? r->cpu : "unknown processor", (long long)r->threads);
     if (r->ranks > 1) avs_buf_fmt(b, "; it ran on %lld ranks, here it runs on one", (long long)r->ranks);
-    avs_buf_fmt(b, "\nset -eu\nmkdir -p '%s'\ncat > '%s/job.json' << 'END_OF_JOB'\n%sEND_OF_JOB\ncd '%s'\n",
-                folder, folder, job, folder);
-    avs_buf_fmt(b, "OMP_NUM_THREADS=%lld '%s' run '%s/job.json'\n", (long long)r->threads, program, folder);
+    avs_buf_str(b, "\nset -eu\n");
+    put_word(b, "mkdir -p ", folder, "\n");
+    put_word(b, "cd ", folder, "\n");
+    avs_buf_fmt(b, "cat > job.json << 'END_OF_JOB'\n%sEND_OF_JOB\n", job);
+    avs_buf_fmt(b, "OMP_NUM_THREADS=%lld ", (long long)r->threads);
+    put_word(b, "", program, " run job.json\n");
     for (int i = 0; i < r->n; i++)
         avs_buf_fmt(b, "# recorded: %s%s%s = %.17g %s\n", r->numbers[i].name,
                     r->numbers[i].split[0] ? ":" : "", r->numbers[i].split, r->numbers[i].before,
@@ -303,14 +318,6 @@ static int compare(const avs_options *o, const record *r)
     return code != AVS_EXIT_OK ? code : differ ? AVS_EXIT_FAILED : AVS_EXIT_OK;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static int exec_trial(const avs_options *o, record *r, const char *program)
 {
     avs_err err = AVS_ERR_INIT;
@@ -334,7 +341,7 @@ static int exec_trial(const avs_options *o, record *r, const char *program)
                       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), folder);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_FAILED, &err);
     code = compare(o, r);
-    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    avs_fs_remove_tree(folder);
     return code;
 }
 
