@@ -74,7 +74,6 @@ static int each(sqlite3 *db, const char *sql, int64_t id, const char *type, row_
 
 typedef struct {
     const avs_options *o;
-    sqlite3_stmt *metric;
     avs_buf out;
 } listing;
 
@@ -84,11 +83,8 @@ static void put_metrics(listing *l, const avs_selected *t)
     const char *rest = l->o->metrics;
     while (rest && *rest) {
         const size_t n = strcspn(rest, ",");
-        sqlite3_reset(l->metric);
-        const bool bound = sqlite3_bind_int64(l->metric, 1, t->trial_id) == SQLITE_OK &&
-                           sqlite3_bind_text(l->metric, 2, rest, (int)n, SQLITE_STATIC) == SQLITE_OK;
-        const bool found = bound && sqlite3_step(l->metric) == SQLITE_ROW;
-        const double v = found ? sqlite3_column_double(l->metric, 0) : 0;
+        double v = 0;
+        const bool found = avs_selected_metric(t, rest, n, &v);
         if (l->o->json) {
             avs_buf_fmt(&l->out, ",\"metric.%.*s\":", (int)n, rest);
             if (found)
@@ -131,9 +127,6 @@ static void list_one(void *ctx, const avs_selected *t)
 
 int avs_command_ls(const avs_options *o)
 {
-    static const char sql[] =
-        "SELECT r.value FROM result r JOIN metric m USING(metric_id) WHERE r.trial_id=?1 AND "
-        "m.name=?2 ORDER BY CASE r.split WHEN 'test' THEN 0 WHEN '' THEN 1 ELSE 2 END LIMIT 1";
     avs_err err = AVS_ERR_INIT;
     sqlite3 *db = NULL;
     listing l = {.o = o, .out = AVS_BUF_INIT};
@@ -141,11 +134,7 @@ int avs_command_ls(const avs_options *o)
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
     int rc = avs_store_open_sql(o->db, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
-    if (sqlite3_prepare_v2(db, sql, -1, &l.metric, NULL) != SQLITE_OK)
-        rc = avs_fail(&err, AVS_EDB, "%s: %s", o->db, sqlite3_errmsg(db));
-    if (rc == AVS_OK)
-        rc = avs_select(db, &(avs_selection){o->where, o->sweep, o->state}, list_one, &l, &n, &err);
-    sqlite3_finalize(l.metric);
+    rc = avs_select(db, &(avs_selection){o->where, o->sweep, o->state}, list_one, &l, &n, &err);
     sqlite3_close(db);
     if (rc == AVS_OK && n == 0) rc = avs_fail(&err, AVS_EMISSING, "%s: no trial matches", o->db);
     if (rc == AVS_OK) return avs_print(&l.out);

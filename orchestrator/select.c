@@ -24,7 +24,6 @@ typedef struct {
     avs_arena *config; /* of the configuration at hand */
     avs_arena *row;
     avs_selected t;
-    sqlite3_stmt *metric;
     const char *missing; /* first name that a trial lacked, in `kept` */
     char kept[80];
 } scan;
@@ -47,16 +46,21 @@ static const avs_json *number_value(scan *s, double v, bool whole)
     return j;
 }
 
+bool avs_selected_metric(const avs_selected *t, const char *name, size_t n, double *v)
+{
+    sqlite3_reset(t->metric);
+    const bool found = sqlite3_bind_int64(t->metric, 1, t->trial_id) == SQLITE_OK &&
+                       sqlite3_bind_text(t->metric, 2, name, (int)n, SQLITE_TRANSIENT) == SQLITE_OK &&
+                       sqlite3_step(t->metric) == SQLITE_ROW;
+    if (found) *v = sqlite3_column_double(t->metric, 0);
+    sqlite3_reset(t->metric);
+    return found;
+}
+
 static const avs_json *metric_value(scan *s, const char *name)
 {
-    const avs_json *out = NULL;
-    sqlite3_reset(s->metric);
-    if (sqlite3_bind_int64(s->metric, 1, s->t.trial_id) == SQLITE_OK &&
-        sqlite3_bind_text(s->metric, 2, name, -1, SQLITE_TRANSIENT) == SQLITE_OK &&
-        sqlite3_step(s->metric) == SQLITE_ROW)
-        out = number_value(s, sqlite3_column_double(s->metric, 0), false);
-    sqlite3_reset(s->metric);
-    return out;
+    double v;
+    return avs_selected_metric(&s->t, name, strlen(name), &v) ? number_value(s, v, false) : NULL;
 }
 
 static const avs_json *lookup(void *ctx, const char *name)
@@ -117,7 +121,8 @@ static int read_row(scan *s, sqlite3_stmt *st, int64_t *config, avs_err *e)
                           .attempts = sqlite3_column_int64(st, 8),
                           .priority = sqlite3_column_double(st, 9),
                           .params = column(st, 10),
-                          .params_json = s->t.params_json};
+                          .params_json = s->t.params_json,
+                          .metric = s->t.metric};
     avs_arena_free(s->row);
     s->row = avs_arena_new();
     if (!s->row) return avs_fail(e, AVS_ENOMEM, "no memory to read trials");
@@ -160,7 +165,7 @@ int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *
         goto out;
     }
     if (sqlite3_prepare_v2(db, SQL, -1, &st, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, METRIC, -1, &s.metric, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(db, METRIC, -1, &s.t.metric, NULL) != SQLITE_OK ||
         sqlite3_bind_text(st, 1, q->state ? q->state : "", -1, SQLITE_STATIC) != SQLITE_OK ||
         sqlite3_bind_text(st, 2, q->sweep ? q->sweep : "", -1, SQLITE_STATIC) != SQLITE_OK ||
         sqlite3_bind_text(st, 3, by_hash ? q->expr : "", -1, SQLITE_STATIC) != SQLITE_OK) {
@@ -181,7 +186,7 @@ int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *
                       s.missing);
 out:
     sqlite3_finalize(st);
-    sqlite3_finalize(s.metric);
+    sqlite3_finalize(s.t.metric);
     avs_arena_free(s.row);
     avs_arena_free(s.config);
     avs_arena_free(a);

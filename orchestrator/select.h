@@ -23,6 +23,7 @@ typedef struct {
     const char *state, *kind, *model, *task;
     const char *params;          /* JSON text */
     const avs_json *params_json; /* the same, read */
+    sqlite3_stmt *metric;        /* avs_selected_metric's */
 } avs_selected;
 
 typedef void (*avs_selected_fn)(void *ctx, const avs_selected *t); /* strings die with the call */
@@ -31,6 +32,8 @@ typedef void (*avs_selected_fn)(void *ctx, const avs_selected *t); /* strings di
 int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *ctx, int64_t *n, avs_err *e);
 /* The one trial whose hash begins with the prefix: its id and 64 hex digits. AVS_EMISSING none, AVS_ERANGE several. */
 int avs_select_one(sqlite3 *db, const char *prefix, int64_t *trial_id, char hex[65], avs_err *e);
+/* The trial's result of that name, as metric.NAME has it; false: none. For use in the call. */
+bool avs_selected_metric(const avs_selected *t, const char *name, size_t n, double *v);
 bool avs_is_hash_prefix(const char *text);
 
 #endif
