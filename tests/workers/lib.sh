@@ -5,10 +5,17 @@ trap 'rm -rf "$W"' EXIT
 die() { echo "FAIL: $*" >&2; exit 1; }
 same() { cmp -s "$1" "$2" || die "$1 and $2 differ${3:+ ($3)}"; }
 
-# toys CLASSES SIZE TRAIN VAL TEST: composes $W/data once
+# toys CLASSES SIZE TRAIN VAL TEST [SETTINGS]: composes $W/data once; with avss at most 5 classes, named as class maps have them
 toys() {
+  local settings=${6:-ms3} i=0 name end
   "$TOYS" "$W/src" "$1"
-  "$TRIAL" data compose "$W/data" --settings ms3 --classes "$1" --size "$2" --train "$3" --val "$4" --test "$5" --seed 5 \
+  case $settings in *avss*)
+    for name in dog duck sheep horse lion; do
+      for end in png wav; do mv "$W/src/stamps/c0$i.$end" "$W/src/stamps/$name.$end"; done
+      i=$((i + 1))
+    done ;;
+  esac
+  "$TRIAL" data compose "$W/data" --settings "$settings" --classes "$1" --size "$2" --train "$3" --val "$4" --test "$5" --seed 5 \
     --stamps "$W/src/stamps" --backgrounds "$W/src/backgrounds" --threads 2 >"$W/compose.log" 2>&1 || { cat "$W/compose.log"; die compose; }
 }
 
@@ -16,6 +23,13 @@ toys() {
 job() {
   printf '{"kind":"train","seed":3,"threads":2,"work_dir":"%s","cache_dir":""%s,"params":{"model":"avesformer_mini","task":"ms3","data_root":"%s",%s}}' \
     "$W/$1" "${3:+,$3}" "$W/data" "$2" >"$W/$1.json"
+}
+# refused NAME TEXT..: the run ends with one line that holds each text
+refused() {
+  local name=$1 t; shift
+  run "$name" && die "$name was not refused"
+  [ "$(grep -c '^error' "$W/$name.log")" -eq 1 ] || die "$name: not one error line: $(cat "$W/$name.log")"
+  for t in "$@"; do grep -q "^error.*$t" "$W/$name.log" || die "$name: '$t' is not in $(cat "$W/$name.log")"; done
 }
 run() { "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1; }
 # result NAME METRIC: the number that run NAME reported

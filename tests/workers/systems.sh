@@ -4,14 +4,7 @@
 # checkpoint where that stood, predicts and is timed.
 TRIAL=$1 TOYS=$2
 . "$(dirname "$0")/lib.sh"
-"$TOYS" "$W/src" 5
-i=0
-for name in dog duck sheep horse lion; do # classes that the class maps have
-  for end in png wav; do mv "$W/src/stamps/c0$i.$end" "$W/src/stamps/$name.$end"; done
-  i=$((i + 1))
-done
-"$TRIAL" data compose "$W/data" --settings ms3,avss --classes 5 --size 32 --train 4 --val 2 --test 2 --seed 5 \
-  --stamps "$W/src/stamps" --backgrounds "$W/src/backgrounds" --threads 2 >"$W/compose.log" 2>&1 || { cat "$W/compose.log"; die compose; }
+toys 5 32 4 2 2 ms3,avss
 
 # of NAME KIND MODEL PARAMS [TOP]: writes $W/NAME.json for $task
 task=ms3

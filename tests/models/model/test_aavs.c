@@ -11,13 +11,7 @@
 
 #include "engine/graph/ops.h"
 #include "models/aavs.h"
-
-typedef struct {
-    avs_arena *arena;
-    avs_cfg *cfg;
-    avs_graph *g;
-    avs_model_io io;
-} net;
+#include "tests/models/model/net.h"
 
 static const avs_build TRAINING = {.rows = 2,
                                    .clip_rows = 2,
@@ -27,18 +21,11 @@ static const avs_build TRAINING = {.rows = 2,
                                    .with_loss = true,
                                    .audio_input = AVS_AUDIO_FEATURE};
 
-static void open_net(net *n, const char *options, const avs_build *b)
+static void open_aavs(net *n, const char *options, const avs_build *b)
 {
-    avs_err e = AVS_ERR_INIT;
-    avs_problem *p = NULL;
-    avs_json *given = NULL;
-    *n = (net){.arena = avs_arena_new()};
-    char *text = avs_arena_fmt(n->arena, "{\"model\":\"aavs\"%s%s}", *options ? "," : "", options);
-    if (avs_json_parse(n->arena, "case", text, strlen(text), &given, &e) != AVS_OK ||
-        avs_cfg_resolve(n->arena, "train", given, &n->cfg, &p, &e) != AVS_OK)
-        fail_msg("%s: %s", options, p ? p->text : e.msg);
-    n->g = avs_graph_new(n->arena, b->training);
-    if (avs_aavs_rule.build(n->g, n->cfg, b, &n->io, &e) != AVS_OK) fail_msg("%s: %s", options, e.msg);
+    char text[900];
+    (void)snprintf(text, sizeof text, "\"model\":\"aavs\"%s%s", *options ? "," : "", options);
+    open_net(n, "train", text, b);
 }
 
 #define TWO "\"task\":\"avss\",\"stage1_mask_eval\":\"ground_truth\""
@@ -62,7 +49,7 @@ static void each_phase_trains_what_the_public_code_trains(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         net n;
-        open_net(&n, cases[i].options, &TRAINING);
+        open_aavs(&n, cases[i].options, &TRAINING);
         avs_model_freeze(n.g, &avs_aavs_rule, n.cfg, cases[i].phase);
         if (avs_graph_param_count(n.g, true) != cases[i].trained)
             fail_msg("%s in phase %d trains %lld", cases[i].options, cases[i].phase,
@@ -106,7 +93,7 @@ static void every_option_builds_and_differentiates(void **state)
             avs_err e = AVS_ERR_INIT;
             const char *tiny = strstr(options[i], "num_queries") ? "" : TINY ",";
             (void)snprintf(text, sizeof text, "%s%s,%s", tiny, stages[s], options[i]);
-            open_net(&n, text, &TRAINING);
+            open_aavs(&n, text, &TRAINING);
             if (avs_backward(n.g, n.io.loss) != AVS_OK || avs_graph_check(n.g, &e) != AVS_OK)
                 fail_msg("%s: %s", text, e.msg);
             const avs_type t = *avs_t(n.g, n.io.logits);
@@ -147,8 +134,8 @@ static void masks_of_stage_one_enter_in_three_places(void **state)
         net n;
         char text[768];
         (void)snprintf(text, sizeof text, TINY "," TWO ",%s", cases[i].options);
-        open_net(&n, text,
-                 &(avs_build){.rows = 1, .height = 64, .width = 64, .audio_input = AVS_AUDIO_FEATURE});
+        open_aavs(&n, text,
+                  &(avs_build){.rows = 1, .height = 64, .width = 64, .audio_input = AVS_AUDIO_FEATURE});
         bool *seen = avs_arena_alloc(n.arena, n.g->n_v * sizeof *seen);
         memset(seen, 0, n.g->n_v * sizeof *seen);
         if (reaches(n.g, n.io.logits, "stage1_mask", seen) != cases[i].reach)

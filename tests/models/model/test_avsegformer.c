@@ -10,39 +10,15 @@
 #include <cmocka.h>
 
 #include "engine/graph/ops.h"
-#include "models/model.h"
+#include "tests/models/model/net.h"
 
 enum { VGGISH = 72141184, TWIN = 22063104, RESNET = 45571136, PVT = 81443008, MODULES = 20 };
 
-typedef struct {
-    avs_arena *arena;
-    avs_cfg *cfg;
-    avs_graph *g;
-    avs_model_io io;
-} net;
-
-static void open_net(net *n, const char *options, const avs_build *b)
+static void open_avsegformer(net *n, const char *options, const avs_build *b)
 {
-    avs_err e = AVS_ERR_INIT;
-    avs_problem *p = NULL;
-    avs_json *given = NULL;
-    *n = (net){.arena = avs_arena_new()};
-    char *text = avs_arena_fmt(n->arena, "{\"model\":\"avsegformer\"%s%s}", *options ? "," : "", options);
-    if (avs_json_parse(n->arena, "case", text, strlen(text), &given, &e) != AVS_OK ||
-        avs_cfg_resolve(n->arena, "train", given, &n->cfg, &p, &e) != AVS_OK)
-        fail_msg("%s: %s", options, p ? p->text : e.msg);
-    n->g = avs_graph_new(n->arena, b->training);
-    if (avs_model_find("avsegformer")->build(n->g, n->cfg, b, &n->io, &e) != AVS_OK)
-        fail_msg("%s: %s", options, e.msg);
-}
-
-static int64_t count_under(const avs_graph *g, const char *prefix)
-{
-    int64_t n = 0;
-    for (uint32_t i = 1; i < g->n_v; i++)
-        if (g->v[i].kind == AVS_V_PARAM && !g->v[i].view_of && !strncmp(g->v[i].name, prefix, strlen(prefix)))
-            n += avs_type_count(&g->v[i].type);
-    return n;
+    char text[600];
+    (void)snprintf(text, sizeof text, "\"model\":\"avsegformer\"%s%s", *options ? "," : "", options);
+    open_net(n, "train", text, b);
 }
 
 static void parameters_are_those_of_the_public_code(void **state)
@@ -72,7 +48,7 @@ static void parameters_are_those_of_the_public_code(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         net n;
-        open_net(&n, cases[i].options, &(avs_build){.rows = 1, .height = 64, .width = 64});
+        open_avsegformer(&n, cases[i].options, &(avs_build){.rows = 1, .height = 64, .width = 64});
         const int64_t got = avs_graph_param_count(n.g, false);
         if (got != cases[i].total)
             fail_msg("%s: %lld parameters, not %lld", cases[i].options, (long long)got,
@@ -116,7 +92,7 @@ static void modules_have_the_sizes_of_the_public_code(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         net n;
-        open_net(&n, cases[i].options, &(avs_build){.rows = 1, .height = 64, .width = 64});
+        open_avsegformer(&n, cases[i].options, &(avs_build){.rows = 1, .height = 64, .width = 64});
         for (int k = 0; k < MODULES && cases[i].want[k].prefix; k++) {
             const int64_t got = count_under(n.g, cases[i].want[k].prefix);
             if (got != cases[i].want[k].n)
@@ -132,11 +108,11 @@ static void inference_runs_neither_second_branch_nor_auxiliary_convolutions(void
     (void)state;
     net n;
     const avs_build b = {.rows = 1, .height = 64, .width = 64, .audio_input = AVS_AUDIO_FEATURE};
-    open_net(&n, "", &b);
+    open_avsegformer(&n, "", &b);
     assert_int_equal(avs_graph_param_count(n.g, false), 72376192);
     assert_int_equal(avs_graph_param_used(n.g), 72376192 - TWIN - 2102208);
     avs_arena_free(n.arena);
-    open_net(&n, "\"variant\":\"released\"", &b);
+    open_avsegformer(&n, "\"variant\":\"released\"", &b);
     assert_int_equal(avs_graph_param_used(n.g), 54596032);
     avs_arena_free(n.arena);
 }
@@ -181,14 +157,14 @@ static void every_option_of_the_ablations_trains(void **state)
                      "\"num_decoder_layers\":2,\"ffn_dim\":16,\"mask_mlp_dim\":8,\"mixer\":\"%s\",%s%s",
                      mixers[m], forms[i].options,
                      strstr(forms[i].options, "num_queries") ? "" : ",\"num_queries\":7");
-            open_net(&n, options,
-                     &(avs_build){.rows = 2,
-                                  .height = 64,
-                                  .width = 32,
-                                  .training = true,
-                                  .with_loss = true,
-                                  .with_frame_mask = avss,
-                                  .audio_input = AVS_AUDIO_FEATURE});
+            open_avsegformer(&n, options,
+                             &(avs_build){.rows = 2,
+                                          .height = 64,
+                                          .width = 32,
+                                          .training = true,
+                                          .with_loss = true,
+                                          .with_frame_mask = avss,
+                                          .audio_input = AVS_AUDIO_FEATURE});
             const avs_type *t = avs_t(n.g, n.io.logits);
             assert_int_equal(t->d[1], 64);
             assert_int_equal(t->d[2], 32);

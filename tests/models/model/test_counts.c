@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "models/model.h"
+#include "tests/models/model/net.h"
 
 enum { MODULES = 12 };
 
@@ -20,39 +20,17 @@ typedef struct {
     } want[MODULES];
 } system_case;
 
-static int64_t count_under(const avs_graph *g, const char *prefix)
-{
-    int64_t n = 0;
-    for (uint32_t i = 1; i < g->n_v; i++)
-        if (g->v[i].kind == AVS_V_PARAM && !g->v[i].view_of && !strncmp(g->v[i].name, prefix, strlen(prefix)))
-            n += avs_type_count(&g->v[i].type);
-    return n;
-}
-
 static void check(const system_case *c)
 {
-    avs_err e = AVS_ERR_INIT;
-    avs_arena *a = avs_arena_new();
-    avs_json *given = NULL;
-    avs_cfg *cfg = NULL;
-    avs_model_io io = {0};
-    int h, w;
-    char *text = avs_arena_fmt(a, "{%s}", c->options);
-    if (avs_json_parse(a, "case", text, strlen(text), &given, &e) != AVS_OK ||
-        avs_cfg_resolve(a, "latency", given, &cfg, NULL, &e) != AVS_OK)
-        fail_msg("%s: %s", c->options, e.msg);
-    avs_cfg_size(cfg, "resolution", &h, &w);
-    avs_graph *g = avs_graph_new(a, false);
-    const avs_build b = {.rows = 1, .height = h, .width = w};
-    if (avs_model_find(avs_cfg_str(cfg, "model"))->build(g, cfg, &b, &io, &e) != AVS_OK)
-        fail_msg("%s: %s", c->options, e.msg);
+    net n;
+    open_net(&n, "latency", c->options, NULL);
     for (int i = 0; i < MODULES && c->want[i].prefix; i++) {
-        const int64_t n = count_under(g, c->want[i].prefix);
-        if (n != c->want[i].n)
-            fail_msg("%s: %s has %lld parameters, not %lld", c->options, c->want[i].prefix, (long long)n,
+        const int64_t got = count_under(n.g, c->want[i].prefix);
+        if (got != c->want[i].n)
+            fail_msg("%s: %s has %lld parameters, not %lld", c->options, c->want[i].prefix, (long long)got,
                      (long long)c->want[i].n);
     }
-    avs_arena_free(a);
+    avs_arena_free(n.arena);
 }
 
 static void tpavi_has_the_parameters_of_the_reference(void **state)
