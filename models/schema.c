@@ -435,7 +435,8 @@ int avs_cfg_resolve(avs_arena *a, const char *kind, const avs_json *given, avs_c
     const bool exec = strcmp(kind, "exec") == 0;
     if (!exec && strcmp(kind, "train") != 0 && strcmp(kind, "eval") != 0 && strcmp(kind, "latency") != 0 &&
         strcmp(kind, "noop") != 0)
-        return avs_fail(e, AVS_EPARSE, "there is no kind of trial '%s' (train, eval, latency, noop, exec)", kind);
+        return avs_fail(e, AVS_EPARSE, "there is no kind of trial '%s' (train, eval, latency, noop, exec)",
+                        kind);
     c->a = a;
     c->kind = avs_arena_str(a, kind);
     const avs_json *model = avs_json_get(given, "model");

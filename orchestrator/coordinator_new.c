@@ -120,8 +120,7 @@ static void first_states(avs_coord *c, const avs_coord_trial *trials)
         coord_block_downstream(c, i); /* its STATE actions are dropped: the database knows already */
     }
     for (int32_t i = 0; i < c->n; i++)
-        if (c->t[i].state == AVS_JOB_WAITING && c->t[i].unmet == 0)
-            coord_enqueue(c, i, c->now);
+        if (c->t[i].state == AVS_JOB_WAITING && c->t[i].unmet == 0) coord_enqueue(c, i, c->now);
     c->n_act = 0;
 }
 
