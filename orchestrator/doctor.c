@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/command_io.h"
+#include "orchestrator/gpu_inventory.h"
 #include "orchestrator/run.h"
 #include "orchestrator/transport.h"
 
@@ -78,6 +79,41 @@ static bool hears(int fd, const char *word, int seconds, char *text, size_t cap)
         text[n] = '\0';
     }
     return strstr(text, word) != NULL;
+}
+
+static void check_gpu(avs_doctor *d, int i, const avs_gpu *g)
+{
+    const double gib = 1024.0 * 1024 * 1024;
+    char warm[32] = "";
+    if (g->fault[0]) {
+        avs_doc_say(d, AVS_DOC_FAIL, "gpu", "GPU %d does not answer: %s", i, g->fault);
+        return;
+    }
+    /* Another process's memory: the GPU is not ours alone. */
+    const bool used = g->mem_bytes > 0 && (double)g->mem_used > 0.1 * (double)g->mem_bytes;
+    if (g->celsius >= 0) snprintf(warm, sizeof warm, ", %d C", (int)g->celsius);
+    avs_doc_say(d, used ? AVS_DOC_WARN : AVS_DOC_OK, "gpu", "%d %s, %s, %.1f of %.1f GiB free%s%s", i,
+                g->model, g->uuid, (double)g->mem_free / gib, (double)g->mem_bytes / gib,
+                used ? " (somebody uses it)" : "", warm);
+}
+
+static void check_gpus(avs_doctor *d)
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_gpu_inventory g;
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (avs_gpu_inventory_read(&g, NULL, &err) != AVS_OK) {
+        avs_doc_say(d, AVS_DOC_FAIL, "gpu", "%s", err.msg);
+        return;
+    }
+    if (!g.is_there) {
+        avs_doc_say(d, AVS_DOC_SKIP, "gpu", "no libnvidia-ml.so.1 on this node: no NVIDIA driver");
+        return;
+    }
+    avs_doc_say(d, g.n ? AVS_DOC_OK : AVS_DOC_WARN, "gpu", "%d GPUs, driver %s%s%s", (int)g.n,
+                g.driver[0] ? g.driver : "?", visible ? ", CUDA_VISIBLE_DEVICES=" : "",
+                visible ? visible : "");
+    for (int i = 0; i < g.n; i++) check_gpu(d, i, &g.gpu[i]);
 }
 
 static void check_ring(avs_doctor *d)
@@ -167,7 +203,7 @@ static bool look_at_node(avs_doctor *d)
     if (sysinfo(&s) == 0)
         avs_doc_say(d, AVS_DOC_OK, "node", "%d cores, %.1f GiB memory, load %.2f", cores,
                     (double)s.totalram * s.mem_unit / (1024.0 * 1024 * 1024), (double)s.loads[0] / 65536);
-    avs_doc_gpus(d);
+    check_gpus(d);
     check_ring(d);
     avs_doc_scratch(d);
     if (d->o->db) {

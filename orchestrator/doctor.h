@@ -25,7 +25,6 @@ typedef struct {
 void avs_doc_say(avs_doctor *d, avs_doc_state state, const char *check, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-void avs_doc_gpus(avs_doctor *d); /* doctor_gpu.c: NVML, opened at run time */
 void avs_doc_storage(avs_doctor *d,
                      const char *folder); /* doctor_disk.c: file system, locks, clock of a folder */
 void avs_doc_scratch(avs_doctor *d);      /* doctor_disk.c */

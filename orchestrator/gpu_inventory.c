@@ -13,7 +13,7 @@ typedef struct {
     unsigned long long total, free, used;
 } nvml_memory;
 
-enum { NVML_OK = 0, NVML_SMALL = 7, CLOCK_SM = 1, CLOCK_MEM = 2 };
+enum { NVML_OK = 0, NVML_SMALL = 7, CLOCK_SM = 1, CLOCK_MEM = 2, TEMPERATURE_GPU = 0 };
 
 typedef struct {
     void *lib;
@@ -30,6 +30,7 @@ typedef struct {
     nvml_return (*throttle)(nvml_device, unsigned long long *);
     nvml_return (*processes)(nvml_device, unsigned *, void *);
     nvml_return (*capability)(nvml_device, int *, int *);
+    nvml_return (*temperature)(nvml_device, int, unsigned *);
     nvml_return (*driver)(char *, unsigned);
     nvml_return (*cuda)(int *);
 } nvml;
@@ -54,6 +55,7 @@ static const symbol symbols[] = {
     {"nvmlDeviceGetCurrentClocksThrottleReasons", offsetof(nvml, throttle), 0},
     {"nvmlDeviceGetComputeRunningProcesses_v3", offsetof(nvml, processes), 0},
     {"nvmlDeviceGetCudaComputeCapability", offsetof(nvml, capability), 0},
+    {"nvmlDeviceGetTemperature", offsetof(nvml, temperature), 0},
     {"nvmlSystemGetDriverVersion", offsetof(nvml, driver), 0},
     {"nvmlSystemGetCudaDriverVersion", offsetof(nvml, cuda), 0},
 };
@@ -94,6 +96,7 @@ static int read_gpu(const nvml *l, unsigned i, avs_gpu *g, avs_err *e)
     nvml_device d = NULL;
     nvml_memory m = {0};
     unsigned long long reasons = 0;
+    unsigned celsius = 0;
     int major = 0, minor = 0, rc = AVS_OK;
     AVS_TRY(told(l, l->handle(i, &d), "a GPU's handle", e));
     AVS_TRY(told(l, l->uuid(d, g->uuid, sizeof g->uuid), "a GPU's UUID", e));
@@ -101,14 +104,17 @@ static int read_gpu(const nvml *l, unsigned i, avs_gpu *g, avs_err *e)
     AVS_TRY(told(l, l->memory(d, &m), "a GPU's memory", e));
     g->mem_bytes = (int64_t)m.total;
     g->mem_free = (int64_t)m.free;
+    g->mem_used = (int64_t)m.used;
     g->sm_mhz = clock_of(l->clock, d, CLOCK_SM);
     g->mem_mhz = clock_of(l->clock, d, CLOCK_MEM);
     g->sm_max_mhz = clock_of(l->max_clock, d, CLOCK_SM);
     if (l->throttle && l->throttle(d, &reasons) == NVML_OK) g->throttle = reasons;
     g->processes = processes_of(l, d);
     g->capability = l->capability && l->capability(d, &major, &minor) == NVML_OK ? major * 10 + minor : -1;
+    g->celsius =
+        l->temperature && l->temperature(d, TEMPERATURE_GPU, &celsius) == NVML_OK ? (int32_t)celsius : -1;
 out:
-    return rc == AVS_OK ? rc : avs_ctx(e, "GPU %u", i);
+    return rc;
 }
 
 int avs_gpu_inventory_read(avs_gpu_inventory *out, const char *library, avs_err *e)
@@ -118,14 +124,18 @@ int avs_gpu_inventory_read(avs_gpu_inventory *out, const char *library, avs_err 
     unsigned n = 0;
     *out = (avs_gpu_inventory){.cuda = -1};
     if (!l.lib) return AVS_OK;
+    out->is_there = true;
     int rc = load(&l, path, e), cuda = 0;
     if (rc == AVS_OK) rc = told(&l, l.init(), "nvmlInit", e);
     const int is_open = rc == AVS_OK;
     if (rc == AVS_OK) rc = told(&l, l.count(&n), "the number of GPUs", e);
     if (n > AVS_GPUS_MAX) n = AVS_GPUS_MAX;
     for (unsigned i = 0; i < n && rc == AVS_OK; i++) {
-        rc = read_gpu(&l, i, &out->gpu[i], e);
-        out->n += rc == AVS_OK;
+        avs_err why = AVS_ERR_INIT;
+        avs_gpu *g = &out->gpu[out->n++];
+        if (read_gpu(&l, i, g, &why) == AVS_OK) continue;
+        *g = (avs_gpu){0};
+        snprintf(g->fault, sizeof g->fault, "%s", why.msg);
     }
     if (rc == AVS_OK && l.driver && l.driver(out->driver, sizeof out->driver) != NVML_OK) out->driver[0] = 0;
     if (rc == AVS_OK && l.cuda && l.cuda(&cuda) == NVML_OK) out->cuda = cuda;
@@ -186,6 +196,7 @@ void avs_gpu_inventory_json(avs_buf *out, const avs_gpu_inventory *g)
         number(out, "sm_max_mhz", x->sm_max_mhz);
         reasons(out, x->throttle);
         number(out, "capability", x->capability);
+        number(out, "celsius", x->celsius);
         text(out, "driver", g->driver);
         avs_json_write_str(out, "processes");
         avs_buf_fmt(out, ":%d}", (int)x->processes);

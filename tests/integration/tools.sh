@@ -93,9 +93,13 @@ command -v mpirun > /dev/null && ! "$AVSWEEP" version | grep -q "MPI *none" && {
 a doctor --json > doc.json
 grep -q '"type":"check","v":1,.*"check":"sqlite","state":"ok"' doc.json || fail "doctor --json"
 FAKE_GPUS=2 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
-grep -q "^ok .*gpu .*2 GPUs, driver 550.54" gpu.txt || fail "GPUs: $(grep gpu gpu.txt)"
-grep -q "^ok .*0 Fake H100, GPU-fake-0, 80.0 of 80.0 GiB free, 41 C" gpu.txt || fail "the first GPU: $(grep gpu gpu.txt)"
-grep -q "^warn .*1 Fake H100.*somebody uses it" gpu.txt || fail "a GPU in use: $(grep gpu gpu.txt)"
+grep -q "^ok .*gpu .*2 GPUs, driver 580.159.04" gpu.txt || fail "GPUs: $(grep gpu gpu.txt)"
+grep -q "^ok .*0 NVIDIA H100 80GB HBM3, GPU-fake-0, 80.0 of 80.0 GiB free, 41 C" gpu.txt || fail "the first GPU: $(grep gpu gpu.txt)"
+grep -q "^warn .*1 NVIDIA A100-SXM4-40GB.*somebody uses it" gpu.txt || fail "a GPU in use: $(grep gpu gpu.txt)"
 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
 expect 1 $? "exit of doctor when the driver does not answer"
+grep -q "^FAIL .*gpu .*nvmlInit: Driver Not Loaded" gpu.txt || fail "a driver that does not answer: $(grep gpu gpu.txt)"
+FAKE_GPUS=2 FAKE_GPU_LOST=1 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
+expect 1 $? "exit of doctor when a GPU is lost"
+grep -q "^FAIL .*gpu .*GPU 1 does not answer: .*GPU is lost" gpu.txt || fail "a lost GPU: $(grep gpu gpu.txt)"
 exit 0
