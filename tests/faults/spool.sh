@@ -2,10 +2,12 @@
 # Results that were finished but not committed survive the coordinator: they lie in the spool and are not run again.
 . "$(dirname "$0")/../integration/lib.sh"
 sweep demo 8
-export FAKE_MS=60
+export FAKE_PLAN='*=gate' FAKE_GATE=$PWD/gate # no trial ends before the coordinator stands still
 avs_bg run.err run demo.yaml --db r.db
 for i in $(seq 300); do [ "$(grep -c ^start "$FAKE_LOG")" -ge 4 ] && break; sleep 0.02; done
-kill -STOP $bg # the agent and four trials go on without it
+kill -STOP $bg
+for i in $(seq 300); do [ "$(awk '{ print $3 }' /proc/$bg/stat)" = T ] && break; sleep 0.02; done
+touch gate # the agent and four trials go on without it
 for i in $(seq 300); do [ "$(ls r.db.work/spool 2> /dev/null | grep -c frames$)" -ge 4 ] && break; sleep 0.02; done
 expect 4 "$(ls r.db.work/spool | grep -c frames$)" "results in the spool"
 kill -9 $bg

@@ -4,10 +4,12 @@
  *              attempts; without a rank: rank 0
  *   FAKE_LOG   file to which one line per start and end is appended
  *   FAKE_CURVES  set: the loss depends on the trial, not on the step alone
+ *   FAKE_GATE  file that behaviour `gate` waits for
  *   FAKE_MS    milliseconds per step (default 2), FAKE_STEPS steps (default 5)
  *
  * Behaviours: ok, crash (SIGSEGV half way), exit3, error, error-new (another text each time), hang, silent (no HELLO),
- * garbage (broken frame), big (8 MiB of latency samples), stale (frames of another epoch), nan, deaf (ignores STOP).
+ * garbage (broken frame), big (8 MiB of latency samples), stale (frames of another epoch), nan, deaf (ignores STOP),
+ * gate (goes on from half way when the file is there).
  * Results are a function of trial hash and seed alone. Steps are checkpointed in work_dir; work_dir/lock shows two
  * attempts that run at one time. */
 #include <errno.h>
@@ -174,6 +176,8 @@ static void misbehave(fake *f)
         f->epoch -= 5;
     }
     if (is(f, "nan")) result(f, "miou", strtod("nan", NULL));
+    const char *gate = getenv("FAKE_GATE");
+    while (is(f, "gate") && gate && access(gate, F_OK) != 0 && !f->stop) wait_ms(f, 10);
     if (is(f, "big")) {
         size_t n = 8 << 20;
         char *blob = avs_xalloc(n);
