@@ -1,5 +1,7 @@
 /* Training: seeded batches through forward and backward, gradient mean over ranks, AdamW over the slab, validation that
- * selects a checkpoint, and the final scores of the selected one on the test split.
+ * selects a checkpoint, and the final scores of the selected one on the test split. Parameters, gradients and the
+ * optimiser's state stay where the plan has its slabs, on a device if it has one; gradients of several ranks go over the
+ * table of workers/comm.h, while the backward still runs if a step is one pass.
  *
  * Everything that happens at a step is a function of (seed, step): a run that was stopped and resumed from last.safetensors
  * gives the bits of one that was not. */
@@ -15,6 +17,7 @@
 #include "base/rng.h"
 #include "engine/optim/adamw.h"
 #include "workers/checkpoint.h"
+#include "workers/comm.h"
 #include "workers/data.h"
 #include "workers/init.h"
 #include "workers/report_trial.h"
@@ -42,8 +45,9 @@ typedef struct {
     int64_t phase2_from; /* step at which phase two begins; steps: never */
     avs_opt_segment *seg;
     int n_seg, backbone_segs_from;
-    float *grad, *m, *v, *sum;              /* slabs; sum: over passes, NULL with one pass */
-    int64_t n;                              /* elements of a slab */
+    float *grad, *m, *v, *sum; /* slabs, where the plan's lie; sum: over passes, NULL with one pass */
+    avs_comm *comm;            /* mean of gradients over ranks; NULL with one rank */
+    int64_t n;                 /* elements of a slab */
     int64_t steps, steps_per_epoch, pushed; /* pushed: passes handed to the loader since start_pass */
     int samples_per_pass, passes;
     int *counted; /* real frames of each pushed item, a ring of LOADER_SLOTS passes */
@@ -103,27 +107,25 @@ static int make_segments(trainer *r, avs_err *e)
     return AVS_OK;
 }
 
-static void close_slabs(trainer *r)
-{
-    avs_xfree(r->m);
-    avs_xfree(r->v);
-    avs_xfree(r->sum);
-    avs_xfree(r->counted);
-    r->m = r->v = r->sum = NULL;
-    r->counted = NULL;
-}
-
+/* Optimiser state of the net in r->net, whose plan owns it, and the ranks' table for its gradients. */
 static int open_slabs(trainer *r, avs_err *e)
 {
     r->grad = avs_plan_slab(r->net.plan, AVS_SLAB_GRAD, &r->n);
-    const size_t bytes = (size_t)r->n * sizeof(float);
-    r->m = avs_xalloc(bytes);
-    r->v = avs_xalloc(bytes);
-    r->sum = r->passes > 1 ? avs_xalloc(bytes) : NULL;
-    if (!r->counted) r->counted = avs_xalloc(sizeof(int) * LOADER_SLOTS * (size_t)r->samples_per_pass);
-    if (!r->m || !r->v || !r->counted || (r->passes > 1 && !r->sum))
-        return avs_fail(e, AVS_ENOMEM, "out of memory for optimiser state");
-    return make_segments(r, e);
+    r->m = avs_plan_slab_new(r->net.plan, e);
+    r->v = r->m ? avs_plan_slab_new(r->net.plan, e) : NULL;
+    r->sum = r->v && r->passes > 1 ? avs_plan_slab_new(r->net.plan, e) : NULL;
+    if (!r->v || (r->passes > 1 && !r->sum)) return AVS_ENOMEM;
+    int rc = avs_comm_open(&r->comm, r->t->ring, r->t->job->rank, r->t->job->ranks, r->net.plan, e);
+    if (rc == AVS_OK && r->comm && !r->sum) avs_plan_on_bucket(r->net.plan, avs_comm_bucket, r->comm);
+    return rc == AVS_OK ? make_segments(r, e) : rc;
+}
+
+static void close_net(trainer *r)
+{
+    avs_comm_close(r->comm);
+    avs_net_close(&r->net);
+    r->comm = NULL;
+    r->grad = r->m = r->v = r->sum = NULL;
 }
 
 /* The net that trains what trains in r->phase, with initial values. */
@@ -230,12 +232,8 @@ static int begin_phase2(trainer *r, avs_err *e)
     }
     if (rc == AVS_OK) rc = avs_ring_barrier(r->t->ring, e);
     if (rc != AVS_OK) return rc;
-    avs_net_close(&r->net);
+    close_net(r);
     r->phase = 2;
-    int *counted = r->counted;
-    r->counted = NULL;
-    close_slabs(r);
-    r->counted = counted;
     rc = open_net(r, e);
     if (rc == AVS_OK) rc = avs_ckpt_load(r->net.plan, NULL, NULL, r->t->job->arena, NULL, kept, NULL, e);
     if (rc == AVS_OK) rc = set_late_adapters(r, false, e);
@@ -244,6 +242,8 @@ static int begin_phase2(trainer *r, avs_err *e)
 
 static int open_loader(trainer *r, avs_err *e)
 {
+    r->counted = avs_xalloc(sizeof(int) * LOADER_SLOTS * (size_t)r->samples_per_pass);
+    if (!r->counted) return avs_fail(e, AVS_ENOMEM, "out of memory for a batch");
     const avs_loader_cfg lc = {.ds = r->train,
                                .n_threads = 1,
                                .n_slots = LOADER_SLOTS,
@@ -281,9 +281,9 @@ static int resume(trainer *r, avs_err *e)
     if (rc != AVS_OK) { /* a damaged checkpoint costs the work since, never the trial */
         fprintf(stderr, "warning: starting anew: %s\n", why.msg);
         if (r->phase != 1) return avs_fail(e, AVS_EPARSE, "%s; remove it to start anew", why.msg);
-        memset(r->m, 0, (size_t)r->n * sizeof(float));
-        memset(r->v, 0, (size_t)r->n * sizeof(float));
-        rc = avs_init_again(&r->net, job->seed, e);
+        rc = avs_plan_slab_clear(r->net.plan, r->m, 0, r->n, e);
+        if (rc == AVS_OK) rc = avs_plan_slab_clear(r->net.plan, r->v, 0, r->n, e);
+        if (rc == AVS_OK) rc = avs_init_again(&r->net, job->seed, e);
         if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);
         return rc == AVS_OK ? set_late_adapters(r, true, e) : rc;
     }
@@ -428,29 +428,29 @@ static int run_pass(trainer *r, int64_t step, int64_t pass_number, double *loss,
     rc = avs_plan_run(r->net.plan, e);
     if (rc != AVS_OK) return rc;
     const float *value = avs_plan_output(r->net.plan, "loss", &t);
+    if (!value) return avs_fail(e, AVS_ECUDA, "the loss could not be read from the device");
     *loss += (double)value[0] / r->passes;
-    if (!r->sum) return AVS_OK;
-    for (int64_t i = 0; i < r->n; i++) r->sum[i] = (pass_number % r->passes ? r->sum[i] : 0.F) + r->grad[i];
-    return AVS_OK;
+    return r->sum ? avs_plan_slab_add(r->net.plan, r->grad, r->sum, pass_number % r->passes != 0, e) : AVS_OK;
 }
 
 /* The backbone stands still in the first epochs and counts its own steps from then on (docs/models.md). What stands still
  * is no part of the gradient's norm either. */
-static void freeze_backbone(trainer *r, int64_t step, float *g)
+static int freeze_backbone(trainer *r, int64_t step, float *g, avs_err *e)
 {
     const int64_t until = avs_cfg_int(r->cfg, "freeze_backbone_epochs") * r->steps_per_epoch;
     const avs_model_rule *rule = avs_model_find(avs_cfg_str(r->cfg, "model"));
-    if (until < 1 || !rule->backbone_prefix) return;
-    int s = 0;
-    for (int i = 0; i < avs_plan_n_params(r->net.plan); i++) {
+    int s = 0, rc = AVS_OK;
+    if (until < 1 || !rule->backbone_prefix) return AVS_OK;
+    for (int i = 0; i < avs_plan_n_params(r->net.plan) && rc == AVS_OK; i++) {
         const avs_plan_param *p = avs_plan_param_at(r->net.plan, i);
         if (!p->is_trainable) continue;
         avs_opt_segment *q = &r->seg[s++];
         if (!avs_model_is_backbone(rule, p->key)) continue;
         q->lr_mult = step < until ? 0.F : 1.F;
         q->idle = until;
-        if (step < until) memset(g + q->off, 0, (size_t)q->len * sizeof *g);
+        if (step < until) rc = avs_plan_slab_clear(r->net.plan, g, q->off, q->len, e);
     }
+    return rc;
 }
 
 static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
@@ -463,7 +463,8 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
     float *g = r->sum ? r->sum : r->grad;
     double sum_loss = *loss;
     float mean_loss = (float)sum_loss;
-    rc = avs_ring_mean(r->t->ring, g, r->n, e);
+    if (r->comm && r->sum) rc = avs_comm_start(r->comm, g, r->n, e); /* else the buckets were */
+    if (rc == AVS_OK && r->comm) rc = avs_comm_wait(r->comm, e);
     if (rc == AVS_OK) rc = avs_ring_mean(r->t->ring, &mean_loss, 1, e);
     if (rc != AVS_OK) return rc;
     if (r->t->ring) *loss = (double)mean_loss;
@@ -473,12 +474,15 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
     /* nothing but clips that do not count: no step at all, not even of the decay */
     if (avs_model_has_phases(r->cfg) && *loss == 0) return AVS_OK;
     float scale = 1.F / (float)r->passes;
-    freeze_backbone(r, step, g);
+    rc = freeze_backbone(r, step, g, e);
     const double clip = avs_cfg_num(r->cfg, "grad_clip");
-    if (clip > 0) {
-        const double norm = avs_grad_norm(g, r->n) / r->passes;
+    if (rc == AVS_OK && clip > 0) {
+        double norm = 0;
+        rc = avs_plan_grad_norm(r->net.plan, g, &norm, e);
+        norm /= r->passes;
         if (norm > clip) scale *= (float)(clip / (norm + 1e-6));
     }
+    if (rc != AVS_OK) return rc;
     avs_schedule schedule = r->schedule;
     if (r->phase == 2) schedule.lr = avs_cfg_num(r->cfg, "lr_phase2");
     const avs_adamw_cfg ac = {.lr = (float)avs_schedule_lr(&schedule, step),
@@ -488,9 +492,8 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
                               .decoupled = avs_cfg_is(r->cfg, "optimizer", "adamw")};
     int64_t n;
     const avs_adamw_arrays x = {avs_plan_slab(r->net.plan, AVS_SLAB_PARAM, &n), g, r->m, r->v};
-    avs_adamw_step(&x, r->seg, r->n_seg, &ac, step + 1 - (r->phase == 2 ? r->phase2_from : 0), scale);
-    avs_plan_params_changed(r->net.plan);
-    return AVS_OK;
+    return avs_plan_adamw(r->net.plan, &x, r->seg, r->n_seg, &ac,
+                          step + 1 - (r->phase == 2 ? r->phase2_from : 0), scale, e);
 }
 
 /* ------------------------------------------------------------------ checkpoints and validation */
@@ -612,10 +615,10 @@ static void close_all(trainer *r)
     avs_features_close(&r->train_features);
     avs_features_close(&r->val_features);
     if (r->has_ev) avs_evaluator_close(&r->ev);
-    avs_net_close(&r->net);
+    close_net(r);
     avs_dataset_close(r->train);
     avs_dataset_close(r->val);
-    close_slabs(r);
+    avs_xfree(r->counted);
 }
 
 /* The phase in which a resumed run goes on. */

@@ -12,7 +12,6 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "workers/env.h"
-#include "workers/net.h"
 #include "workers/exec.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 60000 };
@@ -27,10 +26,7 @@ static int run_kind(avs_trial *t, avs_err *e)
     if (rc == AVS_OK && job->cache_dir[0]) rc = avs_fs_mkdirs(job->cache_dir, e);
     if (rc == AVS_OK) rc = avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
     if (rc != AVS_OK) return rc;
-    if (job->kind == AVS_JOB_TRAIN && strcmp(avs_net_backend(), "cpu") != 0)
-        rc = avs_fail(e, AVS_EMISSING, "training trials run on the backend cpu, not yet on '%s'",
-                      avs_net_backend());
-    else if (job->kind == AVS_JOB_TRAIN)
+    if (job->kind == AVS_JOB_TRAIN)
         rc = avs_train_run(t, e);
     else if (job->rank == 0)
         rc = job->kind == AVS_JOB_EVAL ? avs_eval_run(t, e) : avs_latency_run(t, e);

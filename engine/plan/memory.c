@@ -53,6 +53,22 @@ int avs_plan_slab_write(avs_plan *p, float *slab, int64_t off, int64_t n, const 
     return avs_plan_write(p, slab + off, host, (size_t)n * sizeof *host, e);
 }
 
+int avs_plan_slab_clear(avs_plan *p, float *slab, int64_t off, int64_t n, avs_err *e)
+{
+    enum { PIECE = 1 << 20 };
+    int rc = AVS_OK;
+    if (!p->ops->device) {
+        memset(slab + off, 0, (size_t)n * sizeof *slab);
+        return rc;
+    }
+    if (!p->zeros) rc = p->ops->device->alloc(p->be, PIECE * sizeof *slab, "zeros", &p->zeros, e);
+    for (int64_t at = 0; at < n && rc == AVS_OK; at += PIECE) {
+        const int64_t m = n - at < PIECE ? n - at : PIECE;
+        rc = p->ops->device->copy(p->be, slab + off + at, p->zeros, (size_t)m * sizeof *slab, e);
+    }
+    return rc;
+}
+
 int avs_plan_adamw(avs_plan *p, const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,
                    const avs_adamw_cfg *cfg, int64_t t, float grad_scale, avs_err *e)
 {

@@ -92,6 +92,8 @@ float *avs_plan_slab_new(avs_plan *p, avs_err *e);
 /* n elements between the host and a slab, from element off; both wait. */
 int avs_plan_slab_read(avs_plan *p, const float *slab, int64_t off, int64_t n, float *host, avs_err *e);
 int avs_plan_slab_write(avs_plan *p, float *slab, int64_t off, int64_t n, const float *host, avs_err *e);
+/* n elements from off become 0; queued behind what runs. */
+int avs_plan_slab_clear(avs_plan *p, float *slab, int64_t off, int64_t n, avs_err *e);
 /* The optimiser's passes over slabs, as engine/optim/adamw.h says, wherever the slabs lie; on a GPU one launch each. sum
  * = (keep ? sum : 0) + x. avs_plan_adamw also says that parameters changed. */
 int avs_plan_adamw(avs_plan *p, const avs_adamw_arrays *x, const avs_opt_segment *seg, int n_seg,

@@ -85,6 +85,7 @@ struct avs_plan {
     double build_ms;
     bool is_dirty;        /* constants changed: the prologue runs before the next run */
     avs_slab_list *slabs; /* of avs_plan_slab_new, on a CPU */
+    void *zeros;          /* of the device, from which slabs are cleared; NULL until then */
     /* Devices: steps recorded for replay, and how many runs came before (the first one queues: libraries set up). */
     bool is_recorded;
     int n_kernels, n_runs;

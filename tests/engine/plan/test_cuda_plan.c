@@ -166,6 +166,28 @@ static void optimiser_state_is_packed_and_unpacked_on_the_device(void **state)
     avs_arena_free(a);
 }
 
+static void a_range_of_a_slab_is_cleared_and_its_neighbours_stay(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    avs_arena *a = avs_arena_new();
+    avs_plan *p[2] = {open_plan(net_conv_train, a, (avs_plan_cfg){.training = true, .backend = "cpu"}),
+                      open_plan(net_conv_train, a, (avs_plan_cfg){.training = true})};
+    for (int k = 0; k < 2; k++) {
+        int64_t n;
+        float *g = avs_plan_slab(p[k], AVS_SLAB_GRAD, &n), *x = malloc((size_t)n * sizeof *x);
+        assert_true(n > 16);
+        for (int64_t i = 0; i < n; i++) x[i] = (float)i + 1;
+        assert_int_equal(avs_plan_slab_write(p[k], g, 0, n, x, &e), AVS_OK);
+        assert_int_equal(avs_plan_slab_clear(p[k], g, 5, n - 9, &e), AVS_OK);
+        assert_int_equal(avs_plan_slab_read(p[k], g, 0, n, x, &e), AVS_OK);
+        for (int64_t i = 0; i < n; i++) assert_true(x[i] == (i < 5 || i >= n - 4 ? (float)i + 1 : 0.F));
+        free(x);
+        avs_plan_free(p[k]);
+    }
+    avs_arena_free(a);
+}
+
 static void bf16_stays_near_f32(void **state)
 {
     (void)state;
@@ -243,6 +265,7 @@ int main(void)
         cmocka_unit_test(recorded_steps_give_the_bits_of_queued_ones_for_new_inputs_and_parameters),
         cmocka_unit_test(training_steps_agree_with_the_cpu),
         cmocka_unit_test(optimiser_state_is_packed_and_unpacked_on_the_device),
+        cmocka_unit_test(a_range_of_a_slab_is_cleared_and_its_neighbours_stay),
         cmocka_unit_test(bf16_stays_near_f32),
         cmocka_unit_test(a_plan_that_does_not_fit_says_how_much_and_how_much_is_free),
         cmocka_unit_test(check_nan_names_the_step_on_a_device),
