@@ -127,6 +127,7 @@ static void start(agent *g, const avs_frame *f)
     *t = now;
     t->spawn_id = g->next_process;
     t->memory_kills = &g->memory_kills;
+    t->gpus = &g->inv.gpus;
     g->next_process += (uint64_t)t->n;
     size_t n = 0;
     const uint8_t *place = avs_frame_get(f, AVS_T_PLACES, &n);
@@ -254,6 +255,8 @@ static int say_hello(agent *g, avs_err *e)
     avs_agent_host(host, sizeof host);
     agent_inventory_take(&g->inv, g->cfg.cores);
     g->memory_kills = agent_memory_kills();
+    if (g->inv.gpu_fault[0])
+        avs_log_line(&g->cfg.log, AVS_LOG_W, "a GPU of this node is left out: %s", g->inv.gpu_fault);
     /* First what an earlier run left, so that nothing of it is started again. */
     if (g->cfg.offer_spool && g->spool_dir[0]) {
         int rc = avs_spool_each(g->spool_dir, offer, g, &bad, e);

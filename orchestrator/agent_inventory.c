@@ -1,4 +1,4 @@
-/* Inventory from sched_getaffinity, /sys/devices/system/node and the memory limits of the cgroups. */
+/* Inventory from sched_getaffinity, /sys/devices/system/node and the memory limits of the cgroups; GPUs by NVML. */
 #include "orchestrator/agent_inventory.h"
 
 #include <stdio.h>
@@ -62,10 +62,38 @@ static int64_t memory_mb(void)
     return mb;
 }
 
+/* os: the kernel's numbers of v->numa. */
+static void take_gpus(agent_inventory *v, const int os[AVS_NODE_NUMA])
+{
+    avs_err err = AVS_ERR_INIT;
+    avs_gpu_inventory *g = &v->gpus;
+    int32_t n = 0;
+    if (avs_gpu_inventory_read(g, NULL, getenv("CUDA_VISIBLE_DEVICES"), &err) != AVS_OK) {
+        snprintf(v->gpu_fault, sizeof v->gpu_fault, "%s", err.msg);
+        g->n = 0;
+    }
+    for (int32_t i = 0; i < g->n; i++) {
+        if (g->gpu[i].fault[0]) {
+            snprintf(v->gpu_fault, sizeof v->gpu_fault, "GPU %d: %s", (int)i, g->gpu[i].fault);
+            continue;
+        }
+        int32_t domain = -1;
+        for (int d = 0; d < v->n_numa; d++)
+            if (os[d] == g->gpu[i].numa) domain = d;
+        g->gpu[n] = g->gpu[i];
+        g->gpu[n++].numa = domain;
+    }
+    g->n = n;
+}
+
 void agent_inventory_take(agent_inventory *v, int cores)
 {
+    int os[AVS_NODE_NUMA] = {0};
     *v = (agent_inventory){.cores = cores, .mem_mb = memory_mb()};
-    if (cores > 0) return;
+    if (cores > 0) {
+        take_gpus(v, os);
+        return;
+    }
     v->cores = avs_agent_cores(&v->all);
     for (int d = 0; d < AVS_NODE_NUMA; d++) {
         char path[64], text[1024];
@@ -74,8 +102,11 @@ void agent_inventory_take(agent_inventory *v, int cores)
         if (!read_text(path, text, sizeof text)) continue;
         parse_list(text, &set);
         CPU_AND(&set, &set, &v->all);
-        if (CPU_COUNT(&set) > 0) v->numa[v->n_numa++] = set;
+        if (CPU_COUNT(&set) == 0) continue;
+        os[v->n_numa] = d;
+        v->numa[v->n_numa++] = set;
     }
+    take_gpus(v, os);
 }
 
 void agent_inventory_put(const agent_inventory *v, avs_buf *out)
@@ -85,15 +116,40 @@ void agent_inventory_put(const agent_inventory *v, avs_buf *out)
     avs_frame_put_i64(out, AVS_T_MEM_MB, v->mem_mb);
     for (int d = 0; d < v->n_numa; d++) per[d] = (uint32_t)CPU_COUNT(&v->numa[d]);
     if (v->n_numa > 1) avs_frame_put(out, AVS_T_NUMA, per, sizeof *per * (size_t)v->n_numa);
+    if (v->gpus.n == 0) return;
+    avs_buf list = AVS_BUF_INIT;
+    avs_gpu_inventory_json(&list, &v->gpus);
+    avs_frame_put_str(out, AVS_T_GPUS, avs_buf_cstr(&list));
+    if (!avs_buf_ok(&list)) out->failed = true;
+    avs_buf_free(&list);
 }
 
-void agent_inventory_read(const avs_frame *hello, avs_node_info *out)
+/* An agent without the field has no GPUs; so has one whose list makes no sense. */
+static void read_gpus(const avs_frame *hello, avs_node_info *out, avs_gpu_inventory *gpus)
+{
+    size_t n = 0;
+    avs_json *root = NULL;
+    const uint8_t *text = avs_frame_get(hello, AVS_T_GPUS, &n);
+    avs_arena *a = text ? avs_arena_new() : NULL;
+    *gpus = (avs_gpu_inventory){.cuda = -1};
+    if (a && avs_json_parse(a, "GPUs of a node", (const char *)text, n, &root, NULL) == AVS_OK)
+        avs_gpu_inventory_parse(root, gpus);
+    avs_arena_free(a);
+    out->n_gpus = gpus->n;
+    for (int32_t i = 0; i < gpus->n; i++)
+        out->gpu[i] = (avs_node_gpu){
+            .numa = gpus->gpu[i].numa, .island = gpus->gpu[i].island, .model = gpus->gpu[i].model};
+}
+_Static_assert((int)AVS_GPUS_MAX <= (int)AVS_NODE_GPUS, "a node's GPUs fit");
+
+void agent_inventory_read(const avs_frame *hello, avs_node_info *out, avs_gpu_inventory *gpus)
 {
     size_t n = 0;
     const uint8_t *per = avs_frame_get(hello, AVS_T_NUMA, &n);
     int64_t cores = avs_frame_i64(hello, AVS_T_CORES, 1), mb = avs_frame_i64(hello, AVS_T_MEM_MB, 0), sum = 0;
     *out = (avs_node_info){.cores = cores > 0 && cores < 1 << 20 ? (int32_t)cores : 1,
                            .mem_mb = mb > 0 && mb < INT32_MAX ? (int32_t)mb : 0};
+    read_gpus(hello, out, gpus);
     if (!per || n % 4 != 0 || n / 4 > AVS_NODE_NUMA) return;
     for (size_t d = 0; d < n / 4; d++) {
         uint32_t k;

@@ -67,18 +67,36 @@ int agent_trial_read_start(agent_trial *t, const avs_frame *start, avs_err *e)
         return avs_fail(e, AVS_ENOMEM, "the agent is out of memory");
     }
     for (int k = 0; k < t->n; k++) {
-        uint32_t cores = 0;
+        uint32_t cores = 0, gpus = 0;
+        if (place) memcpy(&gpus, place + 12 * k, sizeof gpus);
         if (place) memcpy(&cores, place + 12 * k + 4, sizeof cores);
-        t->rank[k] = (agent_rank){.fd = -1, .cores = (int)cores};
+        t->rank[k] = (agent_rank){.fd = -1, .cores = (int)cores, .gpus = gpus};
         if (!place) t->rank[k].cores = (int)avs_frame_i64(start, AVS_T_CORES, 1);
     }
     return AVS_OK;
 }
 
+/* What the rank may see, as "NAME=value": its GPUs by UUID, none where it was given none. On a node without GPUs of ours
+ * the inherited variable stays (out ""). */
+static int gpu_variable(const agent_trial *t, uint32_t bits, char *out, size_t cap, avs_err *e)
+{
+    const int32_t n = t->gpus ? t->gpus->n : 0;
+    out[0] = '\0';
+    if (n < AVS_GPUS_MAX && bits >> n)
+        return avs_fail(e, AVS_ERANGE, "a START message names GPUs that this node does not have (it has %d)",
+                        (int)n);
+    if (n == 0) return AVS_OK;
+    size_t at = (size_t)snprintf(out, cap, "CUDA_VISIBLE_DEVICES=");
+    for (int32_t i = 0, k = 0; i < n && at < cap; i++)
+        if (bits >> i & 1)
+            at += (size_t)snprintf(out + at, cap - at, "%s%s", k++ ? "," : "", t->gpus->gpu[i].uuid);
+    return at < cap ? AVS_OK : avs_fail(e, AVS_ERANGE, "the names of a trial's GPUs are too long");
+}
+
 static int start_rank(agent_trial *t, int k, avs_spawner *s, const char *program, const char *cwd,
                       const uint8_t *text, size_t n, avs_err *e)
 {
-    char job[2200], log[2200];
+    char job[2200], log[2200], visible[AVS_GPUS_MAX * 97 + 32];
     int pair[2] = {-1, -1}, log_fd = -1, rc, rank = t->first_rank + k;
     int stem = (int)strlen(t->log_path);
     if (stem > 4 && strcmp(t->log_path + stem - 4, ".log") == 0) stem -= 4;
@@ -89,6 +107,7 @@ static int start_rank(agent_trial *t, int k, avs_spawner *s, const char *program
         snprintf(job, sizeof job, "%s/job-r%d.json", cwd, rank);
         snprintf(log, sizeof log, "%.*s-r%d.log", stem, t->log_path, rank);
     }
+    AVS_TRY(gpu_variable(t, t->rank[k].gpus, visible, sizeof visible, e));
     AVS_TRY(write_job(job, rank, (const char *)text, n, e));
     log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log_fd < 0) {
@@ -106,6 +125,7 @@ static int start_rank(agent_trial *t, int k, avs_spawner *s, const char *program
                            .control_fd = pair[1],
                            .log_fd = log_fd,
                            .threads = t->rank[k].cores > 0 ? t->rank[k].cores : 1,
+                           .gpus = visible[0] ? visible : NULL,
                            .cpus = t->rank[k].cpus};
     AVS_TRY(avs_spawner_start(s, &q, e));
     t->rank[k].fd = pair[0];

@@ -5,6 +5,7 @@
 #define AVS_ORCHESTRATOR_AGENT_TRIAL_H
 
 #include "base/frame.h"
+#include "orchestrator/gpu_inventory.h"
 #include "orchestrator/message.h"
 #include "orchestrator/spawner.h"
 
@@ -14,6 +15,7 @@ typedef struct {
     avs_buf out; /* frames for the trial that did not fit into the socket yet */
     cpu_set_t cpus;
     int cores;
+    uint32_t gpus; /* bits of the agent's list */
     bool hello, ended, said_done, said_fail, said_stopped, broken;
     int64_t pid;
 } agent_rank;
@@ -37,6 +39,7 @@ typedef struct {
     avs_outcome forced;                       /* AVS_OUT_DONE: we did nothing to it     */
     avs_outcome outcome;                      /* of the ranks that have ended           */
     long long *memory_kills;                  /* the agent's last look at the counter below */
+    const avs_gpu_inventory *gpus;            /* of the node; the agent's                   */
 } agent_trial;
 
 /* How often the kernel has killed for want of memory since boot; -1: it does not say. */

@@ -91,7 +91,14 @@ static void take_hello(dispatch_run *r, int agent, const avs_frame *f)
     avs_frame_end(&p->out, mark);
     p->up = true;
     avs_node_info info;
-    agent_inventory_read(f, &info);
+    avs_gpu_inventory gpus;
+    agent_inventory_read(f, &info, &gpus);
+    if (gpus.n > 0 && !p->gpus && !(p->gpus = avs_xrealloc(NULL, sizeof gpus))) {
+        r->failed = true;
+        avs_fail(&r->err, AVS_ENOMEM, "the coordinator is out of memory");
+        return;
+    }
+    if (p->gpus) *p->gpus = gpus;
     dispatch_step(r, (avs_event){.type = AVS_EV_AGENT_UP, .agent = agent, .node = &info});
 }
 
@@ -424,6 +431,7 @@ static void free_run(dispatch_run *r)
     for (int i = 0; i < r->n_peers && r->peers; i++) {
         avs_frame_reader_free(&r->peers[i].in);
         avs_buf_free(&r->peers[i].out);
+        free(r->peers[i].gpus);
     }
     avs_id_free(&r->by_attempt);
     avs_id_free(&r->by_row);

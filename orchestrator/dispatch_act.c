@@ -54,7 +54,13 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
     bool quiet = strcmp(x->trial->config->kind, "latency") == 0, is_inline = r->cfg->inline_noops;
     avs_buf job = AVS_BUF_INIT, places = AVS_BUF_INIT;
     avs_err err = AVS_ERR_INIT;
-    if (!is_inline && avs_trial_job(l, a->trial, attempt, a->epoch, a->cores, &job, &err) != AVS_OK) {
+    const avs_coord_class *k0 = &l->classes[l->coord[a->trial].class_id];
+    const bool on_gpu = a->place && a->place[0].gpus != 0;
+    if (k0->gpus > 0 && k0->host_ok && !on_gpu && !r->host_told) {
+        r->host_told = true;
+        avs_progress_say(&r->progress, "no node has a GPU: trials that ask for GPUs run on the host");
+    }
+    if (!is_inline && avs_trial_job(l, a->trial, attempt, a->epoch, a->cores, on_gpu, &job, &err) != AVS_OK) {
         r->failed = true;
         r->err = err;
         avs_buf_free(&job);
@@ -96,15 +102,28 @@ static bool begin_attempt(dispatch_run *r, const avs_action *a, int64_t *id)
 {
     avs_err err = AVS_ERR_INIT;
     char log[3100];
-    int epoch = 0, gpus = 0;
+    int epoch = 0, gpus = 0, n = 0;
+    avs_store_gpu used[AVS_GPUS_MAX];
+    const avs_gpu_inventory *have = r->peers[a->agent].gpus;
     *id = 0;
     if (r->db_failed) return true; /* settle() ends it */
-    for (int32_t k = 0; k < a->n_ranks; k++) gpus += __builtin_popcount(a->place[k].gpus);
+    for (int32_t k = 0; k < a->n_ranks; k++) {
+        gpus += __builtin_popcount(a->place[k].gpus);
+        for (int32_t i = 0; have && i < have->n && n < AVS_GPUS_MAX; i++)
+            if (a->place[k].gpus >> i & 1)
+                used[n++] = (avs_store_gpu){.rank = a->first_rank + k,
+                                            .uuid = have->gpu[i].uuid,
+                                            .model = have->gpu[i].model,
+                                            .mem_bytes = have->gpu[i].mem_bytes,
+                                            .sm = have->gpu[i].capability};
+    }
     avs_trial_log(r->cfg->list, a->trial, a->epoch, log, sizeof log);
     avs_store_start st = {.trial_id = r->cfg->list->at[a->trial].trial_id,
                           .run_id = getpid(),
                           .host = r->peers[a->agent].host,
                           .gpus = gpus,
+                          .gpu = used,
+                          .n_gpu = n,
                           .log_path = log};
     if (avs_store_attempt_begin(r->cfg->db, &st, id, NULL, &epoch, &err) != AVS_OK) {
         *id = 0;
@@ -291,7 +310,10 @@ static void act_too_big(dispatch_run *r, const avs_action *a)
     bool one = k->ranks == 1 || k->pack == AVS_PACK_NODE || k->pack == AVS_PACK_NUMA;
     const char *where = k->pack == AVS_PACK_NUMA ? " in one NUMA domain" : one ? " on one node" : "";
     bool gpus = k->gpus > 0 && (a->gpus > 0 || !k->host_ok);
-    if (gpus && k->ranks * k->gpus > a->gpus)
+    if (gpus && a->gpus == 0)
+        snprintf(need, sizeof need, "%d GPUs%s; no node has one that NVML shows (see 'avsweep doctor')",
+                 k->ranks * k->gpus, where);
+    else if (gpus && k->ranks * k->gpus > a->gpus)
         snprintf(need, sizeof need, "%d GPUs%s; the largest node has %d", k->ranks * k->gpus, where, a->gpus);
     else if (k->ranks * k->cores > a->cores)
         snprintf(need, sizeof need, "%d cores%s; the largest node has %d", k->ranks * k->cores, where,

@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include "orchestrator/dispatch.h"
+#include "orchestrator/gpu_inventory.h"
 #include "orchestrator/id_map.h"
 #include "orchestrator/staging.h"
 
@@ -15,7 +16,8 @@ typedef struct {
     avs_frame_reader in;
     avs_buf out;
     bool up, closed, said_bye, started;
-    int64_t ended_ns; /* when its last trial ended; for samples */
+    avs_gpu_inventory *gpus; /* NULL: none */
+    int64_t ended_ns;        /* when its last trial ended; for samples */
 } peer;
 
 typedef struct {
@@ -45,7 +47,7 @@ typedef struct {
     const avs_frame *ended; /* the M_ENDED being handled */
     int ended_agent;
     const char *ended_text;
-    bool draining, db_failed, db_told, finished, failed;
+    bool draining, db_failed, db_told, host_told, finished, failed;
     int signals, code, lost;
     int64_t beat_ms, wish_ms;    /* when to beat, when to look for wishes */
     int64_t wish_stamp;          /* of the folder of wishes, when last seen */

@@ -102,7 +102,7 @@ static void check_gpus(avs_doctor *d)
     avs_err err = AVS_ERR_INIT;
     avs_gpu_inventory g;
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    if (avs_gpu_inventory_read(&g, NULL, &err) != AVS_OK) {
+    if (avs_gpu_inventory_read(&g, NULL, NULL, &err) != AVS_OK) {
         avs_doc_say(d, AVS_DOC_FAIL, "gpu", "%s", err.msg);
         return;
     }

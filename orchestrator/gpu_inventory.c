@@ -3,17 +3,21 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-#include "base/json.h"
 
 typedef int nvml_return; /* 0: done; 3: not supported by this GPU; 7: a buffer is too small */
 typedef void *nvml_device;
 typedef struct {
     unsigned long long total, free, used;
 } nvml_memory;
+typedef struct {
+    char legacy[16];
+    unsigned domain, bus, device, ids, subsystem;
+    char text[32];
+} nvml_pci;
 
-enum { NVML_OK = 0, NVML_SMALL = 7, CLOCK_SM = 1, CLOCK_MEM = 2, TEMPERATURE_GPU = 0 };
+enum { NVML_OK = 0, NVML_SMALL = 7, CLOCK_SM = 1, CLOCK_MEM = 2, TEMPERATURE_GPU = 0, P2P_NVLINK = 2 };
 
 typedef struct {
     void *lib;
@@ -30,6 +34,9 @@ typedef struct {
     nvml_return (*throttle)(nvml_device, unsigned long long *);
     nvml_return (*processes)(nvml_device, unsigned *, void *);
     nvml_return (*capability)(nvml_device, int *, int *);
+    nvml_return (*by_uuid)(const char *, nvml_device *);
+    nvml_return (*pci)(nvml_device, nvml_pci *);
+    nvml_return (*p2p)(nvml_device, nvml_device, int, int *);
     nvml_return (*temperature)(nvml_device, int, unsigned *);
     nvml_return (*driver)(char *, unsigned);
     nvml_return (*cuda)(int *);
@@ -55,6 +62,9 @@ static const symbol symbols[] = {
     {"nvmlDeviceGetCurrentClocksThrottleReasons", offsetof(nvml, throttle), 0},
     {"nvmlDeviceGetComputeRunningProcesses_v3", offsetof(nvml, processes), 0},
     {"nvmlDeviceGetCudaComputeCapability", offsetof(nvml, capability), 0},
+    {"nvmlDeviceGetHandleByUUID", offsetof(nvml, by_uuid), 0},
+    {"nvmlDeviceGetPciInfo_v3", offsetof(nvml, pci), 0},
+    {"nvmlDeviceGetP2PStatus", offsetof(nvml, p2p), 0},
     {"nvmlDeviceGetTemperature", offsetof(nvml, temperature), 0},
     {"nvmlSystemGetDriverVersion", offsetof(nvml, driver), 0},
     {"nvmlSystemGetCudaDriverVersion", offsetof(nvml, cuda), 0},
@@ -91,14 +101,27 @@ static int32_t processes_of(const nvml *l, nvml_device d)
     return r == NVML_OK || r == NVML_SMALL ? (int32_t)n : -1;
 }
 
-static int read_gpu(const nvml *l, unsigned i, avs_gpu *g, avs_err *e)
+static int32_t numa_of(const nvml *l, nvml_device d)
 {
-    nvml_device d = NULL;
+    nvml_pci at = {0};
+    char path[96];
+    int node = -1;
+    if (!l->pci || l->pci(d, &at) != NVML_OK) return -1;
+    snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node", at.domain, at.bus,
+             at.device);
+    FILE *f = fopen(path, "re");
+    if (!f) return -1;
+    if (fscanf(f, "%d", &node) != 1) node = -1;
+    fclose(f);
+    return node;
+}
+
+static int read_gpu(const nvml *l, nvml_device d, avs_gpu *g, avs_err *e)
+{
     nvml_memory m = {0};
     unsigned long long reasons = 0;
     unsigned celsius = 0;
     int major = 0, minor = 0, rc = AVS_OK;
-    AVS_TRY(told(l, l->handle(i, &d), "a GPU's handle", e));
     AVS_TRY(told(l, l->uuid(d, g->uuid, sizeof g->uuid), "a GPU's UUID", e));
     AVS_TRY(told(l, l->name(d, g->model, sizeof g->model), "a GPU's name", e));
     AVS_TRY(told(l, l->memory(d, &m), "a GPU's memory", e));
@@ -110,6 +133,7 @@ static int read_gpu(const nvml *l, unsigned i, avs_gpu *g, avs_err *e)
     g->sm_max_mhz = clock_of(l->max_clock, d, CLOCK_SM);
     if (l->throttle && l->throttle(d, &reasons) == NVML_OK) g->throttle = reasons;
     g->processes = processes_of(l, d);
+    g->numa = numa_of(l, d);
     g->capability = l->capability && l->capability(d, &major, &minor) == NVML_OK ? major * 10 + minor : -1;
     g->celsius =
         l->temperature && l->temperature(d, TEMPERATURE_GPU, &celsius) == NVML_OK ? (int32_t)celsius : -1;
@@ -117,8 +141,81 @@ out:
     return rc;
 }
 
-int avs_gpu_inventory_read(avs_gpu_inventory *out, const char *library, avs_err *e)
+/* One more entry; what is wrong with it is its fault. */
+static void add(const nvml *l, avs_gpu_inventory *out, nvml_device at[], nvml_return found, nvml_device d)
 {
+    avs_err why = AVS_ERR_INIT;
+    const int32_t k = out->n++;
+    avs_gpu *g = &out->gpu[k];
+    *g = (avs_gpu){0};
+    at[k] = d;
+    if (told(l, found, "a GPU's handle", &why) != AVS_OK || read_gpu(l, d, g, &why) != AVS_OK) {
+        *g = (avs_gpu){0};
+        snprintf(g->fault, sizeof g->fault, "%s", why.msg);
+    }
+    g->island = k;
+    for (int32_t j = 0; j < k && l->p2p && !g->fault[0]; j++) {
+        int status = -1;
+        if (out->gpu[j].fault[0] || l->p2p(at[j], d, P2P_NVLINK, &status) != NVML_OK || status != 0) continue;
+        g->island = out->gpu[j].island;
+        break;
+    }
+}
+
+static void add_index(const nvml *l, avs_gpu_inventory *out, nvml_device at[], unsigned i)
+{
+    nvml_device d = NULL;
+    const nvml_return r = l->handle(i, &d);
+    add(l, out, at, r, d);
+}
+
+static bool has(const avs_gpu_inventory *g, const char *uuid)
+{
+    for (int32_t i = 0; i < g->n; i++)
+        if (strcmp(g->gpu[i].uuid, uuid) == 0) return true;
+    return false;
+}
+
+/* The number of the GPU whose UUID begins so; -1: none. */
+static int by_prefix(const nvml *l, unsigned n, const char *prefix)
+{
+    for (unsigned i = 0; i < n; i++) {
+        nvml_device d = NULL;
+        char uuid[96] = "";
+        if (l->handle(i, &d) != NVML_OK || l->uuid(d, uuid, sizeof uuid) != NVML_OK) continue;
+        if (strncmp(uuid, prefix, strlen(prefix)) == 0) return (int)i;
+    }
+    return -1;
+}
+
+static void add_visible(const nvml *l, avs_gpu_inventory *out, nvml_device at[], unsigned n,
+                        const char *visible)
+{
+    while (*visible && out->n < AVS_GPUS_MAX) {
+        char word[96], *end;
+        nvml_device d = NULL;
+        const size_t len = strcspn(visible, ",");
+        if (len == 0 || len >= sizeof word) return;
+        memcpy(word, visible, len);
+        word[len] = '\0';
+        visible += len + (visible[len] == ',');
+        long i = strtol(word, &end, 10);
+        if (*end) i = strncmp(word, "GPU-", 4) == 0 ? by_prefix(l, n, word) : -1;
+        if (i >= 0 && i < (long)n)
+            add_index(l, out, at, (unsigned)i);
+        else if (strncmp(word, "MIG-", 4) == 0 && l->by_uuid && l->by_uuid(word, &d) == NVML_OK)
+            add(l, out, at, NVML_OK, d);
+        else
+            return;
+        avs_gpu *last = &out->gpu[out->n - 1];
+        out->n--;
+        if (last->fault[0] || !has(out, last->uuid)) out->n++;
+    }
+}
+
+int avs_gpu_inventory_read(avs_gpu_inventory *out, const char *library, const char *visible, avs_err *e)
+{
+    nvml_device at[AVS_GPUS_MAX];
     const char *path = library ? library : "libnvidia-ml.so.1";
     nvml l = {.lib = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
     unsigned n = 0;
@@ -129,14 +226,9 @@ int avs_gpu_inventory_read(avs_gpu_inventory *out, const char *library, avs_err 
     if (rc == AVS_OK) rc = told(&l, l.init(), "nvmlInit", e);
     const int is_open = rc == AVS_OK;
     if (rc == AVS_OK) rc = told(&l, l.count(&n), "the number of GPUs", e);
-    if (n > AVS_GPUS_MAX) n = AVS_GPUS_MAX;
-    for (unsigned i = 0; i < n && rc == AVS_OK; i++) {
-        avs_err why = AVS_ERR_INIT;
-        avs_gpu *g = &out->gpu[out->n++];
-        if (read_gpu(&l, i, g, &why) == AVS_OK) continue;
-        *g = (avs_gpu){0};
-        snprintf(g->fault, sizeof g->fault, "%s", why.msg);
-    }
+    if (rc == AVS_OK && visible) add_visible(&l, out, at, n, visible);
+    for (unsigned i = 0; i < n && i < AVS_GPUS_MAX && rc == AVS_OK && !visible; i++)
+        add_index(&l, out, at, i);
     if (rc == AVS_OK && l.driver && l.driver(out->driver, sizeof out->driver) != NVML_OK) out->driver[0] = 0;
     if (rc == AVS_OK && l.cuda && l.cuda(&cuda) == NVML_OK) out->cuda = cuda;
     if (is_open) (void)l.shutdown();
@@ -197,9 +289,28 @@ void avs_gpu_inventory_json(avs_buf *out, const avs_gpu_inventory *g)
         reasons(out, x->throttle);
         number(out, "capability", x->capability);
         number(out, "celsius", x->celsius);
+        number(out, "numa", x->numa);
+        number(out, "island", x->island);
         text(out, "driver", g->driver);
         avs_json_write_str(out, "processes");
         avs_buf_fmt(out, ":%d}", (int)x->processes);
     }
     avs_buf_char(out, ']');
+}
+
+void avs_gpu_inventory_parse(const avs_json *list, avs_gpu_inventory *out)
+{
+    *out = (avs_gpu_inventory){.cuda = -1};
+    if (!list || list->kind != AVS_J_ARR) return;
+    for (size_t i = 0; i < list->len && out->n < AVS_GPUS_MAX; i++) {
+        const avs_json *x = avs_json_at(list, i);
+        avs_gpu *g = &out->gpu[out->n];
+        snprintf(g->uuid, sizeof g->uuid, "%s", avs_json_str(x, "uuid", ""));
+        snprintf(g->model, sizeof g->model, "%s", avs_json_str(x, "model", ""));
+        g->mem_bytes = avs_json_int(x, "mem_bytes", 0);
+        g->capability = (int32_t)avs_json_int(x, "capability", -1);
+        g->numa = (int32_t)avs_json_int(x, "numa", -1);
+        g->island = (int32_t)avs_json_int(x, "island", out->n);
+        out->n++;
+    }
 }

@@ -6,7 +6,7 @@
  * is thinned to four a second.
  *
  *   agent                     coordinator
- *     M_HELLO  ------------->            host, cores, program version
+ *     M_HELLO  ------------->            host, cores, GPUs, program version
  *              <-------------  M_WELCOME
  *              <-------------  M_START   attempt, epoch, trial, cores, job text, limits
  *     M_STARTED ------------>            pid
@@ -27,7 +27,7 @@
 enum { AVS_MPI_TAG = 71, AVS_MPI_CHUNK = 64 << 10 };
 
 typedef enum {
-    AVS_M_HELLO = 128, /* a->c HOST, CORES, VERSION, PID                                       */
+    AVS_M_HELLO = 128, /* a->c HOST, CORES, MEM_MB, NUMA, GPUS, VERSION, PID                   */
     AVS_M_WELCOME,     /* c->a ROOT work root                                                  */
     AVS_M_START, /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS; gangs: RANKS, FIRST, PLACES */
     AVS_M_STARTED, /* a->c PID                                                             */
@@ -56,9 +56,11 @@ typedef enum {
     AVS_T_MAX_RSS, /* i64, bytes */
     AVS_T_RANKS,   /* i64, of the gang; absent: 1 */
     AVS_T_FIRST,   /* i64, first rank on this node; in M_ENDED above 0: results lie with another node */
-    AVS_T_PLACES,  /* per rank on this node: GPU bits u32, cores u32, NUMA domain u32, little-endian */
-    AVS_T_NUMA,    /* cores per NUMA domain, u32 each */
-    AVS_T_MEM_MB   /* i64 */
+    AVS_T_PLACES, /* per rank on this node: GPU bits u32 (bit g: entry g of GPUS in M_HELLO), cores u32, NUMA domain u32, little-endian */
+    AVS_T_NUMA,   /* cores per NUMA domain, u32 each */
+    AVS_T_MEM_MB, /* i64 */
+    AVS_T_GPUS /* JSON list as avs_gpu_inventory_json writes it; absent: no GPU. An agent of another version is
+                      left out, so no older one can misread GPU bits */
 } avs_message_tag;
 
 /* FLAGS of M_START. */

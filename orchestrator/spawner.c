@@ -22,14 +22,14 @@
 
 extern char **environ;
 
-enum { STRINGS = 3 * 4096 };
+enum { STRINGS = 4 * 4096 };
 
 typedef struct {
     uint64_t id;
     int signal; /* 0: start a process; else: send it */
     int threads;
     cpu_set_t cpus;
-    uint32_t at_job, at_cwd; /* offsets of the strings; program lies at 0 */
+    uint32_t at_job, at_cwd, at_gpus; /* offsets of the strings; program lies at 0; at_gpus 0: none */
     char text[STRINGS];
 } request;
 
@@ -77,14 +77,19 @@ static int send_request(avs_spawner *s, const request *r, size_t text, const int
 int avs_spawner_start(avs_spawner *s, const avs_spawn_request *r, avs_err *e)
 {
     size_t a = strlen(r->program) + 1, b = strlen(r->job) + 1, c = strlen(r->cwd) + 1;
-    if (a + b + c > STRINGS) return avs_fail(e, AVS_ERANGE, "the paths of %s are too long", r->job);
+    const size_t d = r->gpus ? strlen(r->gpus) + 1 : 0;
+    if (a + b + c + d > STRINGS) return avs_fail(e, AVS_ERANGE, "the paths of %s are too long", r->job);
     request q = {.id = r->id, .threads = r->threads, .cpus = r->cpus};
     q.at_job = (uint32_t)a;
     q.at_cwd = (uint32_t)(a + b);
     memcpy(q.text, r->program, a);
     memcpy(q.text + a, r->job, b);
     memcpy(q.text + a + b, r->cwd, c);
-    return send_request(s, &q, a + b + c, (const int[]){r->control_fd, r->log_fd}, 2, e);
+    if (d) {
+        q.at_gpus = (uint32_t)(a + b + c);
+        memcpy(q.text + a + b + c, r->gpus, d);
+    }
+    return send_request(s, &q, a + b + c + d, (const int[]){r->control_fd, r->log_fd}, 2, e);
 }
 
 int avs_spawner_signal(avs_spawner *s, uint64_t id, int signal, avs_err *e)
@@ -113,8 +118,9 @@ typedef struct {
     int fd, signals;
     child *at;
     int n, cap;
-    char **env; /* the clean environment; the last slot before NULL is OMP_NUM_THREADS */
+    char **env; /* the clean environment; two more slots before NULL: OMP_NUM_THREADS, CUDA_VISIBLE_DEVICES */
     size_t env_n;
+    char *gpus; /* the inherited CUDA_VISIBLE_DEVICES; NULL: none */
     cpu_set_t own;
 } server;
 
@@ -130,11 +136,14 @@ static bool clean_environment(server *s)
 {
     size_t n = 0;
     while (environ[n]) n++;
-    s->env = avs_xrealloc(NULL, sizeof *s->env * (n + 2));
+    s->env = avs_xrealloc(NULL, sizeof *s->env * (n + 3));
     if (!s->env) return false;
     for (size_t i = 0; i < n; i++)
-        if (!is_launcher_variable(environ[i])) s->env[s->env_n++] = environ[i];
-    s->env[s->env_n] = s->env[s->env_n + 1] = NULL;
+        if (strncmp(environ[i], "CUDA_VISIBLE_DEVICES=", 21) == 0)
+            s->gpus = environ[i];
+        else if (!is_launcher_variable(environ[i]))
+            s->env[s->env_n++] = environ[i];
+    s->env[s->env_n] = s->env[s->env_n + 1] = s->env[s->env_n + 2] = NULL;
     return true;
 }
 
@@ -160,12 +169,13 @@ static int spawn_child(server *s, request *q, int control_fd, int log_fd, pid_t 
     char threads[40], run[] = "run";
     snprintf(threads, sizeof threads, "OMP_NUM_THREADS=%d", q->threads);
     s->env[s->env_n] = threads;
+    s->env[s->env_n + 1] = q->at_gpus ? q->text + q->at_gpus : s->gpus;
     char *argv[] = {q->text, run, q->text + q->at_job, NULL};
     /* posix_spawn has no attribute for it: the child inherits the binding of this single-threaded process. */
     bool bound = CPU_COUNT(&q->cpus) > 0 && sched_setaffinity(0, sizeof q->cpus, &q->cpus) == 0;
     int err = posix_spawn(pid, q->text, &fa, &at, argv, s->env);
     if (bound) sched_setaffinity(0, sizeof s->own, &s->own);
-    s->env[s->env_n] = NULL;
+    s->env[s->env_n] = s->env[s->env_n + 1] = NULL;
     posix_spawn_file_actions_destroy(&fa);
     posix_spawnattr_destroy(&at);
     return err;

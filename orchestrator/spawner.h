@@ -33,6 +33,7 @@ typedef struct {
     const char *cwd;
     int control_fd, log_fd; /* become fd 3 and stdout+stderr there; the caller keeps its own */
     int threads;            /* OMP_NUM_THREADS                                               */
+    const char *gpus;       /* "CUDA_VISIBLE_DEVICES=.."; NULL: as this process has it       */
     cpu_set_t cpus;         /* the process is bound to these; empty: not bound               */
 } avs_spawn_request;
 int avs_spawner_start(avs_spawner *s, const avs_spawn_request *r, avs_err *e);

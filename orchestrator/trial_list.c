@@ -64,6 +64,13 @@ static avs_exclusive exclusive_of(const char *word)
     return strcmp(word, "gpu") == 0 ? AVS_EXCL_GPU : AVS_EXCL_NONE;
 }
 
+/* What others wrote may need its GPU; and whoever asks for the GPU's backend wants no other. */
+static bool may_use_host(const char *kind)
+{
+    const char *backend = getenv("AVSWEEP_BACKEND");
+    return strcmp(kind, "exec") != 0 && !(backend && strcmp(backend, "cuda") == 0);
+}
+
 /* Training has one rank per GPU (on the host ring too: that lies in the memory of one node); every other kind is one
  * process with all its GPUs. A trial without stated cores takes the node, for its kernels use every core. */
 static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits *m)
@@ -84,7 +91,7 @@ static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits
                          .gpu_model = strcmp(r->gpu_model, "any") == 0 ? NULL : r->gpu_model,
                          .limit_ms = (int64_t)(m->time_s * 1000),
                          .grace_ms = (int64_t)(m->grace_s * 1000),
-                         .host_ok = strcmp(c->kind, "exec") != 0, /* what others wrote may need its GPU */
+                         .host_ok = may_use_host(c->kind),
                          .resumes = trains,
                          .retries = m->retries};
     if (k.ranks > 1) {
@@ -525,7 +532,7 @@ static int put_params(avs_buf *out, const avs_trial_list *l, const avs_sweep_tri
 }
 
 int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
-                  avs_buf *out, avs_err *e)
+                  bool on_gpu, avs_buf *out, avs_err *e)
 {
     const avs_listed *x = &l->at[i];
     const avs_sweep_config *c = x->trial->config;
@@ -549,6 +556,8 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
     snprintf(work, sizeof work, "%s/cache", l->root);
     avs_buf_str(out, ",\"cache_dir\":");
     avs_json_write_str(out, work);
+    const char *wish = getenv("AVSWEEP_BACKEND"); /* inherited by the trial */
+    if (on_gpu && !(wish && *wish)) avs_buf_str(out, ",\"backend\":\"cuda\"");
     if (strcmp(c->kind, "exec") == 0 && getcwd(work, sizeof work)) { /* where its command starts */
         avs_buf_str(out, ",\"dir\":");
         avs_json_write_str(out, work);

@@ -62,6 +62,6 @@ void avs_trial_work_dir(const avs_trial_list *l, int32_t i, char *out, size_t n)
 void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out, size_t n);
 /* Appends JOB.json (docs/trial-protocol.md) without "rank", which the agent puts in front. cores: of a rank. */
 int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
-                  avs_buf *out, avs_err *e);
+                  bool on_gpu, avs_buf *out, avs_err *e);
 
 #endif

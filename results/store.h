@@ -197,12 +197,21 @@ int avs_store_forget_done(avs_store *s, int64_t trial_id, const char *from, cons
 /* ---- attempts
  * ------------------------------------------------------------------------------------------------- */
 typedef struct {
+    int rank; /* the rank that it is given to; the first of a rank is recorded as its own */
+    const char *uuid, *model;
+    int64_t mem_bytes;
+    int sm; /* 90 for sm_90; 0 or less: unknown */
+} avs_store_gpu;
+
+typedef struct {
     int64_t trial_id;
     int64_t run_id;    /* of this coordinator process; any number           */
     int64_t queued_us; /* 0: now                                            */
     const char *host;  /* NULL: unknown                                     */
     const char *cpus;  /* core list "0-3" or NULL                           */
     int gpus;
+    const avs_store_gpu *gpu; /* those that are known, by rank                 */
+    int n_gpu;
     const char *log_path; /* NULL: none                                        */
 } avs_store_start;
 /* Starts an attempt: the trial runs, its epoch grows by one. Out: attempt_id, its number n (1..) and the

@@ -58,6 +58,37 @@ out:
 _Static_assert(AVS_END_LOST == 13 && AVS_TRIAL_RUNNING == 1 && AVS_TRIAL_PENDING == 0,
                "numbers in the SQL above");
 
+static int put_gpu(avs_store *s, const avs_store_gpu *g, int64_t *id, avs_err *e)
+{
+    int rc;
+    AVS_TRY(avs_db_run(s, e,
+                       "INSERT INTO gpu(uuid, model, mem, sm) VALUES(?,?,nullif(?,0),nullif(max(?,0),0))"
+                       " ON CONFLICT DO NOTHING",
+                       "ttii", g->uuid, g->model, g->mem_bytes, (int64_t)g->sm));
+    rc = avs_db_int(s, id, 0, e, "SELECT gpu_id FROM gpu WHERE uuid=?", "t", g->uuid);
+out:
+    return rc;
+}
+
+/* A row per rank that has GPUs of its own; rank 0 has its row already. */
+static int put_rank_gpus(avs_store *s, const avs_store_start *st, int64_t attempt_id, avs_err *e)
+{
+    int rc = AVS_OK, last = -1;
+    for (int i = 0; i < st->n_gpu; i++) {
+        const avs_store_gpu *g = &st->gpu[i];
+        int64_t id;
+        AVS_TRY(put_gpu(s, g, &id, e));
+        if (g->rank == last) continue;
+        last = g->rank;
+        AVS_TRY(avs_db_run(s, e,
+                           "INSERT INTO attempt_rank(attempt_id, rank, host, gpu_id) VALUES(?,?,?,?)"
+                           " ON CONFLICT DO UPDATE SET gpu_id=excluded.gpu_id",
+                           "iiti", attempt_id, (int64_t)g->rank, st->host, id));
+    }
+out:
+    return rc;
+}
+
 int avs_store_attempt_begin(avs_store *s, const avs_store_start *st, int64_t *attempt_id, int *n, int *epoch,
                             avs_err *e)
 {
@@ -94,6 +125,7 @@ int avs_store_attempt_begin(avs_store *s, const avs_store_start *st, int64_t *at
     *attempt_id = sqlite3_last_insert_rowid(s->db);
     AVS_TRY(avs_db_run(s, e, "INSERT INTO attempt_rank(attempt_id, rank, host, cpus) VALUES(?,0,?,?)", "itt",
                        *attempt_id, st->host, st->cpus));
+    AVS_TRY(put_rank_gpus(s, st, *attempt_id, e));
     AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=?, attempts=?, epoch=? WHERE trial_id=?", "iiii",
                        (int64_t)AVS_TRIAL_RUNNING, (int64_t)number, (int64_t)new_epoch, st->trial_id));
     AVS_TRY(avs_tally_move(s, st->trial_id, state, AVS_TRIAL_RUNNING, e));

@@ -12,6 +12,7 @@ int nvmlShutdown(void);
 const char *nvmlErrorString(int r);
 int nvmlDeviceGetCount_v2(unsigned *n);
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d);
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **d);
 int nvmlDeviceGetName(void *d, char *out, unsigned n);
 int nvmlDeviceGetUUID(void *d, char *out, unsigned n);
 int nvmlDeviceGetMemoryInfo(void *d, memory *m);
@@ -25,7 +26,16 @@ int nvmlDeviceGetP2PStatus(void *a, void *b, int what, int *status);
 int nvmlSystemGetDriverVersion(char *out, unsigned n);
 int nvmlSystemGetCudaDriverVersion(int *v);
 
-enum { MOST = 16, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, LOST = 15, NVLINK = 2 };
+enum {
+    MOST = 16,
+    MIG = 100,
+    NOT_SUPPORTED = 3,
+    NOT_FOUND = 6,
+    SMALL = 7,
+    NOT_LOADED = 9,
+    LOST = 15,
+    NVLINK = 2
+};
 
 static int gpus[MOST];
 static int is_open;
@@ -68,6 +78,16 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **d)
     return 0;
 }
 
+/* MIG instances alone. */
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **d)
+{
+    static int instance;
+    if (sscanf(uuid, "MIG-fake-%d", &instance) != 1) return NOT_FOUND;
+    instance += MIG;
+    *d = &instance;
+    return 0;
+}
+
 int nvmlDeviceGetName(void *d, char *out, unsigned n)
 {
     (void)snprintf(out, n, "%s", odd(d) ? "NVIDIA A100-SXM4-40GB" : "NVIDIA H100 80GB HBM3");
@@ -76,7 +96,8 @@ int nvmlDeviceGetName(void *d, char *out, unsigned n)
 
 int nvmlDeviceGetUUID(void *d, char *out, unsigned n)
 {
-    (void)snprintf(out, n, "GPU-fake-%d", *(int *)d);
+    const int k = *(int *)d;
+    (void)snprintf(out, n, "%s-fake-%d", k >= MIG ? "MIG" : "GPU", k >= MIG ? k - MIG : k);
     return 0;
 }
 

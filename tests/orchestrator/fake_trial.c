@@ -44,10 +44,12 @@ static void note(const fake *f, const char *what)
 {
     const char *path = getenv("FAKE_LOG");
     if (!path) return;
-    char line[256];
-    int n = snprintf(line, sizeof line, "%s %.12s seed=%lld attempt=%lld epoch=%lld rank=%lld pid=%d\n", what,
-                     f->trial, (long long)f->seed, (long long)f->attempt, (long long)f->epoch,
-                     (long long)f->rank, getpid());
+    char line[400];
+    const char *gpus = getenv("CUDA_VISIBLE_DEVICES");
+    int n =
+        snprintf(line, sizeof line, "%s %.12s seed=%lld attempt=%lld epoch=%lld rank=%lld pid=%d%s%.100s\n",
+                 what, f->trial, (long long)f->seed, (long long)f->attempt, (long long)f->epoch,
+                 (long long)f->rank, getpid(), gpus ? " gpus=" : "", gpus ? gpus : "");
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0 || write(fd, line, (size_t)n) != n) _exit(9);
     close(fd);
