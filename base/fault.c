@@ -46,13 +46,22 @@ static bool seconds(const char *text, double *s)
     return end != text && isfinite(*s) && *s >= 0 && (*end == '\0' || strcmp(end, "s") == 0);
 }
 
+static const char *const messages[] = {"start", "go", "stop", NULL};
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    for (; *words; words++)
+        if (strcmp(word, *words) == 0) return true;
+    return false;
+}
+
 static bool sane(const fault *f)
 {
-    static const char *const who[] = {"coordinator", "agent", "spawner", "trial"};
+    static const char *const who[] = {"coordinator", "agent", "spawner", "trial", NULL};
     double s;
-    if (strcmp(f->what, "kill") == 0)
-        for (size_t i = 0; i < sizeof who / sizeof *who; i++)
-            if (strcmp(f->who, who[i]) == 0) return seconds(f->after, &s);
+    if (strcmp(f->what, "kill") == 0) return is_one_of(f->who, who) && seconds(f->after, &s);
+    if (strcmp(f->what, "drop") == 0)
+        return is_one_of(f->who, messages) && seconds(f->after, &s) && floor(s) >= s;
     const bool disk = strcmp(f->what, "eio") == 0 || strcmp(f->what, "enospc") == 0;
     return disk && strcmp(f->who, "db") == 0 && seconds(f->after, &s) && floor(s) >= s;
 }
@@ -112,4 +121,20 @@ avs_fault_kind avs_fault_db(int64_t *after)
         return strcmp(f.what, "eio") == 0 ? AVS_FAULT_EIO : AVS_FAULT_ENOSPC;
     }
     return AVS_FAULT_NONE;
+}
+
+bool avs_fault_drops(const char *message)
+{
+    static int64_t seen[sizeof messages / sizeof *messages];
+    fault f;
+    bool ok = true;
+    size_t k = 0;
+    if (!*list()) return false;
+    while (messages[k] && strcmp(messages[k], message) != 0) k++;
+    const int64_t number = seen[k]++;
+    for (const char *at = list(); next(&at, &f, &ok);)
+        if (ok && strcmp(f.what, "drop") == 0 && strcmp(f.who, message) == 0 &&
+            strtoll(f.after, NULL, 10) == number)
+            return true;
+    return false;
 }

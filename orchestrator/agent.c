@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "avs_version.h"
 #include "base/arena.h"
+#include "base/fault.h"
 #include "orchestrator/agent_inventory.h"
 #include "orchestrator/agent_trial.h"
 #include "orchestrator/spool.h"
@@ -32,8 +33,8 @@ typedef struct {
     uint64_t next_process;
     long long memory_kills;
     avs_frame_reader in;
-    avs_buf out; /* for the coordinator, sent once per turn */
-    int64_t beat_ns, heard_ns;
+    avs_buf out;                         /* for the coordinator, sent once per turn */
+    int64_t beat_ns, heard_ns, heard_ms; /* heard_ms: the coordinator's time in its last beat */
     bool bye, gone, spawner_gone;
 } agent;
 
@@ -157,16 +158,16 @@ static void take(agent *g, const avs_frame *f)
         }
         break;
     case AVS_M_START:
-        start(g, f);
+        if (!avs_fault_drops("start")) start(g, f);
         break;
     case AVS_M_GO:
         t = find(g, f->attempt);
-        if (t && t->epoch == f->epoch) agent_trial_go(t);
+        if (t && t->epoch == f->epoch && !avs_fault_drops("go")) agent_trial_go(t);
         break;
     case AVS_M_STOP:
         t = find(g, f->attempt);
         p = avs_frame_get(f, AVS_T_KIND, &n);
-        if (t && t->epoch == f->epoch)
+        if (t && t->epoch == f->epoch && !avs_fault_drops("stop"))
             agent_trial_stop(t, g->spawner, "user", p && n == 4 && memcmp(p, "kill", 4) == 0);
         break;
     case AVS_M_ACK:
@@ -175,8 +176,11 @@ static void take(agent *g, const avs_frame *f)
     case AVS_M_BYE:
         g->bye = true;
         break;
+    case AVS_M_BEAT:
+        g->heard_ms = avs_frame_i64(f, AVS_T_HEARD_MS, 0);
+        break;
     default:
-        break; /* M_BEAT: hearing it was the point */
+        break;
     }
 }
 
@@ -206,6 +210,23 @@ static void note(agent *g, uint16_t type, int64_t code)
     size_t mark = avs_frame_begin(&g->out, type, 0, 0);
     if (code) avs_frame_put_i64(&g->out, AVS_T_CODE, code);
     avs_frame_end(&g->out, mark);
+}
+
+static void beat(agent *g)
+{
+    avs_buf held = AVS_BUF_INIT;
+    for (int i = 0; i < g->n; i++) {
+        const agent_trial *t = g->trial[i];
+        avs_buf_u64(&held, t->attempt);
+        avs_buf_u32(&held, t->epoch);
+        avs_buf_u32(&held, (t->ready_said ? AVS_HELD_READY : 0U) | (t->going ? AVS_HELD_GOING : 0U));
+    }
+    size_t mark = avs_frame_begin(&g->out, AVS_M_BEAT, 0, 0);
+    avs_frame_put_i64(&g->out, AVS_T_HEARD_MS, g->heard_ms);
+    avs_frame_put(&g->out, AVS_T_HELD, held.data, held.len);
+    avs_frame_end(&g->out, mark);
+    if (!avs_buf_ok(&held)) g->out.failed = true;
+    avs_buf_free(&held);
 }
 
 static void process_over(agent *g, agent_trial *t, const avs_spawn_report *r)
@@ -332,7 +353,7 @@ static int one_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_er
     }
     take_reports(g);
     if (now >= g->beat_ns) {
-        note(g, AVS_M_BEAT, 0);
+        beat(g);
         g->beat_ns = now + BEAT_S * SECOND;
     }
     rc = send_out(g, e);

@@ -281,6 +281,14 @@ static void part_ended(avs_coord *c, int32_t s)
     commit(c, s); /* the ACK follows COMMITTED */
 }
 
+void coord_end_part(avs_coord *c, int32_t slot, part *p, avs_outcome o)
+{
+    live *l = c->live[slot];
+    close_part(c, l, p);
+    note_end(l, o, 0);
+    part_ended(c, slot);
+}
+
 static void agent_lost(avs_coord *c, int32_t id)
 {
     node *a = &c->node[id];
@@ -299,9 +307,7 @@ static void agent_lost(avs_coord *c, int32_t id)
         live *l = c->live[p->slot];
         int32_t s = p->slot;
         if (!c->draining && c->t[l->trial].poison < UINT8_MAX) c->t[l->trial].poison++;
-        close_part(c, l, p);
-        note_end(l, AVS_OUT_LOST, 0);
-        part_ended(c, s);
+        coord_end_part(c, s, p, AVS_OUT_LOST);
         a = &c->node[id];
     }
 }
@@ -400,7 +406,7 @@ static void note_infra(avs_coord *c, int32_t id, int32_t i)
     coord_emit(c, AVS_ACT_QUARANTINE)->agent = id;
 }
 
-static part *open_part(live *l, int32_t agent)
+part *coord_open_part(live *l, int32_t agent)
 {
     for (int32_t p = 0; p < l->n_parts; p++)
         if (l->part[p].agent == agent && l->part[p].open) return &l->part[p];
@@ -430,7 +436,7 @@ static void ended(avs_coord *c, const avs_event *ev)
     int32_t s = avs_id_get(&c->by_attempt, ev->attempt);
     live *l = s >= 0 ? c->live[s] : NULL;
     if (l && l->epoch == ev->epoch && l->trial == ev->trial) {
-        part *p = open_part(l, ev->agent);
+        part *p = coord_open_part(l, ev->agent);
         if (p) {
             bool leads = p->first_rank == 0;
             if (ev->outcome == AVS_OUT_INFRA) note_infra(c, ev->agent, l->trial);
@@ -466,19 +472,8 @@ static void ready(avs_coord *c, const avs_event *ev)
 {
     int32_t s = avs_id_get(&c->by_attempt, ev->attempt);
     live *l = s >= 0 ? c->live[s] : NULL;
-    part *p = l && l->epoch == ev->epoch ? open_part(l, ev->agent) : NULL;
-    if (!p || p->ready || l->going || l->stopping) return;
-    p->ready = true;
-    if (++l->n_ready < l->n_parts) return;
-    l->going = true;
-    coord_deadline(c, s, INT64_MAX);
-    for (int32_t k = 0; k < l->n_parts; k++) {
-        avs_action *a = coord_emit(c, AVS_ACT_GO);
-        a->agent = l->part[k].agent;
-        a->trial = l->trial;
-        a->attempt = l->attempt;
-        a->epoch = l->epoch;
-    }
+    part *p = l && l->epoch == ev->epoch ? coord_open_part(l, ev->agent) : NULL;
+    if (p) coord_part_ready(c, s, p);
 }
 
 static int32_t committing_slot(const avs_coord *c, const avs_event *ev)
@@ -672,6 +667,9 @@ static void handle(avs_coord *c, const avs_event *ev)
         break;
     case AVS_EV_READY:
         ready(c, ev);
+        break;
+    case AVS_EV_BEAT:
+        coord_beat(c, ev);
         break;
     case AVS_EV_ENDED:
         ended(c, ev);

@@ -10,6 +10,8 @@
  *  - a trial that needs others starts after all of them are done. While one of them has failed it is BLOCKED; when
  *    that one is tried again (RETRY) it waits again and runs after all are done
  *  - retries are bounded: errors, crashes and hangs by `retries`, everything else that is not the trial's fault by 10
+ *  - what an agent holds and what it should hold are compared at every beat: a START or GO that was lost on the way is
+ *    made good, a process that nobody knows of is killed
  *  - ACK follows only when nothing of the attempt is needed any more (results committed, or worthless)
  * Thread rules: one thread. Memory: about 56 bytes a trial; avs_coord_free frees everything. */
 #ifndef AVS_ORCHESTRATOR_COORDINATOR_H
@@ -136,6 +138,7 @@ typedef enum {
     AVS_EV_AGENT_DOWN, /* agent: its connection is gone                                    */
     AVS_EV_SEEN,       /* agent: any sign of life                                          */
     AVS_EV_READY,      /* agent, attempt, epoch: all ranks of a gang on this node are up   */
+    AVS_EV_BEAT,       /* agent, heard_ms, held, n_held: what it has in its hands          */
     AVS_EV_ENDED,      /* agent, trial, attempt, epoch, outcome, text_hash, follower       */
     AVS_EV_COMMITTED,  /* trial, attempt: the results of the COMMIT action are durable     */
     AVS_EV_REFUSED,    /* trial, attempt: the results of the COMMIT action make no sense (not finite)   */
@@ -152,6 +155,13 @@ typedef enum {
     AVS_EV_TICK        /* time passes                                                      */
 } avs_event_type;
 
+/* One attempt of which an agent has processes, as its beat tells. */
+typedef struct {
+    uint64_t attempt;
+    uint32_t epoch;
+    bool ready, going; /* gangs: its ranks there are up; it has been told to communicate */
+} avs_held;
+
 typedef struct {
     avs_event_type type;
     int64_t now_ms;
@@ -165,6 +175,10 @@ typedef struct {
     bool follower;      /* ENDED: of a node that does not hold rank 0; its DONE proves nothing */
     uint64_t text_hash; /* of the error text: an identical error is not repeated a third time */
     float priority;
+    /* BEAT: everything sent before this time of the event clock had reached the agent when it wrote the list. */
+    int64_t heard_ms;
+    const avs_held *held; /* n_held */
+    int32_t n_held;
 } avs_event;
 
 typedef enum {

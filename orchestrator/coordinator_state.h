@@ -1,6 +1,7 @@
 /* What the parts of the state machine share. Private to them.
  *   coordinator.c      events, fates of attempts and trials
  *   coordinator_new.c  construction: classes, needs, first states
+ *   coordinator_beat.c what an agent holds against what it should hold
  *   nodes.c            one node: what is free, how ranks lie on it; the index that finds nodes
  *   placement.c        which trial starts where; reservations and backfill */
 #ifndef AVS_ORCHESTRATOR_COORDINATOR_STATE_H
@@ -41,6 +42,7 @@ typedef struct part {
     int32_t agent, slot, first_rank, n_ranks;
     struct part *prev, *next; /* other parts on the node              */
     bool open, ready;         /* open: still runs, holds resources    */
+    int64_t since;            /* when its START, or its last GO, went out */
 } part;
 
 typedef struct {
@@ -153,6 +155,15 @@ void coord_set_state(avs_coord *c, int32_t i, avs_job_state s);
 void coord_tell_state(avs_coord *c, int32_t i, avs_job_state s); /* the same with an action */
 void coord_enqueue(avs_coord *c, int32_t i, int64_t at);         /* PENDING from `at` on */
 void coord_deadline(avs_coord *c, int32_t slot, int64_t at);
+
+/* The part is over with this outcome: its room is given back, the rest of a gang dies, the last one decides. */
+void coord_end_part(avs_coord *c, int32_t slot, part *p, avs_outcome o);
+part *coord_open_part(live *l, int32_t agent); /* NULL: none */
+
+/* ---- coordinator_beat.c ---- */
+/* The ranks of the part are up; after the last part the gang may communicate. */
+void coord_part_ready(avs_coord *c, int32_t slot, part *p);
+void coord_beat(avs_coord *c, const avs_event *ev);
 
 /* ---- coordinator_needs.c ---- */
 /* Failed, blocked, cancelled or pruned: what needs it cannot run now. */

@@ -169,6 +169,29 @@ static void take_trial_frame(dispatch_run *r, int agent, const avs_frame *f)
                             avs_frame_f64(f, AVS_T_VALUE, NAN));
 }
 
+static void take_beat(dispatch_run *r, int agent, const avs_frame *f)
+{
+    size_t n = 0;
+    const uint8_t *p = avs_frame_get(f, AVS_T_HELD, &n);
+    if (!p) n = 0;
+    n /= AVS_HELD_BYTES;
+    avs_held *held = AVS_NEW_N(r->frame, avs_held, n + 1);
+    if (!held) return; /* the next beat tells the same */
+    for (size_t k = 0; k < n; k++, p += AVS_HELD_BYTES) {
+        uint32_t flags;
+        memcpy(&held[k].attempt, p, 8);
+        memcpy(&held[k].epoch, p + 8, 4);
+        memcpy(&flags, p + 12, 4);
+        held[k].ready = (flags & AVS_HELD_READY) != 0;
+        held[k].going = (flags & AVS_HELD_GOING) != 0;
+    }
+    dispatch_step(r, (avs_event){.type = AVS_EV_BEAT,
+                                 .agent = agent,
+                                 .heard_ms = avs_frame_i64(f, AVS_T_HEARD_MS, 0),
+                                 .held = held,
+                                 .n_held = (int32_t)n});
+}
+
 static void drain(dispatch_run *r, int signal)
 {
     if (r->draining) return;
@@ -204,8 +227,11 @@ static void take(dispatch_run *r, int agent, const avs_frame *f)
     case AVS_M_BYE:
         r->peers[agent].said_bye = true;
         break;
+    case AVS_M_BEAT:
+        if (!r->finished) take_beat(r, agent, f);
+        break;
     default:
-        break; /* BEAT: a sign of life */
+        break;
     }
 }
 
@@ -394,8 +420,12 @@ static void turn(dispatch_run *r)
     if (now >= r->beat_ms) {
         r->beat_ms = now + BEAT_MS;
         avs_lease_touch(r->cfg->lease);
-        for (int i = 0; i < r->n_peers; i++)
-            if (r->peers[i].up) dispatch_bare(r, i, AVS_M_BEAT, 0, 0);
+        for (int i = 0; i < r->n_peers; i++) {
+            if (!r->peers[i].up || r->peers[i].closed) continue;
+            size_t mark = dispatch_begin(r, i, AVS_M_BEAT, 0, 0);
+            avs_frame_put_i64(&r->peers[i].out, AVS_T_HEARD_MS, now);
+            avs_frame_end(&r->peers[i].out, mark);
+        }
     }
     if (!r->finished && !r->failed) dispatch_wishes(r, now);
     settle(r);

@@ -257,7 +257,9 @@ static void act_record(dispatch_run *r, const avs_action *a)
     if (a->state == AVS_JOB_PRUNED && end.reason != AVS_END_ERROR) end.reason = AVS_END_PRUNED;
     if (a->state == AVS_JOB_HELD && a->outcome == AVS_OUT_STOPPED) end.reason = AVS_END_PAUSED;
     if (a->outcome == AVS_OUT_LOST)
-        end.message = a->state == AVS_JOB_FAILED ? "poison: nodes went down under it" : "the agent is gone";
+        end.message = r->peers[a->agent].up ? "its node has no process of it: a message was lost on the way"
+                      : a->state == AVS_JOB_FAILED ? "poison: nodes went down under it"
+                                                   : "the agent is gone";
     if (a->outcome == AVS_OUT_ERROR && !end.message) end.message = r->ended_text;
     tell_failure(r, a, end.message);
     if (a->state == AVS_JOB_FAILED) dispatch_asha_over(r, a->trial);

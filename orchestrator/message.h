@@ -16,7 +16,8 @@
  *     M_ENDED  ------------->            how it ended; results lie in the spool until
  *              <-------------  M_ACK     the result is committed, the spool file may go
  *              <-------------  M_STOP    checkpoint and stop, or kill
- *     M_BEAT   ------------->            every 5 s
+ *     M_BEAT   <------------>            every 5 s: the coordinator tells its time, the agent echoes the last one it heard
+ *                                        and lists what it holds, so that what was lost on the way is made good
  *     M_SIGNAL ------------->            the agent was asked to drain (SIGTERM, SIGUSR1, ..)
  *     M_BYE    <------------>            no more work: the agent ends, and says so itself when it leaves */
 #ifndef AVS_ORCHESTRATOR_MESSAGE_H
@@ -34,7 +35,7 @@ typedef enum {
     AVS_M_ENDED,   /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP      */
     AVS_M_ACK,     /* c->a                                                                 */
     AVS_M_STOP,    /* c->a REASON, KIND "checkpoint" or "kill"                             */
-    AVS_M_BEAT,    /* both, every 5 s                                                      */
+    AVS_M_BEAT,    /* both, every 5 s: HEARD_MS; a->c HELD                                 */
     AVS_M_SIGNAL,  /* a->c CODE signal number                                              */
     AVS_M_BYE,     /* both                                                                 */
     AVS_M_READY,   /* a->c every rank of a gang on this node has said HELLO                */
@@ -59,9 +60,13 @@ typedef enum {
     AVS_T_PLACES, /* per rank on this node: GPU bits u32 (bit g: entry g of GPUS in M_HELLO), cores u32, NUMA domain u32, little-endian */
     AVS_T_NUMA,   /* cores per NUMA domain, u32 each */
     AVS_T_MEM_MB, /* i64 */
-    AVS_T_GPUS /* JSON list as avs_gpu_inventory_json writes it; absent: no GPU. An agent of another version is
+    AVS_T_GPUS, /* JSON list as avs_gpu_inventory_json writes it; absent: no GPU. An agent of another version is
                       left out, so no older one can misread GPU bits */
+    AVS_T_HEARD_MS, /* i64: c->a the coordinator's time; a->c the latest of these that was heard */
+    AVS_T_HELD /* attempts with processes: attempt u64, epoch u32, flags u32 (1 ready, 2 going), little-endian */
 } avs_message_tag;
+
+enum { AVS_HELD_READY = 1, AVS_HELD_GOING = 2, AVS_HELD_BYTES = 16 };
 
 /* FLAGS of M_START. */
 enum {

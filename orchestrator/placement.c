@@ -243,7 +243,8 @@ static void open_parts(avs_coord *c, int32_t s, const job_class *k)
                     .first_rank = rank,
                     .n_ranks = c->plan.node[p].n,
                     .next = a->parts,
-                    .open = true};
+                    .open = true,
+                    .since = c->now};
         if (a->parts) a->parts->prev = x;
         a->parts = x;
         rank += x->n_ranks;

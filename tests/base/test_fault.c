@@ -18,7 +18,8 @@ static void malformed_faults_are_refused(void **state)
              (const char *const[]){"kill", "kill:trial", "kill:trial:3s", "kill:nobody:after=1s",
                                    "kill:agent=3:after=1s", "kill:trial=x:after=1s", "kill:trial:after=-1",
                                    "eio:disk:after=1", "eio:db:after=1.5", "kill:agent:after=1s:more",
-                                   "eio:db:after=3 nonsense", NULL};
+                                   "eio:db:after=3 nonsense", "drop:letter:after=1", "drop:start:after=0.5",
+                                   NULL};
          *w; w++) {
         setenv("AVSWEEP_FAULT", *w, 1);
         assert_int_equal(avs_fault_check(&e), AVS_ERANGE);
@@ -58,11 +59,27 @@ static void only_who_is_named_is_killed(void **state)
     assert_int_equal(end_of("kill:agent:after=0.05s", "coordinator", -1), 0);
 }
 
+static void only_the_message_of_that_number_is_lost(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    setenv("AVSWEEP_FAULT", "drop:start:after=1 drop:start:after=3 drop:go:after=0", 1);
+    assert_int_equal(avs_fault_check(&e), AVS_OK);
+    const bool lost[] = {false, true, false, true, false};
+    for (int i = 0; i < 5; i++) assert_int_equal(avs_fault_drops("start"), lost[i]);
+    assert_true(avs_fault_drops("go"));
+    assert_false(avs_fault_drops("go"));
+    assert_false(avs_fault_drops("stop"));
+    unsetenv("AVSWEEP_FAULT");
+    assert_false(avs_fault_drops("start"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_faults_are_refused),
         cmocka_unit_test(only_who_is_named_is_killed),
+        cmocka_unit_test(only_the_message_of_that_number_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,68 @@ static void a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt(void
     avs_coord_free(b.c);
 }
 
+static void hear(bench *b, int64_t heard_ms, const avs_held *held, int32_t n)
+{
+    tell(b, (avs_event){.type = AVS_EV_BEAT, .heard_ms = heard_ms, .held = held, .n_held = n});
+}
+
+static void a_start_that_was_lost_is_made_good_at_the_next_beat(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.retries = 0};
+    bench b = bench_new(avs_coord_cfg_default(), &t, 1);
+    b.now = 100;
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 2});
+    avs_action s = *first(&b, AVS_ACT_START);
+    b.now = 5000;
+    hear(&b, 100, NULL, 0); /* the START may still be under way */
+    assert_int_equal(b.n, 0);
+    hear(&b, 101, (avs_held[]){{s.attempt, s.epoch, false, true}}, 1); /* it runs */
+    assert_int_equal(b.n, 0);
+    hear(&b, 101, NULL, 0);
+    assert_int_equal(first(&b, AVS_ACT_RECORD)->outcome, AVS_OUT_LOST);
+    const avs_action *again = first(&b, AVS_ACT_START);
+    assert_non_null(again);
+    assert_int_equal(again->epoch, s.epoch + 1);
+    avs_action late = *again;
+    /* The first START arrives after all: its processes are ended. */
+    hear(&b, 101, (avs_held[]){{s.attempt, s.epoch, false, true}}, 1);
+    const avs_action *kill = first(&b, AVS_ACT_KILL);
+    assert_non_null(kill);
+    assert_true(kill->attempt == s.attempt && kill->epoch == s.epoch);
+    end_attempt(&b, late, AVS_OUT_DONE, 0);
+    assert_non_null(first(&b, AVS_ACT_COMMIT));
+    avs_coord_free(b.c);
+}
+
+static void a_gang_whose_ready_or_go_was_lost_is_told_again(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.ranks = 2, .cores = 1, .pack = AVS_PACK_SPREAD};
+    avs_coord_cfg cfg = avs_coord_cfg_default();
+    cfg.agents_expected = 2;
+    bench b = bench_new(cfg, &t, 1);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .agent = 0, .cores = 1});
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .agent = 1, .cores = 1});
+    avs_action s = *first(&b, AVS_ACT_START);
+    const avs_held up = {s.attempt, s.epoch, true, false}, on = {s.attempt, s.epoch, true, true};
+    b.now = 10;
+    tell(&b, (avs_event){.type = AVS_EV_READY, .agent = 0, .attempt = s.attempt, .epoch = s.epoch});
+    assert_null(first(&b, AVS_ACT_GO));
+    tell(&b, (avs_event){.type = AVS_EV_BEAT, .agent = 1, .heard_ms = 5, .held = &up, .n_held = 1});
+    assert_int_equal(b.n, 2); /* GO for both */
+    b.now = 20;
+    tell(&b, (avs_event){.type = AVS_EV_BEAT, .agent = 1, .heard_ms = 10, .held = &up, .n_held = 1});
+    assert_int_equal(b.n, 0); /* GO may still be under way */
+    tell(&b, (avs_event){.type = AVS_EV_BEAT, .agent = 0, .heard_ms = 15, .held = &on, .n_held = 1});
+    assert_int_equal(b.n, 0);
+    tell(&b, (avs_event){.type = AVS_EV_BEAT, .agent = 1, .heard_ms = 15, .held = &up, .n_held = 1});
+    assert_int_equal(b.n, 1);
+    assert_int_equal(b.act[0].type, AVS_ACT_GO);
+    assert_int_equal(b.act[0].agent, 1);
+    avs_coord_free(b.c);
+}
+
 static void three_infra_failures_quarantine_a_node(void **state)
 {
     (void)state;
@@ -242,6 +304,8 @@ int main(void)
         cmocka_unit_test(an_exclusive_trial_gets_an_empty_node_and_is_not_overtaken),
         cmocka_unit_test(drain_stops_then_kills_and_leaves_the_rest_for_the_next_run),
         cmocka_unit_test(a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt),
+        cmocka_unit_test(a_start_that_was_lost_is_made_good_at_the_next_beat),
+        cmocka_unit_test(a_gang_whose_ready_or_go_was_lost_is_told_again),
         cmocka_unit_test(three_infra_failures_quarantine_a_node),
         cmocka_unit_test(a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools),
         cmocka_unit_test(a_failed_upstream_trial_blocks_what_needs_it),
