@@ -201,20 +201,22 @@ static void read_causes(query *q, avs_status *s)
     }
 }
 
-/* The values in which configurations differ, of one of them. */
+/* The values in which the configurations of the sweep differ, of one of them. A look at its first trials must do. */
 static void label(query *q, int64_t config, char *out, size_t n)
 {
     size_t at = 0;
     out[0] = '\0';
-    while (row(q,
-               "SELECT j.key, j.value FROM config, json_each(config.params) j WHERE config_id=?2 AND ?1=?1 "
-               "AND j.key IN "
-               "(SELECT k.key FROM (SELECT params FROM config ORDER BY config_id LIMIT 500) c, "
-               "json_each(c.params) k "
-               "GROUP BY 1 HAVING count(DISTINCT k.value) > 1 OR count(*) < (SELECT min(500, count(*)) FROM "
-               "config)) "
-               "ORDER BY 1",
-               config)) {
+    while (
+        row(q,
+            "WITH c AS (SELECT config_id, params FROM config WHERE config_id=?2 OR config_id IN "
+            "(SELECT config_id FROM config WHERE ?1='' ORDER BY config_id LIMIT 500) OR config_id IN "
+            "(SELECT t.config_id FROM (SELECT trial_id FROM sweep_trial WHERE ?1<>'' AND "
+            "sweep_id=(SELECT max(sweep_id) FROM sweep WHERE name=?1) ORDER BY stage_id, ordinal "
+            "LIMIT 2000) f JOIN trial t USING(trial_id))) "
+            "SELECT j.key, j.value FROM config, json_each(config.params) j WHERE config_id=?2 AND j.key IN "
+            "(SELECT k.key FROM c, json_each(c.params) k GROUP BY 1 HAVING count(DISTINCT k.value) > 1 OR "
+            "count(*) < (SELECT count(*) FROM c)) ORDER BY 1",
+            config)) {
         if (at >= n) continue;
         const int k = snprintf(out + at, n - at, "%s%s=%s", at ? " " : "", text(q, 0), text(q, 1));
         if (k > 0) at += (size_t)k;

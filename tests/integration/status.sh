@@ -31,6 +31,14 @@ a status --db r.db --sweep demo | grep -q "6/10" || fail "--sweep"
 a status --db r.db --sweep other 2> o.err
 expect 2 $? "exit for another sweep"
 
+# The label of the best names what differs within its sweep, whatever else the database holds.
+sed -e 's/^name: demo/name: wide/' -e 's/task: s4/task: s4, resolution: 384/' -e 's/^seeds: 5/seeds: 1/' demo.yaml > wide.yaml
+avs run wide.yaml --db r.db 2> wide.err || fail "another sweep in the same database"
+a status --db r.db | grep -q "resolution=" || fail "over all sweeps the resolution differs"
+a status --db r.db --sweep demo > own.txt || fail "status of demo"
+grep -q "num_queries=" own.txt || fail "the label of demo: $(cat own.txt)"
+grep -q "resolution=" own.txt && fail "the label of demo names what another sweep varies: $(grep best own.txt)"
+
 # In a pipe: a line now and then, ended by the end of the run.
 export FAKE_MS=60
 avs_bg run2.err run demo.yaml --db w.db
