@@ -124,7 +124,8 @@ static double guess(guesser *g, const avs_sweep *s, const avs_sweep_config *c, d
     return limit;
 }
 
-int avs_estimates_make(avs_estimates *x, avs_arena *a, const avs_sweep *s, avs_store *db, avs_err *e)
+int avs_estimates_make(avs_estimates *x, avs_arena *a, const avs_sweep *s, avs_store *db, bool states,
+                       avs_err *e)
 {
     size_t n = (size_t)s->n_trials + 1;
     avs_arena *scratch = avs_arena_new();
@@ -157,7 +158,7 @@ int avs_estimates_make(avs_estimates *x, avs_arena *a, const avs_sweep *s, avs_s
             avs_arena_reset(scratch);
         }
         last = t->config;
-        if (db) rc = avs_store_state_of(db, t->hash, &found, &state, e);
+        if (db && states) rc = avs_store_state_of(db, t->hash, &found, &state, e);
         if (found) x->state[i] = (uint8_t)state;
     }
 out:

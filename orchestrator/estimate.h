@@ -8,23 +8,16 @@
 #include "orchestrator/cli.h"
 #include "orchestrator/trial_list.h"
 
-typedef enum {
-    AVS_EST_NONE,
-    AVS_EST_CONFIG,
-    AVS_EST_LIKE,
-    AVS_EST_SCALED,
-    AVS_EST_LIMIT,
-    AVS_EST_BASES
-} avs_est_basis;
-
 typedef struct {
     double *seconds; /* by ordinal; NULL: nothing was estimated */
     uint8_t *basis;  /* avs_est_basis */
     uint8_t *state;  /* avs_trial_state in this database; AVS_TRIAL_STATES: not there */
 } avs_estimates;
 
-/* db may be NULL. AVS_EDB, AVS_ENOMEM. Everything belongs to a. */
-int avs_estimates_make(avs_estimates *x, avs_arena *a, const avs_sweep *s, avs_store *db, avs_err *e);
+/* db may be NULL. states: look every trial up in the database (state is AVS_TRIAL_STATES otherwise). AVS_EDB, AVS_ENOMEM.
+ * Everything belongs to a. */
+int avs_estimates_make(avs_estimates *x, avs_arena *a, const avs_sweep *s, avs_store *db, bool states,
+                       avs_err *e);
 
 typedef struct {
     int64_t to_run;               /* trials */

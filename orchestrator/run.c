@@ -276,12 +276,20 @@ static int coordinator_cfg(const session *s, avs_coord_cfg *c, avs_err *e)
 
 /* ---- estimates ---- */
 
-/* Whether anything asks for estimates: reading the past of a large database is not free. */
-static bool wants_estimates(const session *s)
+/* Whether anything asks how long trials take: reading the past of a large database is not free. The coordinator does
+ * when there is an end of the run, and when trials of several sizes compete, for then it fills gaps. */
+static bool wants_lengths(const session *s)
 {
-    bool wants = s->o->dry_run || s->o->max_gpu_hours > 0;
+    bool wants = s->o->walltime || s->o->end_time;
+    const avs_sweep_resources *last = NULL;
     for (int i = 0; i < s->sweep->n_stages; i++)
         wants |= strcmp(s->sweep->stages[i].order.mode, "longest-first") == 0;
+    for (int64_t i = 0; i < s->sweep->n_trials && !wants; i++) {
+        const avs_sweep_resources *r = &s->sweep->trials[i]->config->resources;
+        wants = last && (r->gpus != last->gpus || r->cpus != last->cpus || r->mem_gb != last->mem_gb ||
+                         r->cpus_per_gpu != last->cpus_per_gpu);
+        last = r;
+    }
     return wants;
 }
 
@@ -289,11 +297,14 @@ static bool wants_estimates(const session *s)
 static int plan(session *s, avs_store *db)
 {
     avs_err err = AVS_ERR_INIT;
-    bool estimated = wants_estimates(s);
-    int rc = estimated ? avs_estimates_make(&s->estimates, s->arena, s->sweep, db, &err) : AVS_OK;
+    bool summed = s->o->dry_run || s->o->max_gpu_hours > 0;
+    int rc = summed || wants_lengths(s)
+                 ? avs_estimates_make(&s->estimates, s->arena, s->sweep, db, summed, &err)
+                 : AVS_OK;
     s->choice.seconds = s->estimates.seconds;
+    s->choice.basis = s->estimates.basis;
     if (rc == AVS_OK) rc = avs_trial_list_make(&s->list, s->arena, s->sweep, &s->choice, &err);
-    if (rc == AVS_OK && estimated) rc = avs_estimates_sum(&s->estimates, &s->list, &s->choice, &s->sum, &err);
+    if (rc == AVS_OK && summed) rc = avs_estimates_sum(&s->estimates, &s->list, &s->choice, &s->sum, &err);
     if (rc != AVS_OK) {
         avs_say("error: %s: %s", s->o->words[0], err.msg);
         return rc == AVS_EDB ? AVS_EXIT_DB : AVS_EXIT_SWEEP;

@@ -73,7 +73,7 @@ static bool may_use_host(const char *kind)
 
 /* Training has one rank per GPU (on the host ring too: that lies in the memory of one node); every other kind is one
  * process with all its GPUs. A trial without stated cores takes the node, for its kernels use every core. */
-static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits *m)
+static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits *m, int64_t expect_ms)
 {
     const avs_sweep_config *c = t->config;
     const avs_sweep_resources *r = &c->resources;
@@ -90,6 +90,7 @@ static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits
                          .nvlink = strcmp(r->prefer, "nvlink") == 0,
                          .gpu_model = strcmp(r->gpu_model, "any") == 0 ? NULL : r->gpu_model,
                          .limit_ms = (int64_t)(m->time_s * 1000),
+                         .expect_ms = expect_ms,
                          .grace_ms = (int64_t)(m->grace_s * 1000),
                          .host_ok = may_use_host(c->kind),
                          .resumes = trains,
@@ -106,6 +107,18 @@ static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits
     k.no_retry[AVS_OUT_ERROR] = !(m->retry_on & AVS_RETRY_ERROR);
     k.no_retry[AVS_OUT_OOM] = !(m->retry_on & AVS_RETRY_OOM);
     return k;
+}
+
+/* A measured length, rounded up to three binary digits so that trials of about one length share their class; 0: none. */
+static int64_t expected_ms(const avs_trial_list_options *o, const avs_sweep_trial *t)
+{
+    if (!o || !o->seconds || !o->basis) return 0;
+    uint8_t b = o->basis[t->ordinal];
+    double ms = o->seconds[t->ordinal] * 1000;
+    if ((b != AVS_EST_CONFIG && b != AVS_EST_LIKE && b != AVS_EST_SCALED) || !(ms > 0) || ms > 1e15) return 0;
+    int64_t v = (int64_t)ceil(ms), step = 1;
+    while (v / step >= 8) step *= 2;
+    return (v + step - 1) / step * step;
 }
 
 static bool same_class(const avs_coord_class *x, const avs_coord_class *y)
@@ -137,7 +150,8 @@ static int32_t find_class(avs_trial_list *l, avs_arena *a, const avs_coord_class
     return l->n_classes++;
 }
 
-static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs, const int32_t *place)
+static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs, const int32_t *place,
+                     const avs_trial_list_options *o)
 {
     avs_listed *x = &l->at[i];
     const avs_sweep_trial *t = x->trial;
@@ -146,7 +160,7 @@ static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs,
     x->time_ms = (int64_t)(m->time_s * 1000);
     x->hang_ms = (int64_t)(m->hang_s * 1000);
     for (int k = 0; k < t->n_needs; k++) needs[k] = place[t->needs[k].upstream->ordinal];
-    const avs_coord_class class = class_of(t, m);
+    const avs_coord_class class = class_of(t, m, expected_ms(o, t));
     /* The queue is sorted by priority already, so every trial has the same here. */
     l->coord[i] =
         (avs_coord_trial){.class_id = find_class(l, a, &class, i > 0 ? l->coord[i - 1].class_id : 0),
@@ -273,7 +287,7 @@ int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, con
         place[items[i].index] = i;
     }
     for (int32_t i = 0; i < n; i++) {
-        if (!describe(l, a, i, needs, place)) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+        if (!describe(l, a, i, needs, place, o)) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
         needs += l->at[i].trial->n_needs;
     }
 out:

@@ -34,15 +34,27 @@ typedef struct {
     int32_t n_stale; /* done with another version of the code */
 } avs_trial_list;
 
+/* Where the estimate of a trial's length comes from (estimate.h). CONFIG, LIKE and SCALED were measured. */
+typedef enum {
+    AVS_EST_NONE,
+    AVS_EST_CONFIG,
+    AVS_EST_LIKE,
+    AVS_EST_SCALED,
+    AVS_EST_LIMIT,
+    AVS_EST_BASES
+} avs_est_basis;
+
 typedef enum { AVS_STALE_WARN, AVS_STALE_KEEP, AVS_STALE_RERUN } avs_stale;
 
 typedef struct {
-    const char *only;      /* expression: only these trials and what they need; NULL: all        */
-    const double *seconds; /* estimate by ordinal, for longest-first; NULL: as mode file         */
-    bool retry_failed;     /* failed ones get new attempts                                       */
-    bool retry_lost;       /* those that failed because attempts were lost                       */
-    bool fresh;            /* done ones too, and from the start: their folders are put aside     */
-    avs_stale stale;       /* what to do with results of another version of the code             */
+    const char *only; /* expression: only these trials and what they need; NULL: all        */
+    const double
+        *seconds; /* estimates by ordinal: for longest-first, for what the coordinator expects; NULL: none */
+    const uint8_t *basis; /* avs_est_basis of them                                              */
+    bool retry_failed;    /* failed ones get new attempts                                       */
+    bool retry_lost;      /* those that failed because attempts were lost                       */
+    bool fresh;           /* done ones too, and from the start: their folders are put aside     */
+    avs_stale stale;      /* what to do with results of another version of the code             */
     const char *argv_json;
 } avs_trial_list_options;
 

@@ -46,3 +46,16 @@ expect 130 $? "exit after a second SIGINT"
 bg=
 no_leftovers
 sound k.db
+
+# What was measured says whether a trial still fits before the end of the run.
+export FAKE_MS=100
+sweep paced 2 "grace: 1s"
+avs run paced.yaml --db paced.db 2> paced.err || fail "the trials that are measured"
+: > "$FAKE_LOG"
+sweep paced 6 "grace: 1s"
+avs run paced.yaml --db paced.db --walltime 3 2> short.err
+expect 75 $? "exit where no trial fits before the end"
+expect 0 "$(grep -c ^start "$FAKE_LOG")" "starts of trials of 2 s and 1 s of grace in 3 s"
+avs run paced.yaml --db paced.db --walltime 60 2> fits.err
+expect 0 $? "exit where all fit"
+expect "done 6 " "$(states paced.db)" "states where all fit"
