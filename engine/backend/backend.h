@@ -59,9 +59,8 @@ typedef struct {
     int (*sync)(avs_backend *be, avs_err *e);
     /* Before the steps of a run: what they read at run time. */
     int (*begin)(avs_backend *be, const avs_runtime *rt, avs_err *e);
-    /* Between record and recorded steps are kept instead of queued; replay queues all of them with one launch, where
-     * can_record says so. n_kernels: kernels among them. */
-    bool (*can_record)(avs_backend *be);
+    /* Between record and recorded steps are kept instead of queued; replay queues all of them with one launch.
+     * n_kernels: kernels among them. */
     int (*record)(avs_backend *be, avs_err *e);
     int (*recorded)(avs_backend *be, int *n_kernels, avs_err *e);
     int (*replay)(avs_backend *be, avs_err *e);

@@ -23,6 +23,7 @@
 #define AVS_LANE_XOR(v, mask) __shfl_xor_sync(0xffffffffu, (v), (mask))
 #define AVS_LANE_XOR_D        AVS_LANE_XOR                     /* of doubles */
 #define AVS_LANE_BALLOT(is)   __ballot_sync(0xffffffffu, (is)) /* bit k: is of lane k */
+#define AVS_LANE_SYNC()       __syncwarp()                     /* what a lane wrote, the others see */
 #elif defined(AVS_EMUL)
 #include "engine/backend/emul/emul.h"
 #define AVS_FN                  static inline
@@ -32,11 +33,13 @@
 #define AVS_LANE_XOR(v, mask)   emul_shfl_xor((v), (mask))
 #define AVS_LANE_XOR_D(v, mask) emul_shfl_xor_d((v), (mask))
 #define AVS_LANE_BALLOT(is)     emul_ballot((is))
+#define AVS_LANE_SYNC()         ((void)emul_ballot(true))
 #else
 #define AVS_FN       static inline __attribute__((always_inline))
 #define AVS_RESTRICT restrict
 #define AVS_LANES    1
 #define AVS_LANE     0
+#define AVS_LANE_SYNC()
 #endif
 
 #if AVS_LANES == 1
@@ -78,6 +81,24 @@ AVS_FN float avs_lane_max(float v)
     }
 #endif
     return v;
+}
+
+/* The least of the lanes' values and where it is, for every lane; of equal ones the smallest place. */
+AVS_FN void avs_lane_least(double *v, int *at)
+{
+#if AVS_LANES > 1
+    for (int mask = AVS_LANES / 2; mask > 0; mask /= 2) {
+        const double other = AVS_LANE_XOR_D(*v, mask);
+        const int place = (int)AVS_LANE_XOR_D((double)*at, mask);
+        if (other < *v || (other == *v && place < *at)) {
+            *v = other;
+            *at = place;
+        }
+    }
+#else
+    (void)v;
+    (void)at;
+#endif
 }
 
 #if defined(__CUDACC__) || defined(AVS_EMUL)

@@ -77,7 +77,7 @@ static int execute_on_device(avs_plan *p, avs_err *e)
     const avs_backend_device *d = p->ops->device;
     const bool may_record = !p->cfg.training && !p->cfg.no_capture && !p->cfg.check_nan;
     if (p->is_dirty) AVS_TRY(run_prologue(p, e));
-    if (may_record && !p->is_recorded && p->n_runs > 0 && d->can_record(p->be)) AVS_TRY(record(p, e));
+    if (may_record && !p->is_recorded && p->n_runs > 0) AVS_TRY(record(p, e));
     AVS_TRY(d->begin(p->be, &p->rt, e));
     AVS_TRY(d->mark(p->be, 0, e));
     AVS_TRY(p->is_recorded ? d->replay(p->be, e) : run_steps(p, e));

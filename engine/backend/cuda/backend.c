@@ -110,8 +110,10 @@ static int cuda_sync(avs_backend *be, avs_err *e)
     if (rc == AVS_OK) rc = be->ops->sync(be->dev);
     if (rc != AVS_OK) return told(be, rc, "the device failed", e);
     return avs_fail(
-        e, AVS_ERANGE,
-        "a target class lies outside the classes of the prediction, or a row index outside its rows");
+        e, AVS_ERANGE, "%s",
+        be->words_host->status == AVS_STATUS_POINTS
+            ? "a loss of a set of masks has more pairs than points are given for"
+            : "a target class lies outside the classes of the prediction, or a row index outside its rows");
 }
 
 /* Pinned words are written here, so the copy of the run before must have been read: runs end with sync. */
@@ -128,10 +130,6 @@ static int cuda_begin(avs_backend *be, const avs_runtime *rt, avs_err *e)
 
 /* ------------------------------------------------------------------ recording, marks */
 
-static bool cuda_can_record(avs_backend *be)
-{
-    return !be->has_host_steps;
-}
 static int cuda_record(avs_backend *be, avs_err *e)
 {
     return told(be, be->ops->record(be->dev), "recording the steps failed", e);
@@ -302,7 +300,7 @@ const avs_cuda_lower_fn avs_cuda_lower_table[AVS_OP_COUNT] = {
     [AVS_OP_GATHER_ROWS] = avs_cuda_lower_moves,    [AVS_OP_GATHER_ROWS_BWD] = avs_cuda_lower_moves,
     [AVS_OP_ROW_MAX] = avs_cuda_lower_moves,        [AVS_OP_ROW_MAX_BWD] = avs_cuda_lower_moves,
     [AVS_OP_DROPOUT] = avs_cuda_lower_moves,        [AVS_OP_LOSS] = avs_cuda_lower_moves,
-    [AVS_OP_LOSS_BWD] = avs_cuda_lower_moves,       [AVS_OP_SET_LOSS] = avs_cuda_lower_host,
+    [AVS_OP_LOSS_BWD] = avs_cuda_lower_moves,       [AVS_OP_SET_LOSS] = avs_cuda_lower_moves,
 };
 // clang-format on
 
@@ -319,7 +317,6 @@ const avs_backend_device avs_cuda_face = {.alloc = avs_cuda_alloc,
                                           .copy = cuda_copy,
                                           .sync = cuda_sync,
                                           .begin = cuda_begin,
-                                          .can_record = cuda_can_record,
                                           .record = cuda_record,
                                           .recorded = cuda_recorded,
                                           .replay = cuda_replay,

@@ -30,7 +30,6 @@ struct avs_backend {
     avs_cuda_words *words, *words_host;          /* device, pinned                            */
     avs_adamw_segment *segments, *segments_host; /* cap_segments; made by the first optimiser step */
     int cap_segments;
-    bool has_host_steps;           /* some step waits for the host: nothing can be recorded */
     bool has_status, has_counters; /* some step reports into status, reads counters */
     size_t in_use;
 };
@@ -72,7 +71,6 @@ extern const avs_cuda_lower_fn avs_cuda_lower_table[AVS_OP_COUNT];
 int avs_cuda_lower_rows(avs_backend *be, const avs_lower_req *r, avs_step *out,
                         avs_err *e); /* norms, softmax, .. */
 int avs_cuda_lower_moves(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e);
-int avs_cuda_lower_host(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e);
 int avs_cuda_lower_matmul(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e);
 int avs_cuda_lower_conv(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e);
 int avs_cuda_weight_layout(avs_backend *be, const avs_graph *g, uint32_t node, bool training,

@@ -11,9 +11,10 @@
 #include "engine/backend/cuda/columns.h"
 #include "engine/backend/cuda/msdeform_value.h"
 #include "engine/backend/cuda/rows.h"
+#include "engine/kernel/assign.k.h"
 
 /* What a run found wrong in its data; read back by the host after it. */
-enum { AVS_STATUS_CLASS = 1 };
+enum { AVS_STATUS_CLASS = 1, AVS_STATUS_POINTS };
 
 /* Normalisation of x [S][n][C] over n and the channels of a group (batch: S 1, G C). part: avs_norm_work floats.
  * Forward (n of the launcher is not used): y, mean and rstd [S][G]; batch: new running statistics from rm, rv. */
@@ -88,6 +89,91 @@ enum { AVS_LOSS_CHUNK = 4096 };
 static inline int64_t avs_loss_work(int64_t B, int64_t n)
 {
     return 3 * B * ((n + AVS_LOSS_CHUNK - 1) / AVS_LOSS_CHUNK) + 3 * B;
+}
+
+/* SET_LOSS as in engine/graph/ops.h; given: NULL where points are drawn. work: avs_set_loss_layout bytes. n of the
+ * launcher is not used. */
+typedef struct {
+    int32_t at[4];
+    float w[4];
+} avs_set_corners;
+/* Up to four targets of a point and their shares; unused shares are 0 and come last. */
+typedef struct {
+    int32_t of[4];
+    float share[4];
+} avs_set_labels;
+typedef struct {
+    int32_t b, n, cls, nth; /* row, query, class, number in the row */
+} avs_set_pair;
+typedef struct {
+    double num; /* targets of all rows */
+    int64_t n_pairs;
+} avs_set_head;
+typedef enum {
+    AVS_SET_FLAG,   /* i32 [B][K]  is the class there                        */
+    AVS_SET_CLASS,  /* i32 [B][K]  classes of a row, ascending               */
+    AVS_SET_LOCAL,  /* i32 [B][K]  class -> target, -1                       */
+    AVS_SET_COUNT,  /* i32 [B]     classes; -1: the row has no weight        */
+    AVS_SET_ROW,    /* i32 [B][2]  targets (-1: does not count), first pair  */
+    AVS_SET_HEAD,   /* avs_set_head                                          */
+    AVS_SET_SPOT,   /* avs_set_corners [B][points]                           */
+    AVS_SET_LABEL,  /* avs_set_labels [B][points]                            */
+    AVS_SET_COST,   /* f64 [B][Q][K]                                         */
+    AVS_SET_ASSIGN, /* [B] of assign_bytes                                   */
+    AVS_SET_COLUMN, /* i32 [B][max(Q,K)]                                     */
+    AVS_SET_PAIR,   /* avs_set_pair [B*min(Q,K)]                             */
+    AVS_SET_TERM,   /* f64 [B*min(Q,K)][2]                                   */
+    AVS_SET_SUM,    /* i64 [slots][h*w]  gradient of a pair in whole numbers */
+    AVS_SET_KEY,    /* u32 [slots][candidates]                               */
+    AVS_SET_SPOTS,  /* avs_set_corners [slots][points]                       */
+    AVS_SET_X,      /* f32 [slots][points]                                   */
+    AVS_SET_T,      /* f32 [slots][points]                                   */
+    AVS_SET_PARTS
+} avs_set_part;
+enum { AVS_SET_SLOTS = 64 }; /* pairs that are worked on at one time */
+typedef struct {
+    const float *classes, *masks, *weight, *given[3];
+    const int32_t *target;
+    float *terms, *gclasses, *gmasks, *cost;
+    int32_t *match, *status;
+    const uint32_t *counters; /* step and sample0 */
+    char *work;
+    int64_t B, Q, K, h, w, H, W, given_pairs[2]; /* pairs that candidates and random points are given for */
+    size_t at[AVS_SET_PARTS], assign_bytes;
+    avs_set_loss_attr a;
+    uint32_t key[2];
+} avs_set_loss_p;
+/* Sets p->at and p->assign_bytes from the extents; the bytes of p->work. */
+static inline size_t avs_set_loss_layout(avs_set_loss_p *p)
+{
+    const size_t B = (size_t)p->B, K = (size_t)p->K, Q = (size_t)p->Q, P = (size_t)p->a.points;
+    const size_t most = Q > K ? Q : K, pairs = B * (Q < K ? Q : K),
+                 slots = pairs < AVS_SET_SLOTS ? pairs : (size_t)AVS_SET_SLOTS;
+    p->assign_bytes = (avs_assign_bytes((int64_t)most) + 7) / 8 * 8;
+    const size_t bytes[AVS_SET_PARTS] = {B * K * sizeof(int32_t),
+                                         B * K * sizeof(int32_t),
+                                         B * K * sizeof(int32_t),
+                                         B * sizeof(int32_t),
+                                         2 * B * sizeof(int32_t),
+                                         sizeof(avs_set_head),
+                                         B * P * sizeof(avs_set_corners),
+                                         B * P * sizeof(avs_set_labels),
+                                         B * Q * K * sizeof(double),
+                                         B * p->assign_bytes,
+                                         B * most * sizeof(int32_t),
+                                         pairs * sizeof(avs_set_pair),
+                                         2 * pairs * sizeof(double),
+                                         slots * (size_t)(p->h * p->w) * sizeof(int64_t),
+                                         slots * ((size_t)p->a.candidates + 1) * sizeof(uint32_t),
+                                         slots * P * sizeof(avs_set_corners),
+                                         slots * P * sizeof(float),
+                                         slots * P * sizeof(float)};
+    size_t used = 0;
+    for (int i = 0; i < AVS_SET_PARTS; i++) {
+        p->at[i] = used;
+        used += (bytes[i] + 255) / 256 * 256;
+    }
+    return used;
 }
 
 /* Depthwise convolution, weights [C][kh][kw]. x and y of the forward's sides in all three; what is not read is NULL.
@@ -189,6 +275,7 @@ typedef struct {
     X(dropout, avs_dropout_p)                                                                                \
     X(loss, avs_loss_p)                                                                                      \
     X(loss_bwd, avs_loss_p)                                                                                  \
+    X(set_loss, avs_set_loss_p)                                                                              \
     X(depthwise, avs_depthwise_p)                                                                            \
     X(depthwise_bwd_x, avs_depthwise_p)                                                                      \
     X(depthwise_bwd_w, avs_depthwise_p)                                                                      \

@@ -13,25 +13,28 @@ enum { AVS_ROW_WARPS = 4, AVS_EW_THREADS = 256 };
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 
-#define AVS_THREAD          ((int)threadIdx.x)
-#define AVS_BLOCK_DIM       ((int)blockDim.x)
-#define AVS_BLOCK           ((int64_t)blockIdx.x)
-#define AVS_GRID_DIM        ((int64_t)gridDim.x)
-#define AVS_SHARED          __shared__
-#define AVS_SYNC()          __syncthreads()
-#define AVS_GLOBAL(name, P) static __global__ void name(const __grid_constant__ P p)
+#define AVS_THREAD    ((int)threadIdx.x)
+#define AVS_BLOCK_DIM ((int)blockDim.x)
+#define AVS_BLOCK     ((int64_t)blockIdx.x)
+#define AVS_GRID_DIM  ((int64_t)gridDim.x)
+#define AVS_SHARED    __shared__
+#define AVS_SYNC()    __syncthreads()
+/* Whole numbers alone: their sum does not depend on the order. */
+#define AVS_ATOMIC_ADD(at, v) ((void)atomicAdd((unsigned long long *)(at), (unsigned long long)(v)))
+#define AVS_GLOBAL(name, P)   static __global__ void name(const __grid_constant__ P p)
 #define AVS_LAUNCH(name, grid, block, stream, p)                                                             \
     (name<<<(unsigned)(grid), (unsigned)(block), 0, (cudaStream_t)(stream)>>>(p), (int)cudaPeekAtLastError())
 #define AVS_HOST(ret) extern "C" ret
 
 #else
 
-#define AVS_THREAD    emul_thread()
-#define AVS_BLOCK_DIM emul_block_dim()
-#define AVS_BLOCK     emul_block()
-#define AVS_GRID_DIM  emul_grid_dim()
-#define AVS_SHARED    static
-#define AVS_SYNC()    emul_syncthreads()
+#define AVS_THREAD            emul_thread()
+#define AVS_BLOCK_DIM         emul_block_dim()
+#define AVS_BLOCK             emul_block()
+#define AVS_GRID_DIM          emul_grid_dim()
+#define AVS_SHARED            static
+#define AVS_SYNC()            emul_syncthreads()
+#define AVS_ATOMIC_ADD(at, v) ((void)(*(at) += (v)))
 #define AVS_GLOBAL(name, P)                                                                                  \
     static void name(P p);                                                                                   \
     static void name##_thunk(const void *args)                                                               \

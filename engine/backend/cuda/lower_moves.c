@@ -206,6 +206,41 @@ static int loss(avs_backend *be, const avs_lower_req *r, bool is_bwd, avs_step *
     return avs_cuda_step(be, l, work, is_bwd ? "loss_bwd" : "loss", out, e);
 }
 
+static int set_loss(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e)
+{
+    const avs_type *c = &r->in[0].type, *m = &r->in[1].type, *t = &r->in[2].type;
+    const int n_in = r->g->node[r->node].n_in;
+    avs_set_loss_p p = {.classes = r->in[0].data,
+                        .masks = r->in[1].data,
+                        .target = r->in[2].data,
+                        .weight = r->in[3].data,
+                        .terms = r->out[0].data,
+                        .gclasses = r->out[1].data,
+                        .gmasks = r->out[2].data,
+                        .match = r->out[3].data,
+                        .cost = r->out[4].data,
+                        .status = &be->words->status,
+                        .counters = be->words->counters,
+                        .key = {(uint32_t)r->rt->seed, (uint32_t)(r->rt->seed >> 32)},
+                        .a = *(const avs_set_loss_attr *)attr_of(r),
+                        .B = c->d[0],
+                        .Q = c->d[1],
+                        .K = c->d[2] - 1,
+                        .h = m->d[2],
+                        .w = m->d[3],
+                        .H = t->d[1],
+                        .W = t->d[2]};
+    for (int i = 0; i < 3 && 4 + i < n_in; i++) {
+        p.given[i] = r->in[4 + i].data;
+        if (i > 0 && p.given[i]) p.given_pairs[i - 1] = r->in[4 + i].type.d[0];
+    }
+    be->has_status = be->has_counters = true;
+    const size_t work = avs_set_loss_layout(&p);
+    avs_cuda_launch *l = AVS_CUDA_LAUNCH(be, set_loss, p, 0, e);
+    if (l) l->work_at = offsetof(avs_set_loss_p, work);
+    return avs_cuda_step(be, l, work, "set_loss", out, e);
+}
+
 int avs_cuda_lower_moves(avs_backend *be, const avs_lower_req *r, avs_step *out, avs_err *e)
 {
     switch (r->g->node[r->node].op) {
@@ -233,6 +268,8 @@ int avs_cuda_lower_moves(avs_backend *be, const avs_lower_req *r, avs_step *out,
         return loss(be, r, false, out, e);
     case AVS_OP_LOSS_BWD:
         return loss(be, r, true, out, e);
+    case AVS_OP_SET_LOSS:
+        return set_loss(be, r, out, e);
     default:
         return avs_fail(e, AVS_EMISSING, "op %s is no op over elements",
                         avs_op_rules[r->g->node[r->node].op].name);

@@ -16,6 +16,7 @@
 #include "engine/backend/cuda/optim.cu"
 #include "engine/backend/cuda/resize.cu"
 #include "engine/backend/cuda/rows.cu"
+#include "engine/backend/cuda/set_loss.cu"
 
 #include "base/arena.h"
 #include "base/log.h"
