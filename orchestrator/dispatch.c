@@ -19,7 +19,7 @@
 #include "orchestrator/dispatch_state.h"
 
 #define SECOND INT64_C(1000000000)
-enum { BEAT_MS = 5000, POINTS_MS = 1000, FAREWELL_MS = 3000, HELLO_MS = 20000 };
+enum { TELL_MS = 30000, BEAT_MS = 5000, POINTS_MS = 1000, FAREWELL_MS = 3000, HELLO_MS = 20000 };
 
 int64_t dispatch_now_ms(void)
 {
@@ -99,6 +99,8 @@ static void take_hello(dispatch_run *r, int agent, const avs_frame *f)
         return;
     }
     if (p->gpus) *p->gpus = gpus;
+    dispatch_tell_message(r, agent, "HELLO: %d cores in %d NUMA domains, %d MB, %d GPUs", info.cores,
+                          info.n_numa > 1 ? info.n_numa : 1, info.mem_mb, info.n_gpus);
     dispatch_step(r, (avs_event){.type = AVS_EV_AGENT_UP, .agent = agent, .node = &info});
 }
 
@@ -334,7 +336,10 @@ static void settle(dispatch_run *r)
         for (int i = 0; i < n; i++) {
             bool is_start = done[i].type == AVS_ACT_START;
             avs_event ev = {.type = AVS_EV_COMMITTED, .trial = done[i].trial, .attempt = done[i].attempt};
-            if (!is_start && !r->db_failed) dispatch_asha_over(r, done[i].trial);
+            if (!is_start && !r->db_failed) {
+                dispatch_tell_end(r, &done[i], "done", NULL);
+                dispatch_asha_over(r, done[i].trial);
+            }
             if (is_start) { /* matters only when the database failed: then its START never left */
                 ev.type = AVS_EV_ENDED;
                 ev.agent = done[i].agent;
@@ -431,6 +436,10 @@ static void turn(dispatch_run *r)
     settle(r);
     avs_coord_counts c = avs_coord_count(r->coord);
     avs_progress_show(&r->progress, &c, now, false);
+    if (now >= r->tell_ms) { /* a turn comes with every beat at the latest */
+        r->tell_ms = now + TELL_MS;
+        dispatch_tell_counts(r, "progress");
+    }
 }
 
 /* Every agent gets its BYE and a moment to say its own, also one whose HELLO is still under way: MPI_Finalize would
@@ -514,6 +523,7 @@ int avs_dispatch(const avs_dispatch_cfg *cfg, avs_dispatch_result *out, avs_err 
         avs_coord_counts c = avs_coord_count(r.coord);
         avs_progress_show(&r.progress, &c, dispatch_now_ms(), true);
         avs_progress_end(&r.progress);
+        dispatch_tell_counts(&r, "run");
         *out = (avs_dispatch_result){.code = r.code, .lost_agents = r.lost, .counts = c};
         if (r.failed) {
             rc = r.err.code != AVS_OK ? (int)r.err.code : AVS_ENOMEM;

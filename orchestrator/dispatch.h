@@ -26,6 +26,8 @@ typedef struct {
     int n_links;
     avs_coord_cfg coord;
     bool quiet;
+    int verbose;                   /* 1: every attempt, 2: nodes and messages too */
+    bool json;                     /* events as JSON objects, one per line, on stdout */
     bool inline_noops;             /* agents answer every trial without a process (bench) */
     bool commit_each;              /* a transaction for every result (bench)              */
     avs_dispatch_samples *samples; /* NULL: none */

@@ -159,7 +159,9 @@ static void act_start(dispatch_run *r, const avs_action *a)
     if (r->started == a->attempt && r->started_id > 0) kept.attempt = (uint64_t)r->started_id;
     if (!keep_pending(r, &kept)) r->failed = true;
     if (r->failed && r->err.code == AVS_OK) avs_fail(&r->err, AVS_ENOMEM, "the coordinator is out of memory");
-    if (!r->failed && kept.attempt != a->attempt) send_start(r, a, kept.attempt);
+    if (r->failed || kept.attempt == a->attempt) return;
+    send_start(r, a, kept.attempt);
+    dispatch_tell_start(r, &kept);
 }
 
 /* What M_ENDED says about the process, when it is this attempt's. */
@@ -262,6 +264,7 @@ static void act_record(dispatch_run *r, const avs_action *a)
                                                    : "the agent is gone";
     if (a->outcome == AVS_OUT_ERROR && !end.message) end.message = r->ended_text;
     tell_failure(r, a, end.message);
+    dispatch_tell_end(r, a, avs_trial_state_name(end.next), end.message);
     if (a->state == AVS_JOB_FAILED) dispatch_asha_over(r, a->trial);
     if (r->db_failed || (a->attempt & AVS_COORD_PROVISIONAL)) return;
     avs_staged *g = avs_staging_find(r->staging, a->agent, a->attempt, a->epoch);
@@ -274,6 +277,7 @@ static void act_stop(dispatch_run *r, const avs_action *a, const char *kind)
 {
     if (r->peers[a->agent].closed) return;
     avs_buf *out = &r->peers[a->agent].out;
+    dispatch_tell_message(r, a->agent, "STOP (%s) for attempt %llu", kind, (unsigned long long)a->attempt);
     size_t mark = dispatch_begin(r, a->agent, AVS_M_STOP, a->epoch, a->attempt);
     avs_frame_put_str(out, AVS_T_REASON, "user");
     avs_frame_put_str(out, AVS_T_KIND, kind);
@@ -337,6 +341,7 @@ void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n)
             act_start(r, a);
             break;
         case AVS_ACT_GO:
+            dispatch_tell_message(r, a->agent, "GO for attempt %llu", (unsigned long long)a->attempt);
             dispatch_bare(r, a->agent, AVS_M_GO, a->epoch, a->attempt);
             break;
         case AVS_ACT_STOP:

@@ -47,6 +47,8 @@ typedef struct {
     const avs_frame *ended; /* the M_ENDED being handled */
     int ended_agent;
     const char *ended_text;
+    bool stdout_gone; /* nobody reads the JSON any more */
+    int64_t tell_ms;  /* when the counts are told next  */
     bool draining, db_failed, db_told, host_told, finished, failed;
     int signals, code, lost;
     int64_t beat_ms, wish_ms;    /* when to beat, when to look for wishes */
@@ -70,6 +72,14 @@ void dispatch_bare(dispatch_run *r, int agent, uint16_t type, uint32_t epoch, ui
 void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n);
 void dispatch_note(dispatch_run *r, char level, const char *host, const char *code, const char *text);
 live_trial *dispatch_live(dispatch_run *r, uint64_t attempt);
+
+/* ---- dispatch_tell.c ---- */
+void dispatch_tell_start(dispatch_run *r, const avs_action *a);
+/* state: what the trial is now; text: why, or NULL. */
+void dispatch_tell_end(dispatch_run *r, const avs_action *a, const char *state, const char *text);
+void dispatch_tell_counts(dispatch_run *r, const char *type);
+void dispatch_tell_message(dispatch_run *r, int agent, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- dispatch_asha.c ---- */
 void dispatch_asha_begin(dispatch_run *r); /* reads what earlier runs recorded */

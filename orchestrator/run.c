@@ -355,7 +355,11 @@ static void summary(const session *s)
 static int run_sweep(session *s, const avs_launch *launch)
 {
     avs_err err = AVS_ERR_INIT;
-    avs_dispatch_cfg d = {.list = &s->list, .lease = &s->lease, .quiet = s->o->quiet};
+    avs_dispatch_cfg d = {.list = &s->list,
+                          .lease = &s->lease,
+                          .quiet = s->o->quiet,
+                          .verbose = s->o->verbose,
+                          .json = s->o->json};
     int rc = avs_store_open(s->o->db, AVS_STORE_WRITE, AVS_VERSION, &s->db, &err), code = AVS_EXIT_DB;
     if (rc == AVS_OK) {
         code = plan(s, s->db);

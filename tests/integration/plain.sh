@@ -38,6 +38,30 @@ grep -q "result    miou:test" show.out || fail "show prints no result"
 "$AVSWEEP" report --db out/r.db --by model,task --metrics miou --format csv > report.csv || fail "report"
 grep -q avesformer report.csv || fail "the report has no row"
 
+# --format json: every attempt's start and end and the end of the run, one object a line on stdout; -v says them on stderr.
+sweep told 3 "retry_on: [error]"
+FAKE_PLAN="1=error-new*1" avs run told.yaml --db told.db --format json -vv > told.json 2> told.err
+expect 0 $? "exit with --format json"
+python3 - << 'END' || fail "the JSON of run: $(cat told.json)"
+import json
+rows = [json.loads(line) for line in open("told.json")]
+assert all("type" in r and r["v"] == 1 for r in rows)
+starts, ends = ([r for r in rows if r["type"] == t] for t in ("start", "end"))
+assert sorted(r["seed"] for r in starts) == [0, 1, 1, 2], starts
+assert sorted((r["seed"], r["outcome"], r["state"]) for r in ends) == [
+    (0, "done", "done"), (1, "done", "done"), (1, "error", "pending"), (2, "done", "done")], ends
+assert len({r["attempt"] for r in ends}) == 4 and all(r["node"] for r in ends)
+last = rows[-1]
+assert (last["type"], last["code"], last["total"], last["done"]) == ("run", 0, 3, 3), last
+END
+expect 3 "$(grep -c "^trial .*: done on" told.err)" "done trials told with -v"
+expect 4 "$(grep -c "^trial .* of 1 ranks on" told.err)" "starts told with -v"
+grep -q "HELLO: 4 cores" told.err || fail "-vv tells no node: $(cat told.err)"
+sweep gone 40
+avs run gone.yaml --db gone.db --format json 2> gone.err | head -1 > /dev/null
+expect 0 "${PIPESTATUS[0]}" "exit when nobody reads the JSON any more"
+expect "done 40 " "$(states gone.db)" "states when nobody reads the JSON any more"
+
 # The two programs keep to their libraries.
 ldd "$AVSWEEP" | grep -qi dnnl && fail "avsweep links oneDNN"
 trial=$(dirname "$AVSWEEP")/avsweep-trial
