@@ -19,7 +19,7 @@
 #include "orchestrator/spool.h"
 
 #define SECOND INT64_C(1000000000)
-enum { BEAT_S = 5, SILENCE_S = 600, FAREWELL_MS = 2000, QUIET_NS = 100000000 };
+enum { QUIET_WAIT_S = 10, BEAT_S = 5, SILENCE_S = 600, FAREWELL_MS = 2000, QUIET_NS = 100000000 };
 
 typedef struct {
     avs_transport *net;
@@ -109,6 +109,22 @@ static bool room_for_one(agent *g)
     return true;
 }
 
+static double quiet_wait_s(void)
+{
+    const char *v = getenv("AVSWEEP_QUIET_WAIT");
+    char *end = NULL;
+    double s = v ? strtod(v, &end) : QUIET_WAIT_S;
+    return v && (end == v || *end || !(s >= 0 && s < 1e6)) ? QUIET_WAIT_S : s;
+}
+
+static void begin(agent *g, agent_trial *t, const avs_frame *f)
+{
+    avs_err err = AVS_ERR_INIT;
+    if (agent_trial_start(t, g->spawner, g->cfg.program, f, &err) == AVS_OK) return;
+    agent_trial_never(t, err.msg, &g->out);
+    forget(g, t);
+}
+
 static void start(agent *g, const avs_frame *f)
 {
     avs_err err = AVS_ERR_INIT;
@@ -138,8 +154,36 @@ static void start(agent *g, const avs_frame *f)
         choose_cores(g, &t->rank[k], domain);
     }
     g->trial[g->n++] = t;
-    if (agent_trial_start(t, g->spawner, g->cfg.program, f, &err) == AVS_OK) return;
-    agent_trial_never(t, err.msg, &g->out);
+    if (t->quiet) {
+        bool on_gpu = false;
+        for (int k = 0; k < t->n; k++) on_gpu |= t->rank[k].gpus != 0;
+        avs_buf_put(&t->start, f->body, f->len);
+        avs_quiet_begin(&t->watch, "", quiet_wait_s(), on_gpu, avs_now_ns());
+        t->waiting = avs_buf_ok(&t->start);
+    }
+    if (!t->waiting) begin(g, t, f);
+}
+
+/* Quiet trials: those that wait may start, those that run are watched. */
+static void look_around(agent *g, int64_t now)
+{
+    for (int i = g->n - 1; i >= 0; i--) {
+        agent_trial *t = g->trial[i];
+        if (!agent_trial_look(t, now)) continue;
+        const avs_frame f = {AVS_M_START, t->epoch, t->attempt, (const uint8_t *)t->start.data, t->start.len};
+        t->waiting = false;
+        t->start_ns = t->progress_ns = t->look_ns = now;
+        begin(g, t, &f);
+    }
+}
+
+static void stop(agent *g, agent_trial *t, bool kill)
+{
+    if (!t->waiting) {
+        agent_trial_stop(t, g->spawner, "user", kill);
+        return;
+    }
+    agent_trial_cancel(t, kill, &g->out);
     forget(g, t);
 }
 
@@ -168,7 +212,7 @@ static void take(agent *g, const avs_frame *f)
         t = find(g, f->attempt);
         p = avs_frame_get(f, AVS_T_KIND, &n);
         if (t && t->epoch == f->epoch && !avs_fault_drops("stop"))
-            agent_trial_stop(t, g->spawner, "user", p && n == 4 && memcmp(p, "kill", 4) == 0);
+            stop(g, t, p && n == 4 && memcmp(p, "kill", 4) == 0);
         break;
     case AVS_M_ACK:
         if (g->spool_dir[0]) avs_spool_drop(g->spool_dir, f->attempt, f->epoch);
@@ -256,6 +300,7 @@ static void take_reports(agent *g)
             process_over(g, t, &r);
             continue;
         }
+        t->rank[r.id - t->spawn_id].pid = r.pid;
         size_t mark = avs_frame_begin(&g->out, AVS_M_STARTED, t->epoch, t->attempt);
         avs_frame_put_i64(&g->out, AVS_T_PID, r.pid);
         avs_frame_end(&g->out, mark);
@@ -352,6 +397,7 @@ static int one_turn(agent *g, int signals, struct pollfd **fds, int *cap, avs_er
         agent_trial_read(g->trial[i], g->spawner, &g->out, now);
     }
     take_reports(g);
+    look_around(g, now);
     if (now >= g->beat_ns) {
         beat(g);
         g->beat_ns = now + BEAT_S * SECOND;

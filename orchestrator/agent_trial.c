@@ -323,7 +323,31 @@ void agent_trial_stop(agent_trial *t, avs_spawner *s, const char *reason, bool k
     agent_trial_write(t);
 }
 
+bool agent_trial_look(agent_trial *t, int64_t now)
+{
+    int64_t pids[MAX_RANKS];
+    if (!t->quiet || now < t->look_ns) return false;
+    if (t->waiting) return avs_quiet_may_start(&t->watch, now, &t->look_ns);
+    for (int k = 0; k < t->n; k++) pids[k] = t->rank[k].pid;
+    t->look_ns = avs_quiet_look(&t->watch, pids, t->n, now);
+    return false;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t process_limits(agent_trial *t, avs_spawner *s, int64_t now);
+
 int64_t agent_trial_limits(agent_trial *t, avs_spawner *s, int64_t now)
+{
+    if (t->waiting) return t->look_ns;
+    int64_t at = process_limits(t, s, now);
+    return t->quiet ? sooner(at, t->look_ns) : at;
+}
+
+static int64_t process_limits(agent_trial *t, avs_spawner *s, int64_t now)
 {
     if (t->kill_ns) {
         if (now < t->kill_ns) return t->kill_ns;
@@ -431,6 +455,13 @@ static void put_ended(const agent_trial *t, avs_outcome o, int code, int signal,
     if (o == AVS_OUT_STOPPED) avs_frame_put_i64(out, AVS_T_STEP, t->stopped_step);
     avs_frame_put_f64(out, AVS_T_SECONDS, (double)(now - t->start_ns) / (double)SECOND);
     avs_frame_put_i64(out, AVS_T_MAX_RSS, t->max_rss);
+    if (t->quiet && t->first_rank == 0 && o == AVS_OUT_DONE) {
+        avs_buf json = AVS_BUF_INIT;
+        avs_quiet watch = t->watch;
+        avs_frame_put_i64(out, AVS_T_FLAGS, avs_quiet_end(&watch, &json));
+        avs_frame_put(out, AVS_T_JSON, json.data, json.len);
+        avs_buf_free(&json);
+    }
     avs_frame_end(out, mark);
 }
 
@@ -466,8 +497,17 @@ void agent_trial_never(const agent_trial *t, const char *why, avs_buf *out)
     put_ended(t, AVS_OUT_INFRA, -1, 0, why, out, t->start_ns);
 }
 
+void agent_trial_cancel(agent_trial *t, bool kill, avs_buf *out)
+{
+    t->stopped_step = -1;
+    put_ended(t, kill ? AVS_OUT_KILLED : AVS_OUT_STOPPED, -1, 0, "stopped while it waited for a quiet node",
+              out, t->start_ns);
+}
+
 void agent_trial_free(agent_trial *t)
 {
+    avs_quiet_free(&t->watch);
+    avs_buf_free(&t->start);
     for (int k = 0; k < t->n; k++) {
         if (t->rank[k].fd >= 0) close(t->rank[k].fd);
         avs_frame_reader_free(&t->rank[k].in);

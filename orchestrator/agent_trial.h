@@ -6,6 +6,7 @@
 
 #include "base/frame.h"
 #include "orchestrator/gpu_inventory.h"
+#include "orchestrator/quiet.h"
 #include "orchestrator/message.h"
 #include "orchestrator/spawner.h"
 
@@ -30,6 +31,10 @@ typedef struct {
     agent_rank *rank;
     avs_buf spool; /* everything durable it has said */
     bool quiet, ready_said, going, has_end;
+    bool waiting;    /* for a quiet node: no process yet */
+    avs_buf start;   /* then the fields of its START */
+    avs_quiet watch; /* of a quiet trial */
+    int64_t look_ns; /* when to look at the node again */
     int64_t fail_code, stopped_step, dropped, max_rss;
     int code, signal; /* of the process that decided the end */
     char text[1024];
@@ -63,6 +68,10 @@ int64_t agent_trial_limits(agent_trial *t, avs_spawner *s, int64_t now);
  * *out and t->outcome tells how the attempt ended on this node. */
 bool agent_trial_rank_gone(agent_trial *t, avs_spawner *s, int k, const avs_spawn_report *r, avs_buf *out,
                            int64_t now);
+/* A quiet trial: looks at the node when it is time. true: it waits no longer and is to be started. */
+bool agent_trial_look(agent_trial *t, int64_t now);
+/* M_ENDED of one that is stopped while it waits. */
+void agent_trial_cancel(agent_trial *t, bool kill, avs_buf *out);
 /* M_ENDED of an attempt that never started. */
 void agent_trial_never(const agent_trial *t, const char *why, avs_buf *out);
 void agent_trial_free(agent_trial *t);

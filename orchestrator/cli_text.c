@@ -25,6 +25,8 @@ static const struct {
     {"AVSWEEP_DB", "the database where no --db is given"},
     {"AVSWEEP_CORES", "cores to use on each node"},
     {"AVSWEEP_END_TIME", "when the allocation ends, seconds since 1970 UTC; else SLURM_JOB_END_TIME"},
+    {"AVSWEEP_QUIET_WAIT",
+     "seconds a latency trial waits for other processes to fall silent; default 10, 0: none"},
     {"AVSWEEP_SCRATCH", "folder on the node for temporary files; else TMPDIR, else /tmp"},
     {"AVSWEEP_TRIAL", "the trial program; default: avsweep-trial beside avsweep"},
     {"AVSWEEP_FAULT",

@@ -165,6 +165,9 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
     case AVS_OUT_TIMEOUT:
         again = false;
         break;
+    case AVS_OUT_DISTURBED:
+        at = backoff(c, t->repeats++);
+        break;
     default:
         if (c->draining) break;
         again = t->free_retries < AVS_COORD_FREE_RETRIES && !k->no_retry[o] && t->poison < AVS_COORD_POISON;
@@ -431,6 +434,13 @@ static void commit_late(avs_coord *c, const avs_event *ev)
     if (before >= 0) stop_live(c, before, true);
 }
 
+/* What the end counts as: a disturbed measurement that is not repeated any more, or came late, is done. */
+static avs_outcome counts_as(const avs_coord *c, const avs_event *ev, bool in_time)
+{
+    if (ev->outcome != AVS_OUT_DISTURBED) return ev->outcome;
+    return in_time && c->t[ev->trial].repeats < AVS_COORD_REPEATS ? AVS_OUT_DISTURBED : AVS_OUT_DONE;
+}
+
 static void ended(avs_coord *c, const avs_event *ev)
 {
     int32_t s = avs_id_get(&c->by_attempt, ev->attempt);
@@ -441,7 +451,7 @@ static void ended(avs_coord *c, const avs_event *ev)
             bool leads = p->first_rank == 0;
             if (ev->outcome == AVS_OUT_INFRA) note_infra(c, ev->agent, l->trial);
             close_part(c, l, p);
-            note_end(l, ev->outcome, ev->text_hash);
+            note_end(l, counts_as(c, ev, true), ev->text_hash);
             if (leads)
                 l->leader_ended = true;
             else
@@ -455,7 +465,7 @@ static void ended(avs_coord *c, const avs_event *ev)
         }
     }
     /* A late, repeated or spooled report. Only a DONE can still be of use. */
-    if (ev->outcome == AVS_OUT_DONE && !ev->follower && ev->trial >= 0 && ev->trial < c->n) {
+    if (counts_as(c, ev, false) == AVS_OUT_DONE && !ev->follower && ev->trial >= 0 && ev->trial < c->n) {
         const trial *t = &c->t[ev->trial];
         if (t->state == AVS_JOB_COMMITTING || c->db_failed)
             return; /* the ACK follows COMMITTED, or the next offer */
@@ -542,7 +552,7 @@ static void asked(avs_coord *c, const avs_event *ev)
     trial *t = &c->t[i];
     avs_job_state s = (avs_job_state)t->state;
     if (ev->type == AVS_EV_RETRY && (s == AVS_JOB_FAILED || s == AVS_JOB_CANCELLED)) {
-        t->faults = t->free_retries = t->poison = 0;
+        t->faults = t->free_retries = t->poison = t->repeats = 0;
         t->text_hash = 0;
         if (t->slot >= 0) { /* its cancelled attempt is still dying: queued again when that is over */
             coord_tell_state(c, i, AVS_JOB_RUNNING);

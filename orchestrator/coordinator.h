@@ -9,6 +9,7 @@
  *  - the ranks of a gang are placed all at once or not at all, and none goes on when one has ended badly
  *  - a trial that needs others starts after all of them are done. While one of them has failed it is BLOCKED; when
  *    that one is tried again (RETRY) it waits again and runs after all are done
+ *  - a latency whose node was not quiet is measured again, twice; the third one counts whatever it is like
  *  - retries are bounded: errors, crashes and hangs by `retries`, everything else that is not the trial's fault by 10
  *  - what an agent holds and what it should hold are compared at every beat: a START or GO that was lost on the way is
  *    made good, a process that nobody knows of is killed
@@ -27,7 +28,8 @@ typedef struct avs_coord avs_coord;
 enum {
     AVS_COORD_AGENTS = 16384,
     AVS_COORD_FREE_RETRIES = 10,
-    AVS_COORD_POISON = 2, /* nodes that may go down under a trial */
+    AVS_COORD_REPEATS = 2, /* of a disturbed latency trial */
+    AVS_COORD_POISON = 2,  /* nodes that may go down under a trial */
     AVS_NODE_GPUS = 32,
     AVS_NODE_NUMA = 8
 };

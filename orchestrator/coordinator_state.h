@@ -22,7 +22,7 @@ typedef struct {
     int32_t last_agent; /* of the attempt that ended last, -1 none                 */
     uint32_t epoch;
     float priority;
-    uint8_t state, faults, free_retries, poison;
+    uint8_t state, faults, free_retries, poison, repeats;
     bool in_ready; /* its class's heap has an entry for it                    */
     bool pausing;  /* it waits in `pause`                                     */
 } trial;

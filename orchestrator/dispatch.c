@@ -104,6 +104,19 @@ static void take_hello(dispatch_run *r, int agent, const avs_frame *f)
     dispatch_step(r, (avs_event){.type = AVS_EV_AGENT_UP, .agent = agent, .node = &info});
 }
 
+/* A latency trial that is done: what the agent saw of its node joins the samples. Suspect ones count as disturbed. */
+static int64_t judge_latency(dispatch_run *r, avs_staged *g, const avs_frame *f)
+{
+    enum { SUSPECT = AVS_LAT_DRIFT | AVS_LAT_SHARED | AVS_LAT_THROTTLED };
+    int flags = avs_staged_disturbed(g, (int)avs_frame_i64(f, AVS_T_FLAGS, 0),
+                                     avs_frame_str(f, AVS_T_JSON, r->frame));
+    if (!(flags & SUSPECT)) return AVS_OUT_DONE;
+    r->ended_text =
+        avs_arena_fmt(r->frame, "the latency is suspect:%s%s%s", flags & AVS_LAT_SHARED ? " shared" : "",
+                      flags & AVS_LAT_THROTTLED ? " throttled" : "", flags & AVS_LAT_DRIFT ? " drift" : "");
+    return AVS_OUT_DISTURBED;
+}
+
 static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
 {
     const char *hex = avs_frame_str(f, AVS_T_TRIAL, r->frame);
@@ -122,6 +135,9 @@ static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
     if (o == AVS_OUT_DONE && g && avs_staged_bad(g)) {
         o = AVS_OUT_ERROR;
         r->ended_text = avs_staged_bad(g);
+    } else if (o == AVS_OUT_DONE && g && trial >= 0 &&
+               strcmp(r->cfg->list->at[trial].trial->config->kind, "latency") == 0) {
+        o = judge_latency(r, g, f);
     }
     dispatch_step(r, (avs_event){.type = AVS_EV_ENDED,
                                  .agent = agent,

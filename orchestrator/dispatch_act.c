@@ -207,7 +207,8 @@ static avs_end_reason reason_of(avs_outcome o)
         [AVS_OUT_CRASH] = AVS_END_CRASH,      [AVS_OUT_HANG] = AVS_END_HANG,
         [AVS_OUT_TIMEOUT] = AVS_END_TIMEOUT,  [AVS_OUT_STOPPED] = AVS_END_PREEMPTED,
         [AVS_OUT_KILLED] = AVS_END_CANCELLED, [AVS_OUT_INFRA] = AVS_END_INFRA,
-        [AVS_OUT_LOST] = AVS_END_LOST,        [AVS_OUT_OOM] = AVS_END_OOM_HOST};
+        [AVS_OUT_LOST] = AVS_END_LOST,        [AVS_OUT_OOM] = AVS_END_OOM_HOST,
+        [AVS_OUT_DISTURBED] = AVS_END_INFRA};
     return map[o];
 }
 
@@ -262,7 +263,8 @@ static void act_record(dispatch_run *r, const avs_action *a)
         end.message = r->peers[a->agent].up ? "its node has no process of it: a message was lost on the way"
                       : a->state == AVS_JOB_FAILED ? "poison: nodes went down under it"
                                                    : "the agent is gone";
-    if (a->outcome == AVS_OUT_ERROR && !end.message) end.message = r->ended_text;
+    if ((a->outcome == AVS_OUT_ERROR || a->outcome == AVS_OUT_DISTURBED) && !end.message)
+        end.message = r->ended_text;
     tell_failure(r, a, end.message);
     dispatch_tell_end(r, a, avs_trial_state_name(end.next), end.message);
     if (a->state == AVS_JOB_FAILED) dispatch_asha_over(r, a->trial);

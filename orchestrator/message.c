@@ -3,7 +3,7 @@
 
 const char *avs_outcome_name(avs_outcome o)
 {
-    static const char *const name[AVS_OUT_COUNT] = {"done",    "error",  "crash", "hang", "timeout",
-                                                    "stopped", "killed", "infra", "lost", "oom"};
+    static const char *const name[AVS_OUT_COUNT] = {"done",   "error", "crash", "hang", "timeout",  "stopped",
+                                                    "killed", "infra", "lost",  "oom",  "disturbed"};
     return (unsigned)o < AVS_OUT_COUNT ? name[o] : "unknown";
 }

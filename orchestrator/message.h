@@ -13,7 +13,7 @@
  *     M_READY  ------------->            gangs: every rank here is up
  *              <-------------  M_GO      gangs: every rank everywhere is up
  *     trial frames ---------->
- *     M_ENDED  ------------->            how it ended; results lie in the spool until
+ *     M_ENDED  ------------->            how it ended, of a latency trial also how quiet the node was; results lie in the spool until
  *              <-------------  M_ACK     the result is committed, the spool file may go
  *              <-------------  M_STOP    checkpoint and stop, or kill
  *     M_BEAT   <------------>            every 5 s: the coordinator tells its time, the agent echoes the last one it heard
@@ -32,7 +32,7 @@ typedef enum {
     AVS_M_WELCOME,     /* c->a ROOT work root                                                  */
     AVS_M_START, /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS; gangs: RANKS, FIRST, PLACES */
     AVS_M_STARTED, /* a->c PID                                                             */
-    AVS_M_ENDED,   /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP      */
+    AVS_M_ENDED,   /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP; latency: FLAGS, JSON */
     AVS_M_ACK,     /* c->a                                                                 */
     AVS_M_STOP,    /* c->a REASON, KIND "checkpoint" or "kill"                             */
     AVS_M_BEAT,    /* both, every 5 s: HEARD_MS; a->c HELD                                 */
@@ -76,16 +76,17 @@ enum {
 
 /* How an attempt ended. Only done, error, crash, hang and timeout are the trial's own doing. */
 typedef enum {
-    AVS_OUT_DONE = 0, /* DONE and exit 0                                            */
-    AVS_OUT_ERROR,    /* FAIL with its text                                         */
-    AVS_OUT_CRASH,    /* a signal, or an exit without DONE or FAIL, or broken frames */
-    AVS_OUT_HANG,     /* no PROGRESS for limits.hang                                */
-    AVS_OUT_TIMEOUT,  /* limits.time                                                */
-    AVS_OUT_STOPPED,  /* STOP was obeyed: checkpoint written, exit 75               */
-    AVS_OUT_KILLED,   /* killed on request of the coordinator                       */
-    AVS_OUT_INFRA,    /* could not be started: no program, no memory, no folder     */
-    AVS_OUT_LOST,     /* the agent is gone                                          */
-    AVS_OUT_OOM,      /* the kernel killed it for want of memory                    */
+    AVS_OUT_DONE = 0,  /* DONE and exit 0                                            */
+    AVS_OUT_ERROR,     /* FAIL with its text                                         */
+    AVS_OUT_CRASH,     /* a signal, or an exit without DONE or FAIL, or broken frames */
+    AVS_OUT_HANG,      /* no PROGRESS for limits.hang                                */
+    AVS_OUT_TIMEOUT,   /* limits.time                                                */
+    AVS_OUT_STOPPED,   /* STOP was obeyed: checkpoint written, exit 75               */
+    AVS_OUT_KILLED,    /* killed on request of the coordinator                       */
+    AVS_OUT_INFRA,     /* could not be started: no program, no memory, no folder     */
+    AVS_OUT_LOST,      /* the agent is gone                                          */
+    AVS_OUT_OOM,       /* the kernel killed it for want of memory                    */
+    AVS_OUT_DISTURBED, /* a latency that is suspect; measured again twice, then it counts as done */
     AVS_OUT_COUNT
 } avs_outcome;
 

@@ -260,6 +260,22 @@ int avs_staging_add(avs_staging *s, int peer, const avs_frame *f, avs_err *e)
     }
 }
 
+int avs_staged_disturbed(avs_staged *g, int flags, const char *json)
+{
+    int all = 0;
+    for (size_t i = 0; i < g->n_latency; i++) {
+        avs_store_latency *l = &g->latency[i];
+        size_t n = l->json ? strlen(l->json) : 0;
+        const char *more =
+            n > 2 ? avs_arena_fmt(g->arena, "%.*s,\"node\":%s}", (int)(n - 1), l->json, json ? json : "null")
+                  : avs_arena_fmt(g->arena, "{\"node\":%s}", json ? json : "null");
+        if (json && more) l->json = more;
+        l->flags |= flags;
+        all |= l->flags;
+    }
+    return all;
+}
+
 const char *avs_staged_bad(const avs_staged *g)
 {
     return g->bad[0] ? g->bad : NULL;

@@ -22,6 +22,10 @@ avs_staged *avs_staging_find(avs_staging *s, int peer, uint64_t attempt,
                              uint32_t epoch);    /* NULL: nothing said */
 const char *avs_staged_bad(const avs_staged *g); /* NULL: all is well  */
 
+/* Adds what the node was like to its latencies: flags AVS_LAT_*, json an object or NULL. All flags that they have then; 0
+ * without latencies. */
+int avs_staged_disturbed(avs_staged *g, int flags, const char *json);
+
 /* Fills results, points, latencies, artifacts, env_json, resumed_from and pid of *end; pointers stay valid until the entry is
  * dropped or grows. */
 void avs_staged_fill(const avs_staged *g, avs_store_end *end);

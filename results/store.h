@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/err.h"
+#include "metrics/latency.h" /* AVS_LAT_*, which the runner sets */
 
 #define AVS_STORE_SNAPSHOT_SUFFIX ".snapshot.db"
 enum { AVS_STORE_SCHEMA_VERSION = 2, AVS_STORE_APPLICATION_ID = 0x41565357 /* "AVSW" */ };

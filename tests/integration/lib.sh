@@ -6,6 +6,7 @@ export AVSWEEP FAKE
 unset AVSWEEP_DB AVSWEEP_END_TIME SLURM_JOB_END_TIME FAKE_PLAN FAKE_LOG FAKE_MS FAKE_STEPS 2>/dev/null
 dir=$(mktemp -d "${TMPDIR:-/tmp}/avs-test.XXXXXX")
 cd "$dir" || exit 1
+export AVSWEEP_QUIET_WAIT=${AVSWEEP_QUIET_WAIT:-0} # stand-ins measure nothing
 export FAKE_LOG=$dir/fake.log AVSWEEP_CORES=${AVSWEEP_CORES:-4}
 bg=
 : > "$FAKE_LOG"

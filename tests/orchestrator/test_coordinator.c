@@ -142,6 +142,26 @@ static void a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt(void
     avs_coord_free(b.c);
 }
 
+static void a_disturbed_latency_is_measured_three_times_and_then_kept(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.retries = 0, .exclusive = AVS_EXCL_NODE};
+    bench b = bench_new(avs_coord_cfg_default(), &t, 1);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 2});
+    for (int repeat = 0; repeat < AVS_COORD_REPEATS; repeat++) {
+        avs_action s = *first(&b, AVS_ACT_START);
+        end_attempt(&b, s, AVS_OUT_DISTURBED, 0);
+        assert_null(first(&b, AVS_ACT_COMMIT));
+        assert_int_equal(first(&b, AVS_ACT_RECORD)->state, AVS_JOB_PENDING);
+        b.now = avs_coord_next_ms(b.c);
+        tell(&b, (avs_event){.type = AVS_EV_TICK});
+    }
+    avs_action s = *first(&b, AVS_ACT_START);
+    end_attempt(&b, s, AVS_OUT_DISTURBED, 0);
+    assert_non_null(first(&b, AVS_ACT_COMMIT));
+    avs_coord_free(b.c);
+}
+
 static void hear(bench *b, int64_t heard_ms, const avs_held *held, int32_t n)
 {
     tell(b, (avs_event){.type = AVS_EV_BEAT, .heard_ms = heard_ms, .held = held, .n_held = n});
@@ -304,6 +324,7 @@ int main(void)
         cmocka_unit_test(an_exclusive_trial_gets_an_empty_node_and_is_not_overtaken),
         cmocka_unit_test(drain_stops_then_kills_and_leaves_the_rest_for_the_next_run),
         cmocka_unit_test(a_late_result_of_a_lost_node_counts_and_stops_the_newer_attempt),
+        cmocka_unit_test(a_disturbed_latency_is_measured_three_times_and_then_kept),
         cmocka_unit_test(a_start_that_was_lost_is_made_good_at_the_next_beat),
         cmocka_unit_test(a_gang_whose_ready_or_go_was_lost_is_told_again),
         cmocka_unit_test(three_infra_failures_quarantine_a_node),

@@ -152,7 +152,7 @@ static void on_start(world *w, const avs_action *a)
         CHECK(w, w->db_done[a->trial] == 0 && !w->db_cancelled[a->trial]);
         for (int i = 0; i < w->trial[a->trial].n_need; i++)
             CHECK(w, w->db_done[w->trial[a->trial].need[i]] == 1);
-        CHECK(w, ++w->starts[a->trial] <= k->retries + 1 + AVS_COORD_FREE_RETRIES + 1);
+        CHECK(w, ++w->starts[a->trial] <= k->retries + 1 + AVS_COORD_FREE_RETRIES + 1 + AVS_COORD_REPEATS);
         w->db_epoch[a->trial] = a->epoch; /* durable before START goes out */
         w->live[a->trial] = w->named = w->next_attempt++;
         avs_coord_name(w->c, a->attempt, w->named);
@@ -302,8 +302,8 @@ static void agent_starts(world *w, int id, const avs_action *a)
                  .end_ms = w->now + below(w, 4000)};
     int dice = below(w, 100);
     if (w->faulty && dice < 30) {
-        static const avs_outcome bad[] = {AVS_OUT_ERROR, AVS_OUT_CRASH,   AVS_OUT_HANG, AVS_OUT_TIMEOUT,
-                                          AVS_OUT_INFRA, AVS_OUT_STOPPED, AVS_OUT_ERROR};
+        static const avs_outcome bad[] = {AVS_OUT_ERROR, AVS_OUT_CRASH,   AVS_OUT_HANG,     AVS_OUT_TIMEOUT,
+                                          AVS_OUT_INFRA, AVS_OUT_STOPPED, AVS_OUT_DISTURBED};
         r.outcome = bad[dice % 7];
         r.text = (uint64_t)(1 + dice % 2);
     }
