@@ -37,6 +37,7 @@ int avs_evaluator_open_for(avs_evaluator *ev, const avs_cfg *cfg, const avs_data
                             .height = dc->height,
                             .width = dc->width,
                             .features = ec->features,
+                            .bare = true,
                             .attention = ec->attention,
                             .seed = ec->seed};
     return avs_net_open(&ev->net, cfg, &nc, e);

@@ -23,7 +23,7 @@ typedef struct {
                                      * net.stage1_mask is there */
 } avs_evaluator;
 
-/* Opens the net (initial values; copy or load parameters into ev->net). features: audio enters as cached features. */
+/* Opens the net, whose parameters have no values yet: copy, load or draw them (avs_init_again). features: audio enters as cached features. */
 int avs_evaluator_open(avs_evaluator *ev, const avs_cfg *cfg, const avs_dataset *ds, bool features,
                        uint64_t seed, avs_control *control, avs_err *e);
 typedef struct {

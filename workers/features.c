@@ -10,6 +10,8 @@
 #include "engine/graph/ops.h"
 #include "engine/tensor/safetensors.h"
 #include "models/model.h"
+#include "workers/init.h"
+#include "workers/start.h"
 
 enum { EXAMPLE = 96 * 64, AT_ONCE = 10 };
 
@@ -44,7 +46,59 @@ static int open_encoder(encoder *c, avs_net *weights, const avs_cfg *cfg, const 
     return rc;
 }
 
-static int cache_key(const avs_dataset *ds, avs_net *weights, const char *prefix, char name[65], avs_err *e)
+/* The net with the encoder's weights, opened when it is first needed. */
+static int open_source(avs_features_source *from, avs_err *e)
+{
+    int h, w;
+    if (from->net.plan) return AVS_OK;
+    avs_cfg_size(from->cfg, "resolution", &h, &w);
+    const avs_net_cfg nc = {.rows = 1, .height = h, .width = w, .seed = from->seed};
+    const int rc = avs_net_open(&from->net, from->cfg, &nc, e);
+    return rc == AVS_OK ? avs_weights_start(&from->net, from->cfg, e) : rc;
+}
+
+void avs_features_source_close(avs_features_source *s)
+{
+    avs_net_close(&s->net);
+}
+
+/* Nothing but the seed decides the values of an encoder that starts at random. */
+static bool is_random(const avs_cfg *cfg)
+{
+    return avs_cfg_is(cfg, "audio_weights", "random") &&
+           (!avs_cfg_has(cfg, "init") || !avs_cfg_str(cfg, "init")[0]);
+}
+
+static void hash_seed(avs_sha256 *h, const avs_features_source *from)
+{
+    static const char *const keys[] = {"model", "audio_backbone"};
+    const uint64_t numbers[2] = {AVS_INIT_VERSION, from->seed};
+    avs_sha256_put(h, "random", 7);
+    for (int i = 0; i < 2; i++) {
+        const char *word = avs_cfg_str(from->cfg, keys[i]);
+        avs_sha256_put(h, word, strlen(word) + 1);
+    }
+    avs_sha256_put(h, numbers, sizeof numbers);
+}
+
+static int hash_weights(avs_sha256 *h, avs_features_source *from, const char *prefix, avs_err *e)
+{
+    int rc = open_source(from, e);
+    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(from->net.plan); i++) {
+        const avs_plan_param *p = avs_plan_param_at(from->net.plan, i);
+        if (strncmp(p->key, prefix, strlen(prefix)) != 0) continue;
+        const size_t bytes = (size_t)avs_type_count(&p->type) * sizeof(float);
+        float *x = avs_xalloc(bytes);
+        rc = x ? avs_plan_param_get(from->net.plan, p->key, x, e)
+               : avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
+        if (rc == AVS_OK) avs_sha256_put(h, x, bytes);
+        avs_xfree(x);
+    }
+    return rc;
+}
+
+static int cache_key(const avs_dataset *ds, avs_features_source *from, const char *prefix, char name[65],
+                     avs_err *e)
 {
     const avs_dataset_cfg *dc = avs_dataset_config(ds);
     avs_sha256 h;
@@ -52,7 +106,7 @@ static int cache_key(const avs_dataset *ds, avs_net *weights, const char *prefix
     bool found = false;
     int rc = avs_data_fingerprint(dc->root, fp, &found, e);
     avs_sha256_init(&h);
-    avs_sha256_put(&h, "avs-audio-features-2", 20);
+    avs_sha256_put(&h, "avs-audio-features-3", 20);
     if (found)
         avs_sha256_put(&h, fp, 32);
     else
@@ -64,16 +118,10 @@ static int cache_key(const avs_dataset *ds, avs_net *weights, const char *prefix
         avs_sha256_put(&h, c->group, strlen(c->group) + 1);
         avs_sha256_put(&h, c->name, strlen(c->name) + 1);
     }
-    for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(weights->plan); i++) {
-        const avs_plan_param *p = avs_plan_param_at(weights->plan, i);
-        if (strncmp(p->key, prefix, strlen(prefix)) != 0) continue;
-        const size_t bytes = (size_t)avs_type_count(&p->type) * sizeof(float);
-        float *x = avs_xalloc(bytes);
-        rc = x ? avs_plan_param_get(weights->plan, p->key, x, e)
-               : avs_fail(e, AVS_ENOMEM, "out of memory for %s", p->key);
-        if (rc == AVS_OK) avs_sha256_put(&h, x, bytes);
-        avs_xfree(x);
-    }
+    if (rc == AVS_OK && is_random(from->cfg))
+        hash_seed(&h, from);
+    else if (rc == AVS_OK)
+        rc = hash_weights(&h, from, prefix, e);
     avs_sha256_end(&h, fp);
     avs_hex(fp, 32, name);
     return rc;
@@ -135,14 +183,14 @@ static int write_cache(const avs_features *f, const char *path, avs_err *e)
     return rc;
 }
 
-int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, const avs_cfg *cfg,
+int avs_features_open(avs_features *f, const avs_dataset *ds, avs_features_source *from,
                       const char *cache_dir, avs_err *e)
 {
     char name[65], path[4096] = "";
     encoder c = {0};
     const char *prefix;
     int width;
-    if (!avs_model_frozen_audio(cfg, &prefix, &width))
+    if (!avs_model_frozen_audio(from->cfg, &prefix, &width))
         return avs_fail(e, AVS_ERANGE, "an audio encoder that is trained has no features to keep");
     *f = (avs_features){
         .clips = avs_dataset_count(ds), .T = avs_task_frames(avs_dataset_config(ds)->task), .width = width};
@@ -150,11 +198,12 @@ int avs_features_open(avs_features *f, const avs_dataset *ds, avs_net *weights, 
     f->silence = avs_xalloc(sizeof(float) * (size_t)width);
     int rc = f->x && f->silence ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory for audio features");
     if (rc == AVS_OK && cache_dir[0]) {
-        rc = cache_key(ds, weights, prefix, name, e);
+        rc = cache_key(ds, from, prefix, name, e);
         if (rc == AVS_OK) snprintf(path, sizeof path, "%s/audio-features/%s.safetensors", cache_dir, name);
         if (rc == AVS_OK && read_cache(f, path)) return AVS_OK;
     }
-    if (rc == AVS_OK) rc = open_encoder(&c, weights, cfg, prefix, e);
+    if (rc == AVS_OK) rc = open_source(from, e);
+    if (rc == AVS_OK) rc = open_encoder(&c, &from->net, from->cfg, prefix, e);
     if (rc == AVS_OK) rc = compute(f, ds, &c, e);
     if (rc == AVS_OK && path[0]) rc = write_cache(f, path, e);
     avs_plan_free(c.plan);

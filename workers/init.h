@@ -6,6 +6,9 @@
 #include "engine/graph/graph.h"
 #include "engine/plan/plan.h"
 
+/* Counted up when the same seed gives other values: names of cached results hold it. */
+enum { AVS_INIT_VERSION = 1 };
+
 /* out: avs_type_count(t) floats in canonical layout. seed: of the stream "init" of the trial. */
 void avs_init_fill(const avs_init *init, const avs_type *t, uint64_t seed, const char *key, float *out);
 /* Every parameter and buffer of the plan, by the graph it was built from. */

@@ -83,7 +83,8 @@ int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                              .no_winograd = getenv("AVSWEEP_NO_WINOGRAD") != NULL,
                              .dropout_seed = avs_stream_seed(nc->seed, "dropout")};
     if (rc == AVS_OK) rc = avs_plan_build(&n->plan, n->graph, &pc, e);
-    if (rc == AVS_OK) rc = avs_init_plan(n->plan, n->graph, avs_stream_seed(nc->seed, "init"), e);
+    if (rc == AVS_OK && !nc->bare)
+        rc = avs_init_plan(n->plan, n->graph, avs_stream_seed(nc->seed, "init"), e);
     if (rc == AVS_OK) {
         avs_type t;
         n->frames = avs_plan_input(n->plan, "frames", &t);

@@ -27,6 +27,7 @@ typedef struct {
     int phase;     /* of training: 1, or else the last one */
     bool features; /* audio enters as cached encoder output   */
     bool taps;
+    bool bare;           /* no initial values: the caller sets every parameter and buffer */
     bool attention;      /* taps PATH:attn and PATH:out become outputs of those names */
     uint64_t seed;       /* of the trial: initial values and dropout */
     unsigned passes_off; /* as in avs_plan_cfg */
@@ -38,7 +39,7 @@ typedef struct {
 const char *avs_net_backend(void);
 /* The precision that the option's value names. Whether the backend has it is told when a plan is built. */
 int avs_net_precision(const char *name, avs_prec *prec, avs_err *e);
-/* Builds graph and plan and gives every parameter its initial value. AVS_EMISSING: the processor has no bf16. */
+/* Builds graph and plan and, unless `bare`, gives every parameter its initial value. AVS_EMISSING: the processor has no bf16. */
 int avs_net_open(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err *e);
 void avs_net_close(avs_net *n);
 /* Every parameter and buffer of `to` from the one of the same key in `from`. */

@@ -61,28 +61,22 @@ static int protocol(avs_trial *t, const avs_cfg *cfg, avs_evaluator *ev, const a
     return rc;
 }
 
-/* A net that holds the frozen audio encoder, where there is one. */
-static int open_whole(avs_trial *t, const avs_cfg *cfg, avs_net *whole, bool *has, avs_err *e)
+static bool has_frozen_audio(const avs_cfg *cfg)
 {
     const char *prefix;
-    int width, h, w;
-    *has = avs_model_frozen_audio(cfg, &prefix, &width);
-    if (!*has) return AVS_OK;
-    avs_cfg_size(cfg, "resolution", &h, &w);
-    const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = t->job->seed};
-    const int rc = avs_net_open(whole, cfg, &wc, e);
-    return rc == AVS_OK ? avs_weights_start(whole, cfg, e) : rc;
+    int width;
+    return avs_model_frozen_audio(cfg, &prefix, &width);
 }
 
-/* Features of the evaluation split. */
-static int open_features(avs_trial *t, const avs_cfg *cfg, const avs_dataset *ds, avs_features *f, bool *has,
-                         avs_err *e)
+/* The weights that are scored: a checkpoint's, or those that the configuration starts from. */
+static int open_evaluator(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *ds,
+                          avs_evaluator *ev, avs_err *e)
 {
-    avs_net whole = {0};
-    int rc = open_whole(t, cfg, &whole, has, e);
-    if (rc == AVS_OK && *has) rc = avs_features_open(f, ds, &whole, cfg, t->job->cache_dir, e);
-    avs_net_close(&whole);
-    return rc;
+    int rc = avs_evaluator_open(ev, cfg, ds, has_frozen_audio(cfg), t->job->seed, &t->control, e);
+    if (rc == AVS_OK && checkpoint)
+        return avs_ckpt_load(ev->net.plan, NULL, NULL, ev->net.arena, NULL, checkpoint, NULL, e);
+    if (rc == AVS_OK) rc = avs_init_again(&ev->net, t->job->seed, e);
+    return rc == AVS_OK ? avs_weights_start(&ev->net, cfg, e) : rc;
 }
 
 static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, const avs_dataset *ds,
@@ -94,13 +88,11 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
     avs_stage1 masks;
     avs_scores s;
     char path[4096];
-    bool has_features = false;
-    int rc = open_features(t, cfg, ds, &features, &has_features, e);
-    if (rc == AVS_OK) rc = avs_evaluator_open(&ev, cfg, ds, has_features, t->job->seed, &t->control, e);
-    if (rc == AVS_OK && checkpoint)
-        rc = avs_ckpt_load(ev.net.plan, NULL, NULL, ev.net.arena, NULL, checkpoint, NULL, e);
-    else if (rc == AVS_OK)
-        rc = avs_weights_start(&ev.net, cfg, e);
+    const bool has_features = has_frozen_audio(cfg);
+    avs_features_source from = {.cfg = cfg, .seed = t->job->seed};
+    int rc = has_features ? avs_features_open(&features, ds, &from, t->job->cache_dir, e) : AVS_OK;
+    avs_features_source_close(&from);
+    if (rc == AVS_OK) rc = open_evaluator(t, cfg, checkpoint, ds, &ev, e);
     if (rc == AVS_OK && ev.net.stage1_mask) rc = avs_stage1_open(&masks, cfg, ds, NULL, e);
     ev.masks = &masks;
     if (rc == AVS_OK) rc = avs_sheet_open(&sheet, ds, ev.net.classes, ev.net.is_binary, e);
@@ -123,21 +115,15 @@ static int score_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
 
 /* Writes what stage one predicts for every clip of a split. ev: opened at the first split, with its weights. */
 static int write_split(avs_trial *t, const avs_cfg *cfg, const char *checkpoint, avs_split split,
-                       avs_net *whole, avs_evaluator *ev, const char *root, avs_err *e)
+                       avs_features_source *from, avs_evaluator *ev, const char *root, avs_err *e)
 {
-    const bool has_features = whole->plan != NULL;
+    const bool has_features = has_frozen_audio(cfg);
     avs_features features = {0};
     avs_dataset *ds = NULL;
     int rc = avs_data_open(&ds, cfg, split, t->job->threads, e);
     if (rc == AVS_OK && avs_dataset_count(ds)) {
-        if (has_features) rc = avs_features_open(&features, ds, whole, cfg, t->job->cache_dir, e);
-        if (rc == AVS_OK && !ev->net.plan) {
-            rc = avs_evaluator_open(ev, cfg, ds, has_features, t->job->seed, &t->control, e);
-            if (rc == AVS_OK)
-                rc = checkpoint
-                         ? avs_ckpt_load(ev->net.plan, NULL, NULL, ev->net.arena, NULL, checkpoint, NULL, e)
-                         : avs_weights_start(&ev->net, cfg, e);
-        }
+        if (has_features) rc = avs_features_open(&features, ds, from, t->job->cache_dir, e);
+        if (rc == AVS_OK && !ev->net.plan) rc = open_evaluator(t, cfg, checkpoint, ds, ev, e);
         if (rc == AVS_OK) rc = avs_stage1_write(ev, ds, has_features ? &features : NULL, root, e);
         avs_features_close(&features);
     }
@@ -151,16 +137,15 @@ static int write_masks(avs_trial *t, const avs_cfg *cfg, const char *checkpoint,
     uint8_t digest[32];
     char root[4096];
     int64_t bytes = 0;
-    avs_net whole = {0};
+    avs_features_source from = {.cfg = cfg, .seed = t->job->seed};
     avs_evaluator ev = {0};
-    bool has_features;
     if (!avs_cfg_is(cfg, "model", "aavs") || !avs_cfg_is(cfg, "stage", "one")) return AVS_OK;
     snprintf(root, sizeof root, "%s/masks", t->job->work_dir);
-    int rc = open_whole(t, cfg, &whole, &has_features, e);
+    int rc = AVS_OK;
     for (int s = AVS_SPLIT_TRAIN; s <= AVS_SPLIT_TEST && rc == AVS_OK; s++)
-        rc = write_split(t, cfg, checkpoint, (avs_split)s, &whole, &ev, root, e);
+        rc = write_split(t, cfg, checkpoint, (avs_split)s, &from, &ev, root, e);
     avs_evaluator_close(&ev);
-    avs_net_close(&whole);
+    avs_features_source_close(&from);
     if (rc == AVS_OK) rc = avs_stage1_index(root, &bytes, digest, e);
     if (rc == AVS_OK) avs_control_folder(&t->control, "masks", "masks", root, bytes, digest);
     return rc;

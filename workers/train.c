@@ -165,24 +165,18 @@ static int set_late_adapters(trainer *r, bool zero, avs_err *e)
 
 static int open_nets(trainer *r, avs_err *e)
 {
-    int h, w;
     const char *prefix;
     int width = 0;
     const avs_job *job = r->t->job;
-    avs_cfg_size(r->cfg, "resolution", &h, &w);
     r->features = avs_model_frozen_audio(r->cfg, &prefix, &width);
     int rc = open_net(r, e);
     if (rc == AVS_OK && r->features) {
         /* the features' encoder is a model of its own: its weights start the same way in every net */
-        avs_net whole = {0};
-        const avs_net_cfg wc = {.rows = 1, .height = h, .width = w, .seed = job->seed};
-        rc = avs_net_open(&whole, r->cfg, &wc, e);
-        if (rc == AVS_OK) rc = avs_weights_start(&whole, r->cfg, e);
-        if (rc == AVS_OK)
-            rc = avs_features_open(&r->train_features, r->train, &whole, r->cfg, job->cache_dir, e);
+        avs_features_source from = {.cfg = r->cfg, .seed = job->seed};
+        rc = avs_features_open(&r->train_features, r->train, &from, job->cache_dir, e);
         if (rc == AVS_OK && avs_dataset_count(r->val))
-            rc = avs_features_open(&r->val_features, r->val, &whole, r->cfg, job->cache_dir, e);
-        avs_net_close(&whole);
+            rc = avs_features_open(&r->val_features, r->val, &from, job->cache_dir, e);
+        avs_features_source_close(&from);
     }
     if (rc == AVS_OK) rc = avs_weights_start(&r->net, r->cfg, e);
     if (rc == AVS_OK) rc = set_late_adapters(r, true, e);

@@ -40,6 +40,8 @@ for step in 1 5; do
   same "$W/one/last.safetensors" "$W/one-k$step/last.safetensors" "killed after step $step"
   diff -r "$W/one/masks" "$W/one-k$step/masks" >/dev/null || die "masks differ after a kill"
 done
+# the features of a random encoder are known by its seed: one file for each split, whoever asks
+[ "$(find "$W/cache/audio-features" -name '*.safetensors' | wc -l)" -eq 3 ] || die "cache: $(ls "$W/cache/audio-features")"
 of one-e eval "\"stage\":\"one\",$net,\"eval_batch\":2,\"init\":\"$W/one/best.safetensors\""; go one-e
 [ "$(result one-e miou@test)" = "$(result one miou@test)" ] || die "evaluation says $(result one-e miou@test), training $(result one miou@test)"
 
