@@ -38,7 +38,7 @@ typedef struct {
     bool nonparametric;       /* p by Wilcoxon from 10 common seeds on; intervals stay those of t */
     bool mixed, suspect;      /* as in avs_report_spec; code may differ between A and B, machines may not */
     bool color, standalone;   /* of text and LaTeX */
-    avs_report_format format; /* text, Markdown, LaTeX, JSON, CSV */
+    avs_report_format format; /* SVG: the differences with their intervals */
 } avs_compare_spec;
 
 typedef struct {

@@ -3,8 +3,15 @@
 #ifndef AVS_RESULTS_HTML_H
 #define AVS_RESULTS_HTML_H
 
-#include "results/query.h"
+#include "results/grid.h"
 #include "results/render.h"
+
+/* A page: head and heading; the table that the script sorts, filters and pages, its notes below it (title: ours, not escaped;
+ * by: the first n_by columns as filters name them); the script and the end. */
+void avs_html_open(const char *title, avs_buf *out);
+void avs_html_board(const avs_grid *g, const char *const *by, int n_by, const char *title, avs_buf *out);
+void avs_html_item(avs_buf *out, const char *text); /* <li>, escaped */
+void avs_html_close(avs_buf *out);
 
 /* Rows in order of the first quality column, best first, those without a number last; NULL when memory is out. */
 const int *avs_html_ranking(const avs_table *t, avs_arena *a);

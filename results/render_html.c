@@ -30,15 +30,15 @@ static void script_string(avs_buf *out, const char *text)
     avs_buf_char(out, '"');
 }
 
-static void put_data(const avs_grid *g, const avs_table *t, avs_buf *out)
+static void put_data(const avs_grid *g, const char *const *by, int n_by, avs_buf *out)
 {
     avs_buf_str(out, "<script type=\"application/json\" id=\"data\">\n{\"head\":[");
     for (int c = 0; c < g->cols; c++) {
-        const char *word = c < t->n_by ? t->by[c] : g->column[c].name;
+        const char *word = c < n_by ? by[c] : g->column[c].name;
         avs_buf_str(out, c ? ",{\"n\":" : "{\"n\":");
         script_string(out, g->column[c].name);
         avs_buf_str(out, ",\"f\":"); /* the word of filters: the name up to its unit */
-        size_t n = c < t->n_by ? strlen(word) : strcspn(word, " ");
+        size_t n = c < n_by ? strlen(word) : strcspn(word, " ");
         avs_buf word_only = AVS_BUF_INIT;
         avs_buf_put(&word_only, word, n);
         if (!avs_buf_ok(&word_only)) out->failed = true;
@@ -100,22 +100,25 @@ static void put_rows(const avs_grid *g, avs_buf *out)
     avs_buf_str(out, "</tbody>");
 }
 
-static void put_item(avs_buf *out, const char *text)
+void avs_html_item(avs_buf *out, const char *text)
 {
     avs_buf_str(out, "<li>");
     avs_html_escape(out, text);
     avs_buf_str(out, "</li>\n");
 }
 
-static void put_board(const avs_grid *g, const avs_table *t, avs_buf *out)
+void avs_html_board(const avs_grid *g, const char *const *by, int n_by, const char *title, avs_buf *out)
 {
-    avs_buf_str(out, "<section id=\"leaderboard\"><h2>Leaderboard</h2>\n<div class=\"bar\" id=\"bar\" hidden>"
+    avs_buf_fmt(out, "<section id=\"leaderboard\"><h2>%s</h2>\n", title);
+    avs_buf_str(out, "<div class=\"bar\" id=\"bar\" hidden>"
                      "<label>Filter <input type=\"search\" id=\"q\" placeholder=\"task=s4 miou&gt;70\" "
                      "autocomplete=\"off\" aria-describedby=\"hint\"></label></div>\n"
                      "<p class=\"vh\" id=\"hint\">Words that occur in a key, or a column, one of = != &lt; "
                      "&gt; &lt;= &gt;= "
                      "and a value. The key / comes here, Escape clears.</p>\n"
-                     "<div class=\"scroll\" role=\"region\" aria-label=\"Leaderboard\" tabindex=\"0\">"
+                     "<div class=\"scroll\" role=\"region\" aria-label=\"");
+    avs_buf_str(out, title);
+    avs_buf_str(out, "\" tabindex=\"0\">"
                      "<table id=\"board\"><caption>A column's button sorts by it.</caption>\n");
     put_head(g, out);
     put_rows(g, out);
@@ -133,12 +136,12 @@ static void put_board(const avs_grid *g, const avs_table *t, avs_buf *out)
                     "<noscript><p>Without script only the first %d of %d rows are shown.</p></noscript>\n",
                     (int)PAGE, g->rows);
     avs_buf_str(out, "<ul class=\"notes\">\n");
-    if (g->has_best) put_item(out, "Bold: best of its column.");
-    if (g->has_tied) put_item(out, "Underlined: not significantly worse than the best.");
-    if (g->has_inside) put_item(out, "= after delta: the paper's value lies inside our interval.");
-    for (int i = 0; i < g->n_notes; i++) put_item(out, g->note[i]);
+    if (g->has_best) avs_html_item(out, "Bold: best of its column.");
+    if (g->has_tied) avs_html_item(out, "Underlined: not significantly worse than the best.");
+    if (g->has_inside) avs_html_item(out, "= after delta: the paper's value lies inside our interval.");
+    for (int i = 0; i < g->n_notes; i++) avs_html_item(out, g->note[i]);
     avs_buf_str(out, "</ul></section>\n");
-    put_data(g, t, out);
+    put_data(g, by, n_by, out);
 }
 
 static int put_plot(const avs_report_spec *spec, const avs_table *t, avs_arena *a, avs_buf *out, avs_err *e)
@@ -169,6 +172,28 @@ static void put_states(const avs_table *t, avs_buf *out)
     avs_buf_str(out, "</p>\n");
 }
 
+void avs_html_open(const char *title, avs_buf *out)
+{
+    avs_buf_str(out,
+                "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+                "<meta name=\"viewport\" content=\"width=device-width\">\n"
+                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+                "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>");
+    avs_html_escape(out, title);
+    avs_buf_fmt(out, "</title>\n<style>\n%s", avs_plot_style);
+    avs_buf_put(out, avs_page_css, avs_page_css_len);
+    avs_buf_str(out, "</style>\n</head>\n<body>\n<h1 dir=\"auto\">");
+    avs_html_escape(out, title);
+    avs_buf_str(out, "</h1>\n");
+}
+
+void avs_html_close(avs_buf *out)
+{
+    avs_buf_str(out, "<script>\n");
+    avs_buf_put(out, avs_page_js, avs_page_js_len);
+    avs_buf_str(out, "</script>\n</body>\n</html>\n");
+}
+
 int avs_render_html(avs_store *s, const avs_report_spec *spec, const avs_table *t, avs_arena *a, avs_buf *out,
                     avs_err *e)
 {
@@ -176,20 +201,10 @@ int avs_render_html(avs_store *s, const avs_report_spec *spec, const avs_table *
     int rc;
 
     if (!avs_grid_of_table(t, a, &g)) return avs_fail(e, AVS_ENOMEM, "no memory for a page");
-    avs_buf_str(out,
-                "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                "<meta name=\"viewport\" content=\"width=device-width\">\n"
-                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
-                "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>");
-    avs_html_escape(out, g.title);
-    avs_buf_fmt(out, "</title>\n<style>\n%s", avs_plot_style);
-    avs_buf_put(out, avs_page_css, avs_page_css_len);
-    avs_buf_str(out, "</style>\n</head>\n<body>\n<h1 dir=\"auto\">");
-    avs_html_escape(out, g.title);
-    avs_buf_str(out, "</h1>\n");
+    avs_html_open(g.title, out);
     put_states(t, out);
     avs_buf_str(out, "<main>\n");
-    put_board(&g, t, out);
+    avs_html_board(&g, t->by, t->n_by, "Leaderboard", out);
     AVS_TRY(put_plot(spec, t, a, out, e));
     AVS_TRY(avs_html_curves(s, t, a, out, e));
     AVS_TRY(avs_html_classes(s, t, a, out, e));
@@ -198,9 +213,7 @@ int avs_render_html(avs_store *s, const avs_report_spec *spec, const avs_table *
     AVS_TRY(avs_html_failures(s, spec, a, out, e));
     avs_buf_str(out, "</main>\n");
     AVS_TRY(avs_html_provenance(s, spec, t, a, out, e));
-    avs_buf_str(out, "<script>\n");
-    avs_buf_put(out, avs_page_js, avs_page_js_len);
-    avs_buf_str(out, "</script>\n</body>\n</html>\n");
+    avs_html_close(out);
 out:
     return rc;
 }

@@ -1,6 +1,7 @@
 /* Reports over names that try to break out: each format must keep them inside their cell. LaTeX is compiled where pdflatex is
  * installed; the page is opened in headless Chromium where that is installed. */
 #include "tests/results/sample.h"
+#include "tests/results/xml.h"
 
 #include <time.h>
 #include "base/json.h"
@@ -324,6 +325,7 @@ static void labels_of_the_plot_do_not_overlap(void **state)
         for (int k = 0; k < i; k++)
             if (b[i].x0 < b[k].x1 && b[k].x0 < b[i].x1 && b[i].y0 < b[k].y1 && b[k].y0 < b[i].y1)
                 fail_msg("labels %d and %d overlap", k, i);
+    assert_xml(t.data);
     assert_int_equal(count(t.data, "<g class=\"pt"), HOSTILE);
     assert_int_equal(count(t.data, "<title>"), HOSTILE + 1);
     assert_null(strstr(t.data, "<script"));
