@@ -1,5 +1,5 @@
 /* Tables of words. A row names everything its paper held fixed, so that a sweep over another parameter does not meet the
- * paper's main row by accident: the AVESFormer rows carry the defaults of that model, and all rows the input size. */
+ * paper's main row by accident: the default configuration of the paper's model, and the input size. */
 #include "results/published_map.h"
 
 #include <stddef.h>
@@ -62,9 +62,35 @@ static const struct {
     {"SAVE", "", "input=1024", "resolution", "1024"},
 };
 
-/* What AVESFormer's tables keep fixed (its default configuration) unless the variant names it. */
-static const word avesformer_fixed[] = {
-    {"query_generator", "\"pqg\""}, {"fusion", "\"cross\""}, {"elf_stages", "\"CTT\""}};
+/* What the tables of a paper keep fixed (its default configuration) unless the variant names it. */
+static const struct {
+    const char *model, *key, *json;
+} fixed[] = {
+    {"avesformer", "query_generator", "\"pqg\""},
+    {"avesformer", "fusion", "\"cross\""},
+    {"avesformer", "elf_stages", "\"CTT\""},
+    {"avsegformer", "learnable_queries", "true"},
+    {"avsegformer", "mixer", "\"cha\""},
+    {"avsegformer", "aux_loss", "\"qr\""},
+    {"lightavseg", "agve", "true"},
+    {"lightavseg", "har", "true"},
+    {"lightavseg", "cmfd", "true"},
+    {"lightavseg", "pooling", "\"max\""},
+    {"lightavseg", "aux_loss", "\"msa\""},
+    {"save", "adapter_ratio", "0.25"},
+    {"save", "image_adapter", "true"},
+    {"save", "audio_adapter", "true"},
+    {"save", "audio_residual", "true"},
+    {"save", "audio_inject", "true"},
+    {"save", "audio_prompt", "true"},
+    {"aavs", "query_generator", "\"adaptive\""},
+};
+
+static const word stage_two[] = {{"stage1_mask_train", "\"ground_truth\""},
+                                 {"stage1_mask_eval", "\"predicted\""},
+                                 {"robust_key", "true"},
+                                 {"key_threshold_low", "0.4"},
+                                 {"key_threshold_high", "0.6"}};
 
 static const struct {
     const char *word, *unit, *metric;
@@ -123,16 +149,21 @@ static bool put_variant(const avs_published_row *r, avs_buf *b, const char **par
         put(b, "num_queries", n);
         return true;
     }
-    return strcmp(r->variant, "main") == 0 || strcmp(r->variant, "T=1") == 0 || !*r->variant ||
-           strcmp(r->variant, "backbone") == 0 || strcmp(r->variant, "visual backbone") == 0 ||
-           strcmp(r->variant, "released checkpoint") == 0;
+    return strcmp(r->variant, "main") == 0 || strcmp(r->variant, "main, Stepping Stones training") == 0 ||
+           strcmp(r->variant, "T=1") == 0 || !*r->variant || strcmp(r->variant, "backbone") == 0 ||
+           strcmp(r->variant, "visual backbone") == 0 || strcmp(r->variant, "released checkpoint") == 0;
 }
 
 /* AVSegFormer exists as printed in the paper and as released. */
+static bool is_released(const avs_published_row *r)
+{
+    return strcmp(r->variant, "released checkpoint") == 0 || strcmp(r->table, "Table 6") == 0;
+}
+
 static void put_release(const avs_published_row *r, const char *model, avs_buf *b)
 {
+    const bool released = is_released(r);
     if (strcmp(model, "avsegformer") != 0) return;
-    bool released = strcmp(r->variant, "released checkpoint") == 0 || strcmp(r->table, "Table 6") == 0;
     put_str(b, "variant", released ? "released" : "paper");
 }
 
@@ -160,10 +191,17 @@ bool avs_published_map(const avs_published_row *r, avs_buf *b, const char **metr
     if (backbone) put_str(b, "backbone", backbone);
     if (!put_variant(r, b, &param)) return false;
     put_release(r, model, b);
+    const bool is_other = strcmp(model, "avsegformer") == 0 && is_released(r); /* its defaults differ */
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed && !is_other; i++)
+        if (strcmp(model, fixed[i].model) == 0 && strcmp(param, fixed[i].key) != 0)
+            put(b, fixed[i].key, fixed[i].json);
+    if (strcmp(model, "aavs") == 0 && task) {
+        const bool two = strcmp(task, "avss") == 0;
+        put_str(b, "stage", two ? "two" : "one");
+        for (size_t i = 0; two && i < sizeof stage_two / sizeof *stage_two; i++)
+            put(b, stage_two[i].word, stage_two[i].value);
+    }
     if (strcmp(model, "avesformer") == 0) {
-        for (size_t i = 0; i < sizeof avesformer_fixed / sizeof *avesformer_fixed; i++)
-            if (strcmp(param, avesformer_fixed[i].word) != 0)
-                put(b, avesformer_fixed[i].word, avesformer_fixed[i].value);
         /* the generators none and qg have no learned query count */
         bool counted =
             strcmp(r->variant, "query_generator=none") != 0 && strcmp(r->variant, "query_generator=QG") != 0;
@@ -173,7 +211,10 @@ bool avs_published_map(const avs_published_row *r, avs_buf *b, const char **metr
         put_str(b, "kind", "latency");
         put(b, "frames", "1");
     }
-    if (strcmp(model, "save") != 0 && strcmp(model, "sama") != 0) put(b, "resolution", "224");
+    if (strcmp(model, "aavs") == 0)
+        put(b, "resolution", "384");
+    else if (strcmp(model, "save") != 0 && strcmp(model, "sama") != 0)
+        put(b, "resolution", "224");
     avs_buf_char(b, '}');
     return true;
 }

@@ -260,53 +260,15 @@ out:
     return rc;
 }
 
-static size_t strings_of(avs_arena *a, const avs_json *list, const char *const **out)
+int avs_query(avs_store *s, avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
 {
-    size_t n = 0;
-    if (!list || list->kind != AVS_J_ARR) return 0;
-    const char **text = AVS_NEW_N(a, const char *, list->len + 1);
-    for (const avs_json *x = list->first; x && text; x = x->next)
-        if (x->kind == AVS_J_STR) text[n++] = x->s;
-    *out = text;
-    return n;
-}
-
-/* Without keys and metrics of its own a report of one sweep is the one its file describes. */
-static int use_block(avs_store *s, avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e)
-{
-    sqlite3_stmt *q;
-    bool row;
-    avs_json *block = NULL;
     int rc;
 
-    if (spec->n_by || spec->n_metrics) return AVS_OK;
-    AVS_TRY(avs_db_bind(
-        s, &q, e,
-        "SELECT report FROM sweep WHERE sweep_id=(SELECT max(sweep_id) FROM sweep WHERE ?1 IS NULL OR"
-        " name=?1) AND report IS NOT NULL AND (?1 IS NOT NULL OR (SELECT count(DISTINCT name) FROM sweep)=1)",
-        "t", spec->sweep));
-    AVS_TRY(avs_db_step(s, q, &row, e));
-    if (!row) return AVS_OK;
-    rc = avs_json_parse(a, "stored report block", avs_db_text(q, 0), (size_t)sqlite3_column_bytes(q, 0),
-                        &block, e);
-    sqlite3_reset(q);
-    if (rc != AVS_OK) return rc;
-    spec->n_by = strings_of(a, avs_json_get(block, "by"), &spec->by);
-    spec->n_metrics = strings_of(a, avs_json_get(block, "metrics"), &spec->metrics);
-    t->is_from_block = spec->n_metrics > 0;
-out:
-    return rc;
-}
-
-int avs_query(avs_store *s, const avs_report_spec *asked, avs_arena *a, avs_table *t, avs_err *e)
-{
-    avs_report_spec own = *asked, *spec = &own;
-    int rc;
-
-    *t = (avs_table){.ci = spec->ci > 0 ? spec->ci : 95};
+    *t = (avs_table){0};
+    AVS_TRY(avs_q_block(s, spec, a, t, e));
+    t->ci = spec->ci > 0 ? spec->ci : 95;
     if (t->ci >= 100 || t->ci < 50)
         return avs_fail(e, AVS_ERANGE, "the confidence level is %g %%; 50 to below 100 were expected", t->ci);
-    AVS_TRY(use_block(s, spec, a, t, e));
     AVS_TRY(avs_q_load(s, spec, a, t, e));
     AVS_TRY(avs_q_columns(spec, a, t, e));
     AVS_TRY(avs_q_group(spec, a, t, e));

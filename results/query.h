@@ -116,11 +116,13 @@ typedef struct {
     int n_notes, cap_notes; /* footnotes, sentences        */
     const char **provenance;
     int n_provenance, cap_provenance;
-    double ci;          /* 95 */
-    bool is_from_block; /* keys and columns come from the report block of the sweep file */
+    double ci; /* 95 */
+    bool
+        is_from_block; /* keys, columns and what belongs to them come from the report block of the sweep file */
 } avs_table;
 
-int avs_query(avs_store *s, const avs_report_spec *asked, avs_arena *a, avs_table *t, avs_err *e);
+/* What spec leaves open is filled in from the sweep's report block. */
+int avs_query(avs_store *s, avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e);
 
 /* Value of a key for a trial as text: kind, model, task, seed, state, or a parameter; NULL when absent. */
 const char *avs_q_text(const avs_q_trial *t, const char *key);
@@ -149,6 +151,7 @@ int avs_q_choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, a
 int avs_q_unknown_key(const avs_table *t, const char *key, avs_err *e);
 
 /* Steps of avs_query, in their order. */
+int avs_q_block(avs_store *s, avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e);
 int avs_q_load(avs_store *s, const avs_report_spec *spec, avs_arena *a, avs_table *t,
                avs_err *e);                                                             /* trials    */
 int avs_q_columns(const avs_report_spec *spec, avs_arena *a, avs_table *t, avs_err *e); /* names     */

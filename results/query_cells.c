@@ -255,8 +255,12 @@ static int find_base(const avs_report_spec *spec, avs_arena *a, avs_table *t, in
                             spec->baseline);
         *base = t->trial[i].row;
     }
-    if (*base < 0) return avs_fail(e, AVS_EMISSING, "the baseline '%s' matches no row", spec->baseline);
-    t->row[*base].is_base = true;
+    if (*base >= 0)
+        t->row[*base].is_base = true;
+    else if (t->is_from_block) /* the sweep file asks for it in every report, also of trials that lack it */
+        avs_q_note(t, a, "The baseline '%s' of the sweep file matches no row.", spec->baseline);
+    else
+        return avs_fail(e, AVS_EMISSING, "the baseline '%s' matches no row", spec->baseline);
     return AVS_OK;
 }
 
@@ -342,17 +346,16 @@ typedef struct {
     int rows;
 } hidden;
 
-static bool is_pinned_everywhere(const avs_table *t, const char *key)
+/* The columns (the first 64) that a trial may stand in: those whose pins it fits. */
+static uint64_t columns_of(const avs_table *t, const avs_q_trial *x)
 {
-    int pins = 0; /* columns that pin this parameter do not average over it */
-    for (int col = 0; col < t->n_columns; col++)
-        for (int j = 0; j < t->column[col].pin.n; j++)
-            pins += strcmp(t->column[col].pin.term[j].key, key) == 0;
-    return pins >= t->n_columns;
+    uint64_t columns = 0;
+    for (int col = 0; col < t->n_columns && col < 64; col++)
+        if (avs_q_where_holds(&t->column[col].pin, x)) columns |= (uint64_t)1 << col;
+    return columns;
 }
 
-static void add_hidden(const avs_table *t, const avs_q_config *c, const avs_q_config *first, avs_q_row *r,
-                       hidden *h)
+static void add_hidden(const avs_q_config *c, const avs_q_config *first, avs_q_row *r, hidden *h)
 {
     const avs_q_trial x = {.cfg = c}, y = {.cfg = first};
     if (c->shape == first->shape &&
@@ -362,7 +365,7 @@ static void add_hidden(const avs_table *t, const avs_q_config *c, const avs_q_co
         const char *key = c->shape->key[i];
         if (c->shape == first->shape && c->value[i] == first->value[i]) continue;
         const char *u = avs_q_text(&x, key), *v = avs_q_text(&y, key);
-        if ((u && v && strcmp(u, v) == 0) || is_pinned_everywhere(t, key)) continue;
+        if (u && v && strcmp(u, v) == 0) continue;
         h->rows += r->n_configs == 1;
         r->n_configs = 2;
         if (strstr(h->names, key) || h->len + strlen(key) + 3 > sizeof h->names) continue;
@@ -374,23 +377,28 @@ static void add_hidden(const avs_table *t, const avs_q_config *c, const avs_q_co
 /* A row that averages over several configurations says over which parameters. */
 static void note_hidden_parameters(avs_arena *a, avs_table *t)
 {
+    enum { FIRSTS = 16 };
     hidden h = {.names = ""};
     for (int r = 0; r < t->n_rows; r++) {
         avs_q_row *row = &t->row[r];
-        const avs_q_config *first[8] = {0}, *last = NULL;
+        const avs_q_config *first[FIRSTS] = {0}, *last = NULL; /* of each kind and each set of columns */
+        uint64_t columns[FIRSTS];
         for (int i = row->first_trial; i < row->first_trial + row->n_trials; i++) {
             const avs_q_config *c = t->trial[i].cfg;
             int k = 0;
             if (c == last) continue;
             last = c;
-            while (k < 8 && first[k] && first[k]->kind != c->kind) k++;
-            if (k == 8) continue;
-            if (!first[k]) {
-                first[k] = c;
-                row->n_configs = row->n_configs > 1 ? row->n_configs : 1;
-            } else if (first[k] != c) {
-                add_hidden(t, c, first[k], row, &h);
+            const uint64_t own = columns_of(t, &t->trial[i]);
+            bool known = false;
+            for (; k < FIRSTS && first[k]; k++) {
+                if (first[k]->kind != c->kind) continue;
+                if ((columns[k] & own) && first[k] != c) add_hidden(c, first[k], row, &h);
+                known = known || columns[k] == own;
             }
+            row->n_configs = row->n_configs > 1 ? row->n_configs : 1;
+            if (known || k == FIRSTS) continue;
+            first[k] = c;
+            columns[k] = own;
         }
     }
     if (h.rows)

@@ -26,8 +26,9 @@ int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e
                     word);
 }
 
-int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err *e)
+int avs_report(avs_store *s, const avs_report_spec *asked, avs_buf *out, avs_err *e)
 {
+    avs_report_spec own = *asked, *spec = &own;
     avs_table t;
     avs_arena *a = avs_arena_new();
     int rc;

@@ -36,7 +36,8 @@ typedef enum {
 int avs_report_format_parse(const char *word, avs_report_format *out, avs_err *e);
 
 /* Without `by` and `metrics` a report of one sweep (named, or the only one of the file) takes both from the report block
- * that its file carried; columns of that block that have no numbers yet stay, empty. */
+ * that its file carried, and with them where, baseline, sort, top, ci, title and pareto as far as they are not given here;
+ * columns of that block that have no numbers yet stay, empty. */
 typedef struct {
     const char *const *by; /* row keys; n_by = 0: the parameters in which the trials differ (none: model) */
     size_t n_by;

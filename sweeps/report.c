@@ -71,7 +71,64 @@ static void check_where(avs_parse *p, const avs_ynode *n, const char *what)
                      avs_yaml_kind(n));
         return;
     }
-    for (uint32_t i = 0; i < n->n; i++) check_key(p, n->keys[i], n->keys[i]->s);
+    for (uint32_t i = 0; i < n->n; i++) {
+        const avs_ynode *v = n->items[i];
+        check_key(p, n->keys[i], n->keys[i]->s);
+        if (v->kind == AVS_Y_SEQ || v->kind == AVS_Y_MAP || (v->kind == AVS_Y_STR && strchr(v->s, ',')))
+            avs_diag_add(p->d, "E042", v->pos, NULL, "%s wants one value for each parameter, without a comma",
+                         what);
+    }
+}
+
+/* "KEY=VALUE,KEY!=VALUE", as --where has it. */
+static void check_terms(avs_parse *p, const avs_ynode *at)
+{
+    const char *next;
+    for (const char *s = at->s; s; s = next) {
+        next = strchr(s, ',');
+        s += strspn(s, " ");
+        const size_t n = next ? (size_t)(next - s) : strlen(s), key = strcspn(s, "!=,");
+        const char *name = avs_arena_strn(p->a, s, key);
+        if (next) next++;
+        if (!name) {
+            p->d->no_memory = true;
+        } else if (key == 0 || key >= n || (s[key] == '!' && s[key + 1] != '=')) {
+            avs_diag_add(p->d, "E042", at->pos, NULL,
+                         "where is KEY=VALUE or KEY!=VALUE, with commas between them; found '%.*s'",
+                         (int)(n < 60 ? n : 60), s);
+        } else {
+            check_key(p, at, name);
+        }
+    }
+}
+
+/* A column that the table has, where it names its columns. */
+static void check_column(avs_parse *p, const avs_ynode *at, const avs_ynode *metrics, const char *what)
+{
+    check_metric(p, at, at->s);
+    if (!metrics || metrics->kind != AVS_Y_SEQ) return;
+    for (uint32_t i = 0; i < metrics->n; i++)
+        if (metrics->items[i]->kind == AVS_Y_STR && strcmp(metrics->items[i]->s, at->s) == 0) return;
+    avs_diag_add(p->d, "E042", at->pos, NULL, "%s is '%.60s', which is none of the report's metrics", what,
+                 at->s);
+}
+
+/* sort, top, ci and title. */
+static void check_settings(avs_parse *p, const avs_ynode *n)
+{
+    const avs_ynode *sort = avs_yaml_get(n, "sort"), *top = avs_yaml_get(n, "top"),
+                    *ci = avs_yaml_get(n, "ci"), *title = avs_yaml_get(n, "title");
+    if (sort && sort->kind == AVS_Y_STR)
+        check_column(p, sort, avs_yaml_get(n, "metrics"), "sort");
+    else if (sort)
+        avs_diag_add(p->d, "E011", sort->pos, NULL, "sort wants a metric, found %s", avs_yaml_kind(sort));
+    if (top && (top->kind != AVS_Y_INT || top->i < 1))
+        avs_diag_add(p->d, "E042", top->pos, NULL, "top wants a whole number of at least 1");
+    const double level = !ci ? 95 : ci->kind == AVS_Y_INT || ci->kind == AVS_Y_FLOAT ? ci->d : 0;
+    if (!(level >= 50 && level < 100))
+        avs_diag_add(p->d, "E042", ci->pos, NULL, "ci wants a confidence level in percent, 50 to below 100");
+    if (title && title->kind != AVS_Y_STR)
+        avs_diag_add(p->d, "E011", title->pos, NULL, "title wants a text, found %s", avs_yaml_kind(title));
 }
 
 static void check_row(avs_parse *p, const avs_ynode *row)
@@ -104,7 +161,7 @@ static void check_published(avs_parse *p, const avs_ynode *n)
     for (uint32_t i = 0; i < rows->n; i++) check_row(p, rows->items[i]);
 }
 
-static void check_pareto(avs_parse *p, const avs_ynode *n)
+static void check_pareto(avs_parse *p, const avs_ynode *n, const avs_ynode *metrics)
 {
     static const char *const keys[] = {"x", "y", NULL};
     const avs_ynode *x = avs_yaml_get(n, "x"), *y = avs_yaml_get(n, "y");
@@ -113,8 +170,8 @@ static void check_pareto(avs_parse *p, const avs_ynode *n)
         return;
     }
     (void)avs_check_keys(p->d, n, keys, "in 'pareto'");
-    check_metric(p, x, x->s);
-    check_metric(p, y, y->s);
+    check_column(p, x, metrics, "pareto.x");
+    check_column(p, y, metrics, "pareto.y");
 }
 
 void avs_parse_report(avs_parse *p, const avs_ynode *n)
@@ -133,13 +190,14 @@ void avs_parse_report(avs_parse *p, const avs_ynode *n)
     check_list(p, avs_yaml_get(n, "by"), "by", check_key);
     check_list(p, avs_yaml_get(n, "metrics"), "metrics", check_metric);
     check_where(p, avs_yaml_get(n, "baseline"), "baseline");
-    if (avs_yaml_get(n, "pareto")) check_pareto(p, avs_yaml_get(n, "pareto"));
-    const avs_ynode *where = avs_yaml_get(n, "where"), *published = avs_yaml_get(n, "published");
+    if (avs_yaml_get(n, "pareto")) check_pareto(p, avs_yaml_get(n, "pareto"), avs_yaml_get(n, "metrics"));
+    const avs_ynode *where = avs_yaml_get(n, "where");
     if (where && where->kind == AVS_Y_STR)
-        (void)avs_parse_expr(p, where);
-    else if (where)
-        avs_diag_add(p->d, "E011", where->pos, NULL, "where wants an expression, found %s",
-                     avs_yaml_kind(where));
+        check_terms(p, where);
+    else
+        check_where(p, where, "where");
+    check_settings(p, n);
+    const avs_ynode *published = avs_yaml_get(n, "published");
     for (uint32_t i = 0; published && published->kind == AVS_Y_SEQ && i < published->n; i++)
         check_published(p, published->items[i]);
     if (published && published->kind != AVS_Y_SEQ) check_published(p, published);

@@ -49,8 +49,23 @@ static void the_built_in_table_is_mapped(void **state)
                     "SELECT count(*) FROM published WHERE json_extract(config_match,'$.fusion')='cha' AND"
                     " json_extract(config_match,'$.query_generator')='pqg'") == 4);
     assert_true(ask("table.db",
-                    "SELECT count(*) FROM published WHERE json_extract(config_match,'$.aux_loss')='qr' AND"
+                    "SELECT count(*) FROM published WHERE json_extract(config_match,'$.aux_loss')='ar' AND"
                     " json_extract(config_match,'$.variant')='paper'") == 4);
+    /* a row holds what its paper kept fixed: the main numbers are none of a sweep over something else */
+    assert_true(ask("table.db",
+                    "SELECT count(*) FROM published WHERE json_extract(config_match,'$.model')='save'"
+                    " AND json_extract(config_match,'$.adapter_ratio')<>0.25") == 0);
+    assert_true(ask("table.db",
+                    ROW "'save' AND name='miou' AND json_extract(config_match,'$.adapter_ratio')=0.25"
+                        " AND json_extract(config_match,'$.resolution')=256 AND"
+                        " json_extract(config_match,'$.task')='s4'") == 0.8406);
+    assert_true(
+        ask("table.db",
+            "SELECT count(*) FROM published WHERE json_extract(config_match,'$.model')='lightavseg' AND"
+            " json_extract(config_match,'$.aux_loss')='none' AND json_extract(config_match,'$.har')") == 1);
+    assert_true(ask("table.db",
+                    ROW "'aavs' AND name='miou' AND json_extract(config_match,'$.stage')='two' AND"
+                        " json_extract(config_match,'$.task')='avss'") == 0.485);
 }
 
 static void a_sweep_adds_its_own_rows_once(void **state)

@@ -403,6 +403,102 @@ static void the_report_block_of_the_sweep_file_is_the_default(void **state)
     avs_store_close(s);
 }
 
+/* Columns that are pinned to tasks keep apart what differs between tasks; a column over both averages. */
+static void rows_say_what_they_average_over_and_only_that(void **state)
+{
+    (void)state;
+    static const char *const params[] = {"{\"q\":1,\"freeze\":2,\"task\":\"s4\"}",
+                                         "{\"q\":1,\"freeze\":0,\"task\":\"ms3\"}",
+                                         "{\"q\":1,\"freeze\":0,\"lr\":5,\"task\":\"ms3\"}"};
+    static const char *const by[] = {"q"}, *const pinned[] = {"miou@task=s4", "miou@task=ms3"},
+                             *const open[] = {"miou"};
+    avs_store *s = sample_open("hidden.db");
+    avs_buf out = AVS_BUF_INIT;
+    int64_t sweep = sample_sweep(s, "x", NULL), stage = sample_stage(s, sweep, "train", "train");
+    for (int i = 0; i < 2; i++)
+        sample_done(
+            s,
+            sample_register(s, sweep, sample_trial(stage, i, "train", "m", i ? "ms3" : "s4", params[i], 0)),
+            0.5, 0.5);
+    avs_report_spec spec = {
+        .format = AVS_REPORT_TEXT, .by = by, .n_by = 1, .metrics = pinned, .n_metrics = 2};
+    OK(avs_report(s, &spec, &out, e));
+    assert_null(strstr(out.data, "average"));
+    avs_buf_clear(&out);
+    spec.metrics = open;
+    spec.n_metrics = 1;
+    OK(avs_report(s, &spec, &out, e));
+    assert_non_null(strstr(out.data, "1 row averages over trials that differ in: freeze, task."));
+    avs_buf_clear(&out);
+    sample_done(s, sample_register(s, sweep, sample_trial(stage, 2, "train", "m", "ms3", params[2], 0)), 0.6,
+                0.5);
+    spec.metrics = pinned;
+    spec.n_metrics = 2;
+    OK(avs_report(s, &spec, &out, e));
+    assert_non_null(strstr(out.data, "1 row averages over trials that differ in: lr."));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
+/* Everything else that the block says, and that an option is stronger. */
+static void the_rest_of_the_block_counts_too(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("whole-block.db");
+    avs_buf out = AVS_BUF_INIT;
+    int64_t sweep =
+        sample_sweep(s, "x",
+                     "{\"by\":[\"q\",\"r\"],\"metrics\":[\"miou\",\"fscore\",\"params\"],\"where\":{\"r\":"
+                     "1.5},\"baseline\":{\"q\":\"two\"},\"sort\":\"miou\",\"top\":2,\"ci\":90,\"title\":"
+                     "\"The <title>\",\"pareto\":{\"x\":\"params\",\"y\":\"fscore\"}}");
+    int64_t stage = sample_stage(s, sweep, "train", "train");
+    static const char *const params[] = {"{\"q\":\"one\",\"r\":1.5}", "{\"q\":\"two\",\"r\":1.5}",
+                                         "{\"q\":\"three\",\"r\":1.5}", "{\"q\":\"four\",\"r\":2}"};
+    for (int i = 0; i < 8; i++)
+        sample_done(
+            s, sample_register(s, sweep, sample_trial(stage, i, "train", "m", "s4", params[i / 2], i % 2)),
+            0.2 + 0.1 * (i / 2) + 0.01 * (i % 2), 0.5);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_TEXT}, &out, e));
+    assert_int_equal(strncmp(out.data, "The <title>\n", 12), 0);
+    assert_non_null(strstr(out.data, "vs base"));
+    assert_non_null(strstr(out.data, "two"));
+    assert_true(strstr(out.data, "\nthree") < strstr(out.data, "\ntwo")); /* best first */
+    assert_null(strstr(out.data, "\none"));                               /* the third of two */
+    assert_null(strstr(out.data, "four"));                                /* r is 2 */
+    assert_non_null(strstr(out.data, "\302\261 3.2")); /* 6.314 * 0.5 at 90 %, not 12.7 * 0.5 */
+    avs_buf_clear(&out);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_SVG}, &out, e));
+    assert_non_null(strstr(out.data, "fscore [%] against params"));
+    avs_buf_clear(&out);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_HTML}, &out, e));
+    assert_non_null(strstr(out.data, "The &lt;title&gt;"));
+    assert_non_null(strstr(out.data, "fscore [%] against params"));
+    avs_buf_clear(&out);
+    OK(avs_report(s,
+                  &(avs_report_spec){.format = AVS_REPORT_TEXT,
+                                     .title = "own",
+                                     .where = "r=2",
+                                     .sort = "fscore",
+                                     .baseline = "q=four",
+                                     .top = 9,
+                                     .ci = 95,
+                                     .pareto_x = "miou"},
+                  &out, e));
+    assert_int_equal(strncmp(out.data, "own\n", 4), 0);
+    assert_non_null(strstr(out.data, "\302\261 6.4"));
+    assert_non_null(strstr(out.data, "four"));
+    avs_buf_clear(&out);
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_TEXT, .where = "q=one"}, &out, e));
+    assert_non_null(strstr(out.data, "The baseline 'q=two' of the sweep file matches no row."));
+    avs_buf_clear(&out);
+    static const char *const by[] = {"q"}; /* keys of its own: nothing of the block */
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_TEXT, .by = by, .n_by = 1}, &out, e));
+    assert_non_null(strstr(out.data, "four"));
+    assert_null(strstr(out.data, "vs base"));
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
 /* One failing allocation at a time, ever further on: an error, or the very same bytes, never a report that lacks something. */
 static void a_failed_allocation_never_gives_a_wrong_report(void **state)
 {
@@ -453,6 +549,8 @@ int main(void)
         cmocka_unit_test(n_is_shown_where_cells_differ_in_it),
         cmocka_unit_test(ten_common_seeds_can_be_tested_by_ranks),
         cmocka_unit_test(the_report_block_of_the_sweep_file_is_the_default),
+        cmocka_unit_test(the_rest_of_the_block_counts_too),
+        cmocka_unit_test(rows_say_what_they_average_over_and_only_that),
         cmocka_unit_test(a_store_without_results_still_reports_its_trials),
         cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_report),
     };
