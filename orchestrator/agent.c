@@ -42,6 +42,8 @@ void avs_agent_host(char *out, size_t n)
 {
     if (gethostname(out, n) != 0) snprintf(out, n, "localhost");
     out[n - 1] = '\0';
+    size_t at = strlen(out);
+    if (avs_launch_emulates_nodes()) snprintf(out + at, n - at, "-r%d", avs_launch_read().rank);
 }
 
 /* n free cores, those of the domain first. Fewer than n are free (cores were given twice): unbound. */

@@ -2,33 +2,18 @@
  * sentences on stderr (-v: every attempt; -vv: nodes and messages too).
  *
  * A trial is told as done only after its results are committed. Who reads stdout may go away: the run goes on. */
-#include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
+#include "base/fs.h"
 #include "base/json.h"
 #include "orchestrator/dispatch_state.h"
 
-/* A write whose reader is gone costs the stream, not the process. */
+/* SIGPIPE is ignored (self.c), so a write whose reader is gone costs the stream, not the process. */
 static void put_line(dispatch_run *r, const avs_buf *b)
 {
-    sigset_t pipe, old;
-    const struct timespec now = {0, 0};
     if (r->stdout_gone || !avs_buf_ok(b)) return;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    for (size_t at = 0; at < b->len && !r->stdout_gone;) {
-        ssize_t k = write(STDOUT_FILENO, (const char *)b->data + at, b->len - at);
-        if (k > 0)
-            at += (size_t)k;
-        else if (errno != EINTR)
-            r->stdout_gone = true;
-    }
-    if (r->stdout_gone) (void)sigtimedwait(&pipe, NULL, &now);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    r->stdout_gone = avs_fs_full_write(STDOUT_FILENO, b->data, b->len) != 0;
 }
 
 static void member(avs_buf *b, const char *key, const char *text)

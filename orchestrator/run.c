@@ -223,6 +223,9 @@ static int connect_agents(session *s, const avs_launch *launch, avs_err *e)
     rc = avs_transport_mpi(&s->mpi, &role, &parked, e);
     if (rc != AVS_OK) return rc;
     s->under_mpi = true;
+    if (avs_launch_emulates_nodes())
+        avs_say("AVSWEEP_EMULATE_NODES: %d agents of this machine act as nodes of their own",
+                s->mpi->n_peers + 1);
     if (parked > 0)
         avs_say("warning: %d ranks are parked: one agent per node is enough (use --ntasks-per-node=1)",
                 parked);

@@ -37,6 +37,9 @@ typedef struct {
     bool under_launcher;
 } avs_launch;
 avs_launch avs_launch_read(void);
+/* AVSWEEP_EMULATE_NODES=1, for tests where the kernel makes no name spaces: every rank of one machine acts as a node of its
+ * own, called HOST-rRANK. */
+bool avs_launch_emulates_nodes(void);
 
 typedef enum { AVS_ROLE_COORDINATOR, AVS_ROLE_AGENT, AVS_ROLE_PARKED } avs_role;
 

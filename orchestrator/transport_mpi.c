@@ -37,6 +37,12 @@ avs_launch avs_launch_read(void)
     return l;
 }
 
+bool avs_launch_emulates_nodes(void)
+{
+    const char *v = getenv("AVSWEEP_EMULATE_NODES");
+    return v && strcmp(v, "1") == 0;
+}
+
 #if AVS_HAVE_MPI
 #include <mpi.h>
 #include <stdio.h>
@@ -199,7 +205,8 @@ int avs_transport_mpi(avs_transport **out, avs_role *role, int *n_parked, avs_er
     TRY_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node), e);
     TRY_MPI(MPI_Comm_rank(node, &local_rank), e);
     TRY_MPI(MPI_Comm_free(&node), e);
-    *role = rank == 0 ? AVS_ROLE_COORDINATOR : local_rank == 0 ? AVS_ROLE_AGENT : AVS_ROLE_PARKED;
+    const bool leads = local_rank == 0 || avs_launch_emulates_nodes();
+    *role = rank == 0 ? AVS_ROLE_COORDINATOR : leads ? AVS_ROLE_AGENT : AVS_ROLE_PARKED;
 
     mpi *t = NULL;
     int rc = new_transport(&t, size, e);
