@@ -54,9 +54,9 @@ typedef struct {
     const char *only, *stale_code, *to;
     double ci, max_gpu_hours;
     int gpus, attempt, rank, nodes, top, max_parallel, cores, backoff_ms, verbose;
-    bool dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count, hash,
-        fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow, exec,
-        watch, man, help;
+    bool prune, dry_run, quiet, no_input, allow_env, fail_fast, keep_going, steal_lease, json, csv, count,
+        hash, fresh, mixed, no_published, standalone, pictures, suspect, nonparametric, effective, follow,
+        exec, watch, man, help;
 } avs_options;
 
 /* ---- the table ---- */

@@ -66,6 +66,7 @@ const avs_cli_option avs_cli_options[] = {
     {"retry",         "WHAT",   "failed, lost, or both: try such trials of earlier runs again", TEXT, AT(retry),        C(RUN), 0, NULL},
     {"only",          "EXPR",   "only trials for which EXPR over parameters, seed, stage holds, and what they need", TEXT, AT(only), C(RUN), 0, NULL},
     {"fresh",         NULL,     "run finished trials again, from the start",                FLAG,    AT(fresh),         C(RUN), 0, NULL},
+    {"prune",         NULL,     "cancel what is open and no more in the changed file",      FLAG,    AT(prune),         C(RUN), 0, NULL},
     {"stale-code",    "WHAT",   "results of another version of the code: keep, warn (default), rerun", TEXT, AT(stale_code), C(RUN), 0, "keep warn rerun"},
     {"max-gpu-hours", "X",      "refuse a sweep that is estimated to take more (exit 3)",   NUMBER,  AT(max_gpu_hours), C(RUN), 0, NULL},
     {"gpus",          "N",      "with --dry-run: for how many GPUs the time is estimated",  INTEGER, AT(gpus),          C(RUN), 0, NULL},

@@ -323,6 +323,24 @@ static int plan(session *s, avs_store *db)
     return 0;
 }
 
+/* Trials of an earlier version of the file that are not in it any more. */
+static int tell_superseded(const session *s, avs_err *e)
+{
+    avs_store_gone g;
+    if (s->list.resumed && !s->o->prune) return AVS_OK;
+    int rc = avs_store_superseded(s->db, s->list.sweep_id, s->o->prune, &g, e);
+    if (rc == AVS_OK && s->o->prune) rc = avs_store_flush(s->db, e);
+    if (rc != AVS_OK || g.n_open == 0) return rc;
+    avs_buf b = AVS_BUF_INIT;
+    for (int i = 0; i < g.n && i < AVS_STORE_GONE_NAMED; i++) avs_buf_fmt(&b, " %s", g.hex[i]);
+    if (g.n > AVS_STORE_GONE_NAMED) avs_buf_str(&b, " ..");
+    avs_say("the file lists %lld earlier trials no more:%s; %lld of them are open%s", (long long)g.n,
+            avs_buf_cstr(&b), (long long)g.n_open,
+            s->o->prune ? " and cancelled now" : " (--prune cancels them)");
+    avs_buf_free(&b);
+    return AVS_OK;
+}
+
 static int register_trials(session *s, avs_err *e)
 {
     int rc;
@@ -331,6 +349,7 @@ static int register_trials(session *s, avs_err *e)
     AVS_TRY(avs_store_lose_orphans(s->db, &orphans, e));
     AVS_TRY(work_root(s->arena, s->o->db, &s->list.root, e));
     AVS_TRY(avs_trial_list_register(&s->list, s->arena, s->sweep, s->db, &s->choice, e));
+    AVS_TRY(tell_superseded(s, e));
     if (orphans > 0) avs_say("%lld attempts of a run that died are queued again", (long long)orphans);
     if (s->list.n_stale > 0 && s->choice.stale == AVS_STALE_WARN)
         avs_say(

@@ -164,6 +164,18 @@ int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e);
 int avs_store_set_state(avs_store *s, int64_t trial_id, avs_trial_state state, avs_err *e);
 int avs_store_set_priority(avs_store *s, int64_t trial_id, double priority, avs_err *e);
 
+/* ---- what a changed file lists no more (superseded.c) ---- */
+
+enum { AVS_STORE_GONE_NAMED = 5 };
+typedef struct {
+    int64_t n, n_open; /* trials; those that are neither done nor failed, cancelled or pruned */
+    char hex[AVS_STORE_GONE_NAMED][13]; /* the first ones */
+} avs_store_gone;
+
+/* Trials of the sweep that sweep_id supersedes which the newest sweep of no name lists any more. cancel: the open ones
+ * become cancelled. */
+int avs_store_superseded(avs_store *s, int64_t sweep_id, bool cancel, avs_store_gone *out, avs_err *e);
+
 /* ---- trials that build on others (upstream.c) ---- */
 /* Trial trial_id needs upstream_id under this alias. Idempotent. */
 int avs_store_dep(avs_store *s, int64_t trial_id, int64_t upstream_id, const char *alias, avs_err *e);

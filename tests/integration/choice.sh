@@ -83,3 +83,20 @@ avs run d.yaml --db c.db 2> reuse.err || fail "reuse"
 grep -q "8 of 8 trials are done already" reuse.err || fail "nothing is reused"
 expect 8 "$(sqlite3 c.db "SELECT count(*) FROM sweep_trial JOIN sweep USING(sweep_id) WHERE name='d' AND reused=1")" "reused"
 no_leftovers
+
+# A changed file: what it lists no more is told, and cancelled with --prune; done trials stay done.
+: > "$FAKE_LOG"
+sweep shrinks 6
+FAKE_PLAN="4=exit3,5=exit3" avs run shrinks.yaml --db gone.db --max-parallel 1 --fail-fast 2> gone.err
+expect "done 4 failed 1 pending 1 " "$(states gone.db)" "states before the file changes"
+sweep shrinks 2
+avs run shrinks.yaml --db gone.db 2> told.err
+expect 0 $? "exit of the smaller sweep"
+grep -q "lists 4 earlier trials no more: .*; 1 of them are open (--prune" told.err || fail "what is gone: $(cat told.err)"
+expect "done 4 failed 1 pending 1 " "$(states gone.db)" "states without --prune"
+avs run shrinks.yaml --db gone.db --prune 2> prune.err || fail "--prune"
+expect "cancelled 1 done 4 failed 1 " "$(states gone.db)" "states after --prune"
+avs run shrinks.yaml --db gone.db --prune 2> again.err || fail "--prune again"
+grep -q "earlier trials" again.err && fail "--prune twice tells the same twice"
+"$AVSWEEP" db check gone.db > /dev/null || fail "db check after --prune"
+sound gone.db
