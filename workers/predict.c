@@ -1,5 +1,6 @@
 /* Prediction from a checkpoint, whose metadata holds the configuration: on clips of a data set, or on any pictures with a
- * sound. For each frame NAME.mask.png (0/255, or class indices) and NAME.overlay.png at the network's size. */
+ * sound. For each frame NAME.mask.png (0/255, or class indices) and NAME.overlay.png at the network's size. Of several
+ * checkpoints each has a folder of its own, and sheet.png shows their overlays side by side. */
 #include "workers/predict.h"
 
 #include <dirent.h>
@@ -16,20 +17,28 @@
 #include "workers/data.h"
 #include "workers/net.h"
 #include "workers/sheet.h"
+#include "workers/side_by_side.h"
 #include "workers/stage1.h"
 #include "workers/start.h"
 
 static const char help[] =
-    "usage: avsweep predict CHECKPOINT --data ROOT [--split train|val|test] [--clips N] [--masks DIR] --out "
+    "usage: avsweep predict CHECKPOINT.. --data ROOT [--split train|val|test] [--clips N] [--masks DIR] "
+    "--out "
     "DIR\n"
-    "       avsweep predict CHECKPOINT --pictures DIR --sound FILE [--masks DIR] --out DIR\n"
+    "       avsweep predict CHECKPOINT.. --pictures DIR --sound FILE [--masks DIR] --out DIR\n"
+    "Several checkpoints: folders 1, 2, .. below DIR, and DIR/sheet.png with a column for each beside the "
+    "frames.\n"
     "Pictures are taken in order of their names, one for each 0.96 s of the sound.\n"
     "--masks: what stage one of aavs predicted, for stage two; with pictures NAME.png or NAME.mask.png "
     "each.\n";
 
+enum { MOST = 16 };
+
 typedef struct {
-    const char *checkpoint, *data, *split, *pictures, *sound, *masks, *out;
-    int clips;
+    const char *checkpoints[MOST], *checkpoint, *data, *split, *pictures, *sound, *masks, *out;
+    int clips, n_checkpoints;
+    int column;             /* of the sheet, from 1; 0: there is none */
+    avs_side_by_side *side; /* NULL: none */
 } options;
 
 typedef struct {
@@ -42,6 +51,8 @@ typedef struct {
     uint8_t *rgb, *label; /* of all rows; pictures at the size of predictions */
     int rows;
     avs_stage1 masks; /* of the data set */
+    avs_side_by_side *side;
+    int column, side_row; /* side_row: of the sheet, of the next frame */
 } predictor;
 
 static int fail(const avs_err *e)
@@ -61,8 +72,8 @@ static int parse(int argc, char **argv, options *o)
             const char **to;
         } texts[] = {{"--data", &o->data},   {"--split", &o->split}, {"--pictures", &o->pictures},
                      {"--sound", &o->sound}, {"--masks", &o->masks}, {"--out", &o->out}};
-        if (argv[i][0] != '-' && !o->checkpoint) {
-            o->checkpoint = argv[i];
+        if (argv[i][0] != '-' && o->n_checkpoints < MOST) {
+            o->checkpoints[o->n_checkpoints++] = argv[i];
             continue;
         }
         bool taken = false;
@@ -82,7 +93,7 @@ static int parse(int argc, char **argv, options *o)
         }
         i++;
     }
-    if (!o->checkpoint || !o->out || (o->data != NULL) == (o->pictures != NULL) ||
+    if (!o->n_checkpoints || !o->out || (o->data != NULL) == (o->pictures != NULL) ||
         (o->pictures && !o->sound)) {
         fputs(help, stderr);
         return 2;
@@ -95,6 +106,8 @@ static int open_predictor(predictor *p, const options *o, int rows, avs_err *e)
     avs_ckpt_info info;
     avs_json *given = NULL;
     avs_problem *problems = NULL;
+    p->side = o->side;
+    p->column = o->column;
     p->arena = avs_arena_new();
     if (!p->arena) return avs_fail(e, AVS_ENOMEM, "out of memory");
     int rc = avs_ckpt_read_info(p->arena, o->checkpoint, &info, e);
@@ -145,7 +158,11 @@ static int run_and_write(predictor *p, const char *out, char *const *names, int 
         char path[4096];
         uint8_t *label = p->label + i * pixels, *rgb = p->rgb + i * pixels * 3;
         avs_label_of_logits(logits + i * pixels * p->net.classes, pixels, p->net.classes, label);
+        if (p->side && p->column == 1) rc = avs_side_put(p->side, p->side_row, 0, rgb, p->out_w, p->out_h, e);
         avs_overlay(rgb, label, pixels, p->net.is_binary);
+        if (p->side && rc == AVS_OK)
+            rc = avs_side_put(p->side, p->side_row++, p->column, rgb, p->out_w, p->out_h, e);
+        if (rc != AVS_OK) break;
         if (p->net.is_binary)
             for (int64_t k = 0; k < pixels; k++) label[k] = label[k] ? 255 : 0;
         snprintf(path, sizeof path, "%s/%s.mask.png", out, names[i]);
@@ -310,6 +327,33 @@ static int predict_pictures(const options *o, avs_err *e)
     return rc;
 }
 
+static int predict_one(options *o, const char *checkpoint, avs_err *e)
+{
+    o->checkpoint = checkpoint;
+    return o->data ? predict_data(o, e) : predict_pictures(o, e);
+}
+
+static int predict_several(const options *o, avs_err *e)
+{
+    avs_side_by_side side;
+    char path[4096];
+    int rc = avs_side_open(&side, 1 + o->n_checkpoints, e);
+    for (int i = 0; i < o->n_checkpoints && rc == AVS_OK; i++) {
+        options own = *o;
+        own.side = &side;
+        own.column = i + 1;
+        snprintf(path, sizeof path, "%s/%d", o->out, i + 1);
+        own.out = path;
+        rc = predict_one(&own, o->checkpoints[i], e);
+    }
+    snprintf(path, sizeof path, "%s/sheet.png", o->out);
+    if (rc == AVS_OK) rc = avs_side_write(&side, path, e);
+    for (int i = 0; i < o->n_checkpoints && rc == AVS_OK; i++)
+        printf("%s: column %d: %s\n", path, i + 2, o->checkpoints[i]);
+    avs_side_close(&side);
+    return rc;
+}
+
 int avs_predict_command(int argc, char **argv)
 {
     options o;
@@ -320,6 +364,6 @@ int avs_predict_command(int argc, char **argv)
     }
     const int status = parse(argc, argv, &o);
     if (status) return status;
-    const int rc = o.data ? predict_data(&o, &e) : predict_pictures(&o, &e);
+    const int rc = o.n_checkpoints > 1 ? predict_several(&o, &e) : predict_one(&o, o.checkpoints[0], &e);
     return rc == AVS_OK ? 0 : fail(&e);
 }

@@ -71,6 +71,9 @@ of plain train "$two,$truth,\"query_generator\":\"fixed\",\"robust_key\":false,\
 "$TRIAL" predict "$W/two/best.safetensors" --data "$W/data" --clips 1 --out "$W/p" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die predict; }
 [ "$(find "$W/p" -name '*.overlay.png' | wc -l)" -ge 5 ] || die "too few overlays"
 "$TRIAL" predict "$W/one/best.safetensors" --data "$W/data" --clips 1 --out "$W/p1" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die "predict, stage one"; }
+"$TRIAL" predict "$W/one/best.safetensors" "$W/one-k1/best.safetensors" --data "$W/data" --clips 1 --out "$W/p2" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die "predict, two checkpoints"; }
+diff -r "$W/p1" "$W/p2/1" >/dev/null && diff -r "$W/p1" "$W/p2/2" >/dev/null || die "two checkpoints predict otherwise than each alone"
+[ "$(od -An -tu1 -j16 -N4 "$W/p2/sheet.png" | tr -s ' ')" = " 0 0 1 232" ] || die "sheet.png has not three columns of 160"
 of fast latency "\"stage\":\"two\",$net,\"latency_warmup\":1,\"latency_min_samples\":64,\"latency_min_seconds\":0.1,\"latency_max_seconds\":2,\"latency_scope\":\"model\""; go fast
 grep -q '^latency {"n":' "$W/fast.log" || die "no latency line"
 
