@@ -70,6 +70,13 @@ int avs_command_compare(const avs_options *o)
         avs_buf_free(&out);
         return avs_complain(!opened && rc != AVS_ERANGE ? AVS_EXIT_DB : avs_exit_of(rc), &err);
     }
-    const int shown = avs_print(&out);
+    int shown = AVS_EXIT_OK;
+    if (o->output && strcmp(o->output, "-") != 0) {
+        rc = avs_fs_write_atomic(o->output, avs_buf_cstr(&out), out.len, &err);
+        avs_buf_free(&out);
+        if (rc != AVS_OK) shown = avs_complain(avs_exit_of(rc), &err);
+    } else {
+        shown = avs_print(&out);
+    }
     return shown ? shown : verdicts[AVS_WORSE] ? AVS_EXIT_REGRESSION : AVS_EXIT_OK;
 }

@@ -72,11 +72,10 @@ static void fill_notes(const avs_comparison *c, avs_grid *g, const int verdicts[
     add_note(g, avs_arena_fmt(a, "%d better, %d worse, %d same, %d undecided; threshold %s.",
                               verdicts[AVS_BETTER], verdicts[AVS_WORSE], verdicts[AVS_SAME],
                               verdicts[AVS_UNDECIDED], threshold ? threshold : ""));
-    add_note(
-        g,
-        avs_arena_fmt(
-            a, "Delta is B - A; its intervals hold together at %g %% (each %.4g %%); p is Holm-adjusted: %s.",
-            s->ci > 0 ? s->ci : 95, 100 * c->level, tests_text(c)));
+    const char *tests = tests_text(c);
+    add_note(g, avs_arena_fmt(a, "Delta is B - A; its intervals hold together at %g %% (each %.4g %%); %s%s.",
+                              s->ci > 0 ? s->ci : 95, 100 * c->level,
+                              *tests ? "p is Holm-adjusted: " : "no pair has the seeds for one", tests));
     if (c->only_a || c->only_b)
         add_note(g, avs_arena_fmt(a, "Without a partner: %d of A, %d of B.", c->only_a, c->only_b));
     const int suspect = c->a.column[0].n_suspect + c->b.column[0].n_suspect;

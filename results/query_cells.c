@@ -346,12 +346,13 @@ typedef struct {
     int rows;
 } hidden;
 
-/* The columns (the first 64) that a trial may stand in: those whose pins it fits. */
-static uint64_t columns_of(const avs_table *t, const avs_q_trial *x)
+/* The columns (the first 64) in which trial i counts: it has a number there and fits the pins. */
+static uint64_t columns_of(const avs_table *t, int i)
 {
     uint64_t columns = 0;
     for (int col = 0; col < t->n_columns && col < 64; col++)
-        if (avs_q_where_holds(&t->column[col].pin, x)) columns |= (uint64_t)1 << col;
+        if (!isnan(t->column[col].value[i]) && avs_q_where_holds(&t->column[col].pin, &t->trial[i]))
+            columns |= (uint64_t)1 << col;
     return columns;
 }
 
@@ -382,14 +383,15 @@ static void note_hidden_parameters(avs_arena *a, avs_table *t)
     for (int r = 0; r < t->n_rows; r++) {
         avs_q_row *row = &t->row[r];
         const avs_q_config *first[FIRSTS] = {0}, *last = NULL; /* of each kind and each set of columns */
-        uint64_t columns[FIRSTS];
+        uint64_t columns[FIRSTS], last_columns = 0;
         for (int i = row->first_trial; i < row->first_trial + row->n_trials; i++) {
             const avs_q_config *c = t->trial[i].cfg;
             int k = 0;
-            if (c == last) continue;
-            last = c;
-            const uint64_t own = columns_of(t, &t->trial[i]);
+            const uint64_t own = columns_of(t, i);
             bool known = false;
+            if (c == last && (own & ~last_columns) == 0) continue;
+            last = c;
+            last_columns = own;
             for (; k < FIRSTS && first[k]; k++) {
                 if (first[k]->kind != c->kind) continue;
                 if ((columns[k] & own) && first[k] != c) add_hidden(c, first[k], row, &h);

@@ -76,18 +76,21 @@ out:
     return rc;
 }
 
-/* Every trial of the cell must match, or the paper measured something else. */
+/* Every trial of the cell must match, or the paper measured something else; of a cell without any number, every trial that
+ * should give one. */
 static const published_row *find_published(const avs_table *t, int r, int col, const published_row *rows,
                                            int n)
 {
     const published_row *best = NULL;
+    const bool measured = t->row[r].cell[col].n > 0;
     for (int i = 0; i < n; i++) {
         bool all = true, any = false;
         if (best && rows[i].rank <= best->rank) continue;
         const int from = t->row[r].first_trial;
         for (int k = from; k < from + t->row[r].n_trials && all; k++) {
             const avs_q_trial *x = &t->trial[k];
-            if (isnan(t->column[col].value[k]) || !avs_q_where_holds(&t->column[col].pin, x)) continue;
+            if ((measured && isnan(t->column[col].value[k])) || !avs_q_where_holds(&t->column[col].pin, x))
+                continue;
             any = true;
             all = matches(rows[i].match, x);
         }
@@ -106,7 +109,7 @@ int avs_q_published(avs_store *s, avs_arena *a, avs_table *t, avs_err *e)
         AVS_TRY(load_published(s, a, c->metric, &rows, &n, e));
         for (int r = 0; r < t->n_rows && n; r++) {
             avs_q_cell *x = &t->row[r].cell[col];
-            const published_row *p = x->n ? find_published(t, r, col, rows, n) : NULL;
+            const published_row *p = x->n || x->expected ? find_published(t, r, col, rows, n) : NULL;
             if (!p) continue;
             x->has_paper = c->has_paper = true;
             x->paper = p->value;
