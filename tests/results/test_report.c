@@ -403,6 +403,27 @@ static void the_report_block_of_the_sweep_file_is_the_default(void **state)
     avs_store_close(s);
 }
 
+/* A failed trial has no number; what its paper says stands there all the same, and only where it belongs. */
+static void the_papers_number_stands_beside_a_failed_trial(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("failed.db");
+    avs_buf out = AVS_BUF_INIT;
+    int64_t sweep =
+        sample_sweep(s, "x",
+                     "{\"by\":[\"q\"],\"metrics\":[\"miou\"],\"published\":{\"source\":\"p\",\"rows\":[{"
+                     "\"where\":{\"q\":6},\"miou\":47.5}]}}");
+    int64_t stage = sample_stage(s, sweep, "train", "train");
+    sample_done(s, sample_register(s, sweep, sample_trial(stage, 0, "train", "m", "s4", "{\"q\":5}", 0)),
+                0.25, 0.75);
+    sample_failed(s, sample_register(s, sweep, sample_trial(stage, 1, "train", "m", "s4", "{\"q\":6}", 0)),
+                  "gone");
+    OK(avs_report(s, &(avs_report_spec){.format = AVS_REPORT_CSV}, &out, e));
+    assert_string_equal(strchr(out.data, '\n') + 1, "5,0.25,,,1,1,,,\n6,,,,0,1,0.475,,\n");
+    avs_buf_free(&out);
+    avs_store_close(s);
+}
+
 /* Columns that are pinned to tasks keep apart what differs between tasks; a column over both averages. */
 static void rows_say_what_they_average_over_and_only_that(void **state)
 {
@@ -550,6 +571,7 @@ int main(void)
         cmocka_unit_test(ten_common_seeds_can_be_tested_by_ranks),
         cmocka_unit_test(the_report_block_of_the_sweep_file_is_the_default),
         cmocka_unit_test(the_rest_of_the_block_counts_too),
+        cmocka_unit_test(the_papers_number_stands_beside_a_failed_trial),
         cmocka_unit_test(rows_say_what_they_average_over_and_only_that),
         cmocka_unit_test(a_store_without_results_still_reports_its_trials),
         cmocka_unit_test(a_failed_allocation_never_gives_a_wrong_report),
