@@ -27,11 +27,7 @@ cmp -s "$W/b/last.safetensors" "$W/f32/last.safetensors" && die "bf16 and fp32 g
 job k "$small,\"steps\":6,\"precision\":\"bf16\"" '"limits":{"checkpoint_every_s":0.001}'
 kills=0
 while [ $kills -lt 2 ]; do
-  "$TRIAL" run "$W/k.json" >"$W/k.log" 2>&1 & pid=$!
-  old=$(stat -c %i "$W/k/last.safetensors" 2>/dev/null || echo none)
-  while kill -0 $pid 2>/dev/null && [ "$(stat -c %i "$W/k/last.safetensors" 2>/dev/null || echo none)" = "$old" ]; do :; done
-  kill -9 $pid 2>/dev/null && kills=$((kills + 1))
-  wait $pid 2>/dev/null || true
+  kill_when k has_new_checkpoint k "$(checkpoint_inode k)" && kills=$((kills + 1))
   grep -q '^result miou@test' "$W/k.log" && break
 done
 [ $kills -ge 1 ] || die "the run was never killed"

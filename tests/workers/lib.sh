@@ -34,3 +34,19 @@ refused() {
 run() { "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1; }
 # result NAME METRIC: the number that run NAME reported
 result() { sed -n "s|^result $2 \([^ ]*\).*|\1|p" "$W/$1.log" | tail -n 1; } # names have slashes
+
+# kill_when NAME CONDITION..: runs NAME until the command CONDITION holds, then kills it. False: it had ended by itself.
+kill_when() {
+  local name=$1 end=$((SECONDS + 120)) killed=0; shift
+  "$TRIAL" run "$W/$name.json" >"$W/$name.log" 2>&1 & local pid=$!
+  while ! "$@" && kill -0 $pid 2>/dev/null; do
+    [ $SECONDS -lt $end ] || { kill -9 $pid; die "$name: after two minutes not yet: $*"; }
+    sleep 0.002
+  done
+  kill -9 $pid 2>/dev/null || killed=1
+  wait $pid 2>/dev/null || true
+  return $killed
+}
+# For CONDITION: a checkpoint with another inode than INODE, which checkpoint_inode NAME told before.
+checkpoint_inode() { stat -c %i "$W/$1/last.safetensors" 2>/dev/null || echo none; }
+has_new_checkpoint() { [ "$(checkpoint_inode "$1")" != "$2" ]; }

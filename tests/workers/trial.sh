@@ -24,18 +24,9 @@ sed "s/\"seed\":3/\"seed\":4/; s#$W/a#$W/s4#" "$W/a.json" >"$W/s4.json"; run s4 
 # killed whenever a checkpoint has appeared, until it ends by itself
 job k "$small" '"limits":{"checkpoint_every_s":0.001}'
 kills=0
-while :; do
-  "$TRIAL" run "$W/k.json" >"$W/k.log" 2>&1 & pid=$!
-  old=$(stat -c %i "$W/k/last.safetensors" 2>/dev/null || echo none)
-  while kill -0 $pid 2>/dev/null && [ "$(stat -c %i "$W/k/last.safetensors" 2>/dev/null || echo none)" = "$old" ]; do :; done
-  if [ $kills -lt 4 ]; then
-    kill -9 $pid 2>/dev/null && kills=$((kills + 1))
-    wait $pid 2>/dev/null || true
-    grep -q '^result miou@test' "$W/k.log" && break
-  else
-    wait $pid || { cat "$W/k.log"; die "run after $kills kills"; }
-    break
-  fi
+while [ $kills -lt 4 ]; do
+  kill_when k has_new_checkpoint k "$(checkpoint_inode k)" && kills=$((kills + 1))
+  grep -q '^result miou@test' "$W/k.log" && break
 done
 [ $kills -ge 1 ] || die "the run was never killed"
 run k || die "last run after $kills kills"
@@ -65,7 +56,10 @@ same "$W/r-1" "$W/r-2" "two ranks twice"
 two; rm -rf "$W/r"; sed -i 's/"steps":12/"steps":100000/' "$W/r0.json" "$W/r1.json"
 "$TRIAL" run "$W/r1.json" >"$W/r1.log" 2>&1 & pid=$!
 "$TRIAL" run "$W/r0.json" >"$W/r0.log" 2>&1 & pid0=$!
-until grep -q '^step' "$W/r0.log"; do kill -0 $pid0 || { cat "$W/r0.log"; die "rank 0 ended early"; }; done
+until grep -q '^step' "$W/r0.log"; do
+  kill -0 $pid0 || { cat "$W/r0.log"; die "rank 0 ended early"; }
+  sleep 0.01
+done
 kill -9 $pid
 wait $pid0 && die "rank 0 did not notice" || [ $? -eq 1 ]
 grep -q 'another rank of this trial ended' "$W/r0.log" || { cat "$W/r0.log"; die "no message about the dead rank"; }
