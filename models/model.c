@@ -51,7 +51,7 @@ avs_val avs_model_vggish(avs_graph *g, const avs_build *b, avs_model_io *io)
 avs_val avs_model_encoder(avs_graph *g, const avs_cfg *cfg, avs_val logmel)
 {
     if (!avs_cfg_is(cfg, "audio_backbone", "mobilenet_v2")) return avs_vggish(g, logmel);
-    if (avs_cfg_int(cfg, "audio_channels") == 3)
+    if (avs_cfg_int(cfg, "audio_channels") == 3 && avs_dim(g, logmel, 3) == 1)
         logmel = avs_concat(g, (avs_val[]){logmel, logmel, logmel}, 3, 3);
     return avs_mobilenet_v2(g, logmel);
 }
@@ -60,7 +60,7 @@ avs_val avs_model_mobilenet(avs_graph *g, const avs_cfg *cfg, const avs_build *b
 {
     if (b->audio_input == AVS_AUDIO_FEATURE)
         return io->audio = avs_input(g, "audio_feature", AVS_F32T(b->rows, 1024));
-    io->audio = avs_input(g, "audio", AVS_F32T(b->rows, 96, 64, 1));
+    io->audio = avs_input(g, "audio", AVS_F32T(b->rows, 96, 64, b->audio_channels == 3 ? 3 : 1));
     avs_scope_push(g, "audio");
     avs_val feature = avs_model_encoder(g, cfg, io->audio);
     avs_scope_pop(g);

@@ -34,6 +34,7 @@ typedef struct {
     int given_points; /* > 0: points of the loss of aavs are inputs (golden cases), for as many pairs; 0: drawn */
     bool with_reference_taps; /* taps also what the forward does not need in that form */
     avs_audio_input audio_input;
+    int audio_channels; /* of patches that come with their channels, as in golden cases; 0: one, copied where need be */
 } avs_build;
 
 typedef struct {

@@ -25,6 +25,14 @@ static avs_avm_input matched(avs_golden_case *c, const avs_graph *g, const avs_m
     return in;
 }
 
+/* Whether some stage hears, without which nothing can be matched. */
+static bool hears(const avs_avm_input *in)
+{
+    for (int i = 0; i < 4; i++)
+        if (in->a_fea[i]) return true;
+    return false;
+}
+
 static void variants(avs_graph *g, const avs_avm_input *in)
 {
     static const struct {
@@ -63,12 +71,15 @@ static void parts_of_logits(avs_graph *g, avs_val logits)
 
 static void pvt_names(avs_golden_case *c, avs_graph *g)
 {
-    static const int last[4] = {2, 5, 39, 2};
     for (int s = 0; s < 4; s++) {
         avs_val v = tapped(g, avs_arena_fmt(c->arena, "encoder_backbone.patch_embed%d", s + 1));
         if (!v) return;
         avs_nn_tap(g, v, "encoder_backbone.patch_embed%d.out0", s + 1);
-        v = tapped(g, avs_arena_fmt(c->arena, "encoder_backbone.block%d.%d", s + 1, last[s]));
+        avs_val block = 0;
+        for (int i = 0; !i || block; i++) { /* to the last block of the stage */
+            v = block ? block : v;
+            block = tapped(g, avs_arena_fmt(c->arena, "encoder_backbone.block%d.%d", s + 1, i));
+        }
         avs_nn_tap(g, v, "encoder_backbone.block%d.last", s + 1);
     }
 }
@@ -88,12 +99,13 @@ static void first_frames(avs_golden_case *c, avs_graph *g, const avs_model_io *i
 void avs_golden_extend_tpavi(avs_golden_case *c, avs_graph *g, const avs_model_io *io)
 {
     const avs_avm_input in = matched(c, g, io);
-    if (io->loss) variants(g, &in);
+    if (io->loss && hears(&in)) variants(g, &in);
     if (avs_dim(g, io->logits, 3) > 1) {
         parts_of_logits(g, io->logits);
     } else {
         first_frames(c, g, io);
-        avs_tap(g, "loss:avm_cos_avg (not used by the published command)", avs_loss_cosine(g, &in));
+        if (hears(&in))
+            avs_tap(g, "loss:avm_cos_avg (not used by the published command)", avs_loss_cosine(g, &in));
     }
     pvt_names(c, g);
 }
