@@ -491,6 +491,7 @@ int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s,
     }
     for (size_t i = 0; i < total; i++) place[i] = -1;
     for (int32_t i = 0; i < l->n; i++) place[l->at[i].trial->ordinal] = i;
+    avs_store_bulk(db, true);
     AVS_TRY(begin_sweep(l, a, s, db, o->argv_json, e));
     if (o->stale != AVS_STALE_KEEP) AVS_TRY(avs_store_has_other_code(db, code_now, &g->other_code, e));
     for (int st = 0; st < s->n_stages; st++) AVS_TRY(register_stage(g, &s->stages[st], e));
@@ -499,6 +500,7 @@ out:
     if (g) avs_arena_free(g->a);
     avs_xfree(g);
     free(place);
+    avs_store_bulk(db, false);
     return rc;
 }
 

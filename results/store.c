@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,15 +213,23 @@ static const char *path_to_read(const char *path, char *other, size_t n, int64_t
     return other;
 }
 
+/* SQLite counts every allocation under a lock unless told not to before it starts. */
+static void no_memory_statistics(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int avs_store_open(const char *path, avs_store_mode mode, const char *tool_version, avs_store **out,
                    avs_err *e)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     char snapshot[PATH_MAX];
     int64_t age = 0;
     bool fresh;
     int rc, version = AVS_STORE_SCHEMA_VERSION;
 
     *out = NULL;
+    (void)pthread_once(&once, no_memory_statistics);
     if (mode == AVS_STORE_READ) path = path_to_read(path, snapshot, sizeof snapshot, &age);
     AVS_TRY(avs_store_inspect(path, mode, &fresh, &version, e));
     if (mode == AVS_STORE_WRITE) AVS_TRY(check_version(path, version, e));
@@ -310,6 +320,14 @@ int64_t avs_store_group_ns(const avs_store *s)
 int64_t avs_store_unflushed_ns(const avs_store *s)
 {
     return s->unflushed ? avs_now_ns() - s->group_since_ns : 0;
+}
+
+void avs_store_bulk(avs_store *s, bool on)
+{
+    sqlite3_exec(s->db, on ? "PRAGMA cache_size=-49152" : "PRAGMA cache_size=-2000", NULL, NULL, NULL);
+    if (on) return;
+    sqlite3_db_release_memory(s->db);
+    malloc_trim(0);
 }
 
 int avs_store_flush(avs_store *s, avs_err *e)

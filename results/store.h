@@ -158,6 +158,10 @@ typedef struct {
  * taken by another trial of this sweep. */
 int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, avs_err *e);
 
+/* Around many calls of avs_store_register: on, a page cache that holds the indexes of a million trials; off, the usual
+ * one, and the memory goes back to the system. Nothing depends on it but speed. */
+void avs_store_bulk(avs_store *s, bool on);
+
 /* Attempts without an end belong to a coordinator that is gone: they end as `lost`, their trials are pending
  * again. Call once after open, before the first start. *n may be NULL. */
 int avs_store_lose_orphans(avs_store *s, int64_t *n, avs_err *e);

@@ -139,6 +139,17 @@ typedef struct {
     int64_t placed[AVS_TRIAL_STATES];
 } registration;
 
+/* Columns trial_id, state, attempts, epoch, priority of a trial that is there. */
+static void read_trial(avs_store_trial *t, sqlite3_stmt *st)
+{
+    t->reused = true;
+    t->trial_id = sqlite3_column_int64(st, 0);
+    t->state = (avs_trial_state)sqlite3_column_int(st, 1);
+    t->attempts = sqlite3_column_int(st, 2);
+    t->epoch = sqlite3_column_int(st, 3);
+    t->priority = sqlite3_column_double(st, 4);
+}
+
 static int find_or_add_trial(avs_store *s, registration *g, avs_store_trial *t, avs_err *e)
 {
     int64_t key = key_of(t->hash);
@@ -152,11 +163,7 @@ static int find_or_add_trial(avs_store *s, registration *g, avs_store_trial *t, 
     AVS_TRY(avs_db_step(s, st, &row, e));
     t->reused = row;
     if (row) {
-        t->trial_id = sqlite3_column_int64(st, 0);
-        t->state = (avs_trial_state)sqlite3_column_int(st, 1);
-        t->attempts = sqlite3_column_int(st, 2);
-        t->epoch = sqlite3_column_int(st, 3);
-        t->priority = sqlite3_column_double(st, 4);
+        read_trial(t, st);
         sqlite3_reset(st);
         return AVS_OK;
     }
@@ -202,12 +209,50 @@ out:
     return rc;
 }
 
+/* A resumed sweep lists what it listed before: neighbouring places are read in one pass, in the order in which they are
+ * stored. *known false: something differs, and every trial is to be looked up by itself. */
+static int take_known(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, bool *known,
+                      avs_err *e)
+{
+    sqlite3_stmt *st;
+    bool row;
+    size_t i = 0;
+    int rc;
+
+    *known = false;
+    for (size_t k = 1; k < n; k++)
+        if (trials[k].stage_id != trials[0].stage_id || trials[k].ordinal != trials[k - 1].ordinal + 1)
+            return AVS_OK;
+    if (n == 0) return AVS_OK;
+    AVS_TRY(avs_db_bind(
+        s, &st, e,
+        "SELECT t.trial_id, t.state, t.attempts, t.epoch, t.priority, t.hash FROM sweep_trial p CROSS JOIN "
+        "trial t"
+        " ON t.trial_id=p.trial_id WHERE p.sweep_id=? AND p.stage_id=? AND p.ordinal BETWEEN ? AND ?"
+        " ORDER BY p.ordinal",
+        "iiii", sweep_id, trials[0].stage_id, trials[0].ordinal, trials[n - 1].ordinal));
+    while ((rc = avs_db_step(s, st, &row, e)) == AVS_OK && row) {
+        const void *hash = sqlite3_column_blob(st, 5);
+        if (i == n || sqlite3_column_bytes(st, 5) != 32 || memcmp(hash, trials[i].hash, 32) != 0) {
+            sqlite3_reset(st);
+            return AVS_OK;
+        }
+        read_trial(&trials[i++], st);
+    }
+    *known = rc == AVS_OK && i == n;
+out:
+    return rc;
+}
+
 int avs_store_register(avs_store *s, int64_t sweep_id, avs_store_trial *trials, size_t n, avs_err *e)
 {
-    size_t i = 0;
+    size_t i = n;
+    bool known;
     registration g = {.sweep_id = sweep_id};
     int rc = avs_db_begin(s, e);
     if (rc != AVS_OK) return rc;
+    AVS_TRY(take_known(s, sweep_id, trials, n, &known, e));
+    if (known) goto out;
     for (i = 0; i < n; i++) {
         AVS_TRY(find_or_add_trial(s, &g, &trials[i], e));
         AVS_TRY(place(s, &g, &trials[i], e));
