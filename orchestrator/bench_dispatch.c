@@ -130,6 +130,7 @@ static int run_row(const row *r, const char *program, const char *folder, measur
     }
     avs_store_close(s.db);
     avs_lease_drop(&s.lease);
+    avs_trial_list_told(&s.list);
     avs_arena_free(s.arena);
     return rc;
 }

@@ -788,6 +788,11 @@ avs_coord_counts avs_coord_count(const avs_coord *c)
                               .finished = c->finished};
 }
 
+int32_t avs_coord_class_of(const avs_coord *c, int32_t i)
+{
+    return c->t[i].class_id;
+}
+
 avs_job_state avs_coord_state(const avs_coord *c, int32_t i)
 {
     return (avs_job_state)c->t[i].state;

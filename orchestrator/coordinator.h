@@ -235,6 +235,7 @@ typedef struct {
 } avs_coord_counts;
 avs_coord_counts avs_coord_count(const avs_coord *c);
 /* Of trial i. */
+int32_t avs_coord_class_of(const avs_coord *c, int32_t i);
 avs_job_state avs_coord_state(const avs_coord *c, int32_t i);
 uint64_t avs_coord_attempt_of(const avs_coord *c, int32_t i); /* live or committing attempt, 0: none */
 

@@ -123,7 +123,8 @@ static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
     int64_t o = avs_frame_i64(f, AVS_T_OUTCOME, AVS_OUT_CRASH);
     live_trial *l = dispatch_live(r, f->attempt);
     avs_staged *g = avs_staging_find(r->staging, agent, f->attempt, f->epoch);
-    int32_t trial = l && hex && strcmp(r->cfg->list->at[l->trial].hex, hex) == 0 ? l->trial
+    char own[65];
+    int32_t trial = l && hex && strcmp(avs_trial_hex(r->cfg->list, l->trial, own), hex) == 0 ? l->trial
                     : hex ? avs_trial_list_find(r->cfg->list, hex)
                           : -1;
     if (o < 0 || o >= AVS_OUT_COUNT) o = AVS_OUT_CRASH;
@@ -170,8 +171,9 @@ static void take_trial_frame(dispatch_run *r, int agent, const avs_frame *f)
     live_trial *l = dispatch_live(r, f->attempt);
     if (f->type == AVS_F_PROGRESS) {
         if (!l) return;
+        char hex[65];
         snprintf(r->progress.running, sizeof r->progress.running, "%.6s step %lld/%lld",
-                 r->cfg->list->at[l->trial].hex, (long long)avs_frame_i64(f, AVS_T_STEP, 0),
+                 avs_trial_hex(r->cfg->list, l->trial, hex), (long long)avs_frame_i64(f, AVS_T_STEP, 0),
                  (long long)avs_frame_i64(f, AVS_T_STEPS, 0));
         return;
     }
@@ -532,6 +534,7 @@ int avs_dispatch(const avs_dispatch_cfg *cfg, avs_dispatch_result *out, avs_err 
         r.beat_ms = dispatch_now_ms() + BEAT_MS;
         dispatch_held(&r);
         dispatch_asha_begin(&r);
+        avs_trial_list_told(cfg->list);
         dispatch_wishes(&r, dispatch_now_ms());
         dispatch_step(&r, (avs_event){.type = AVS_EV_TICK});
         while (!r.finished && !r.failed) turn(&r);

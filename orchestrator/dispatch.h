@@ -19,7 +19,7 @@ typedef struct {
 } avs_dispatch_samples;
 
 typedef struct {
-    const avs_trial_list *list;
+    avs_trial_list *list; /* its coord is given up */
     avs_store *db;
     const avs_lease *lease;
     avs_transport *const *links; /* agents in this order: those of links[0], of links[1], .. */

@@ -39,7 +39,8 @@ static bool keep_pending(dispatch_run *r, const avs_action *a)
 
 static const char *short_name(const dispatch_run *r, int32_t i, char out[16])
 {
-    snprintf(out, 16, "%.12s", r->cfg->list->at[i].hex);
+    char hex[65];
+    snprintf(out, 16, "%.12s", avs_trial_hex(r->cfg->list, i, hex));
     return out;
 }
 
@@ -49,18 +50,19 @@ static const char *short_name(const dispatch_run *r, int32_t i, char out[16])
 static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
 {
     const avs_trial_list *l = r->cfg->list;
-    const avs_listed *x = &l->at[a->trial];
-    char work[3000], cwd[3100], log[3100];
-    bool quiet = strcmp(x->trial->config->kind, "latency") == 0, is_inline = r->cfg->inline_noops;
+    const avs_sweep_limits *limits = &avs_trial_stage(l, a->trial)->limits;
+    char work[3000], cwd[3100], log[3100], hex[65];
+    bool quiet = strcmp(l->at[a->trial].trial->config->kind, "latency") == 0,
+         is_inline = r->cfg->inline_noops;
     avs_buf job = AVS_BUF_INIT, places = AVS_BUF_INIT;
     avs_err err = AVS_ERR_INIT;
-    const avs_coord_class *k0 = &l->classes[l->coord[a->trial].class_id];
+    const avs_coord_class *k0 = &l->classes[avs_coord_class_of(r->coord, a->trial)];
     const bool on_gpu = a->place && a->place[0].gpus != 0;
     if (k0->gpus > 0 && k0->host_ok && !on_gpu && !r->host_told) {
         r->host_told = true;
         avs_progress_say(&r->progress, "no node has a GPU: trials that ask for GPUs run on the host");
     }
-    if (!is_inline && avs_trial_job(l, a->trial, attempt, a->epoch, a->cores, on_gpu, &job, &err) != AVS_OK) {
+    if (!is_inline && avs_trial_job(l, a, attempt, on_gpu, &job, &err) != AVS_OK) {
         r->failed = true;
         r->err = err;
         avs_buf_free(&job);
@@ -69,7 +71,7 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
     avs_buf *out = &r->peers[a->agent].out;
     r->peers[a->agent].started = true;
     size_t mark = dispatch_begin(r, a->agent, AVS_M_START, a->epoch, attempt);
-    avs_frame_put_str(out, AVS_T_TRIAL, x->hex);
+    avs_frame_put_str(out, AVS_T_TRIAL, avs_trial_hex(l, a->trial, hex));
     avs_frame_put_i64(out, AVS_T_FLAGS, (quiet ? AVS_START_QUIET : 0) | (is_inline ? AVS_START_INLINE : 0));
     if (!is_inline) {
         avs_trial_work_dir(l, a->trial, work, sizeof work);
@@ -78,8 +80,8 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
         avs_frame_put_str(out, AVS_T_JSON, avs_buf_cstr(&job));
         avs_frame_put_str(out, AVS_T_LOG, log);
         avs_frame_put_str(out, AVS_T_WORK, cwd);
-        avs_frame_put_i64(out, AVS_T_TIME_MS, x->time_ms);
-        avs_frame_put_i64(out, AVS_T_HANG_MS, x->hang_ms);
+        avs_frame_put_i64(out, AVS_T_TIME_MS, (int64_t)(limits->time_s * 1000));
+        avs_frame_put_i64(out, AVS_T_HANG_MS, (int64_t)(limits->hang_s * 1000));
         for (int32_t k = 0; k < a->n_ranks; k++) {
             avs_buf_u32(&places, a->place[k].gpus);
             avs_buf_u32(&places, (uint32_t)a->place[k].cores);
@@ -118,7 +120,7 @@ static bool begin_attempt(dispatch_run *r, const avs_action *a, int64_t *id)
                                             .sm = have->gpu[i].capability};
     }
     avs_trial_log(r->cfg->list, a->trial, a->epoch, log, sizeof log);
-    avs_store_start st = {.trial_id = r->cfg->list->at[a->trial].trial_id,
+    avs_store_start st = {.trial_id = avs_trial_row(r->cfg->list, a->trial),
                           .run_id = getpid(),
                           .host = r->peers[a->agent].host,
                           .gpus = gpus,
@@ -131,8 +133,9 @@ static bool begin_attempt(dispatch_run *r, const avs_action *a, int64_t *id)
         return true;
     }
     if ((uint32_t)epoch != a->epoch) {
+        char hex[65];
         avs_fail(&r->err, AVS_EDB, "trial %s: the database counts epoch %d, the coordinator %u",
-                 r->cfg->list->at[a->trial].hex, epoch, a->epoch);
+                 avs_trial_hex(r->cfg->list, a->trial, hex), epoch, a->epoch);
         return false;
     }
     avs_coord_name(r->coord, a->attempt, (uint64_t)*id);
@@ -314,7 +317,7 @@ static void act_too_big(dispatch_run *r, const avs_action *a)
 {
     char name[16], need[128];
     const avs_trial_list *l = r->cfg->list;
-    const avs_coord_class *k = &l->classes[l->coord[a->trial].class_id];
+    const avs_coord_class *k = &l->classes[avs_coord_class_of(r->coord, a->trial)];
     bool one = k->ranks == 1 || k->pack == AVS_PACK_NODE || k->pack == AVS_PACK_NUMA;
     const char *where = k->pack == AVS_PACK_NUMA ? " in one NUMA domain" : one ? " on one node" : "";
     bool gpus = k->gpus > 0 && (a->gpus > 0 || !k->host_ok);
@@ -363,7 +366,7 @@ void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n)
             avs_staging_drop(r->staging, a->agent, a->attempt, a->epoch);
             break;
         case AVS_ACT_STATE:
-            if (!r->db_failed && avs_store_set_state(r->cfg->db, r->cfg->list->at[a->trial].trial_id,
+            if (!r->db_failed && avs_store_set_state(r->cfg->db, avs_trial_row(r->cfg->list, a->trial),
                                                      store_state(a->state), &err) != AVS_OK)
                 dispatch_db_trouble(r, &err);
             break;

@@ -19,7 +19,7 @@ typedef struct stage_asha {
 
 static stage_asha *of(dispatch_run *r, int32_t trial)
 {
-    stage_asha *s = &r->asha[r->cfg->list->at[trial].stage - r->cfg->list->sweep->stages];
+    stage_asha *s = &r->asha[r->cfg->list->at[trial].trial->stage];
     return s->asha ? s : NULL;
 }
 
@@ -83,7 +83,7 @@ static int replay(dispatch_run *r, stage_asha *s, int32_t trial, avs_err *e)
     size_t n = 0;
     int64_t at;
     int rc = !a ? avs_fail(e, AVS_ENOMEM, "no memory for the points of a trial")
-                : avs_store_objective_points(l->db, l->at[trial].trial_id, s->stage->metric, a, &p, &n, e);
+                : avs_store_objective_points(l->db, avs_trial_row(l, trial), s->stage->metric, a, &p, &n, e);
     for (size_t i = 0; i < n; i++)
         if (advance(s, w, p[i].step, &at)) avs_asha_replay(s->asha, w->number, at, p[i].value);
     avs_arena_free(a);
@@ -91,7 +91,7 @@ static int replay(dispatch_run *r, stage_asha *s, int32_t trial, avs_err *e)
         avs_asha_over(s->asha, w->number);
     else if (l->coord[trial].pruned)
         avs_asha_was_pruned(s->asha, w->number);
-    else if (l->at[trial].held)
+    else if (l->held[trial])
         avs_asha_was_paused(s->asha, w->number);
     return rc;
 }
@@ -101,11 +101,11 @@ static bool make_stage(dispatch_run *r, stage_asha *s)
     const avs_trial_list *l = r->cfg->list;
     int32_t n = 0;
     for (int32_t i = 0; i < l->n; i++)
-        if (l->at[i].stage == s->stage) r->walked[i].number = n++;
+        if (avs_trial_stage(l, i) == s->stage) r->walked[i].number = n++;
     s->index = avs_xrealloc(NULL, sizeof *s->index * (size_t)(n + 1));
     if (!s->index) return false;
     for (int32_t i = 0; i < l->n; i++)
-        if (l->at[i].stage == s->stage) s->index[r->walked[i].number] = i;
+        if (avs_trial_stage(l, i) == s->stage) s->index[r->walked[i].number] = i;
     const avs_sweep_stop *stop = &s->stage->stop;
     const avs_asha_rule rule = {stop->min, stop->max, stop->eta, s->stage->maximise, stop->promote};
     s->asha = avs_asha_new(&rule, n);

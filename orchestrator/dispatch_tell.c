@@ -27,8 +27,10 @@ static void member(avs_buf *b, const char *key, const char *text)
 static void put_attempt(dispatch_run *r, avs_buf *b, const char *type, const avs_action *a)
 {
     const avs_listed *x = &r->cfg->list->at[a->trial];
+    char hex[65];
+    avs_trial_hex(r->cfg->list, a->trial, hex);
     const avs_sweep_config *c = x->trial->config;
-    avs_buf_fmt(b, "{\"type\":\"%s\",\"v\":1,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u", type, x->hex,
+    avs_buf_fmt(b, "{\"type\":\"%s\",\"v\":1,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u", type, hex,
                 (unsigned long long)a->attempt, a->epoch);
     member(b, "kind", c->kind);
     member(b, "model", c->model);
@@ -40,11 +42,12 @@ static void put_attempt(dispatch_run *r, avs_buf *b, const char *type, const avs
 void dispatch_tell_start(dispatch_run *r, const avs_action *a)
 {
     const avs_listed *x = &r->cfg->list->at[a->trial];
+    char hex[65];
+    avs_trial_hex(r->cfg->list, a->trial, hex);
     if (r->cfg->verbose > 0)
-        avs_progress_say(&r->progress,
-                         "trial %.12s (seed %u), attempt %u: %d of %d ranks on %s, %d cores, %d GPUs each",
-                         x->hex, x->trial->seed, a->epoch, a->n_ranks, a->ranks, r->peers[a->agent].host,
-                         a->cores, a->gpus);
+        avs_progress_say(
+            &r->progress, "trial %.12s (seed %u), attempt %u: %d of %d ranks on %s, %d cores, %d GPUs each",
+            hex, x->trial->seed, a->epoch, a->n_ranks, a->ranks, r->peers[a->agent].host, a->cores, a->gpus);
     if (!r->cfg->json) return;
     avs_buf b = AVS_BUF_INIT;
     put_attempt(r, &b, "start", a);
@@ -57,9 +60,11 @@ void dispatch_tell_start(dispatch_run *r, const avs_action *a)
 void dispatch_tell_end(dispatch_run *r, const avs_action *a, const char *state, const char *text)
 {
     const avs_listed *x = &r->cfg->list->at[a->trial];
+    char hex[65];
+    avs_trial_hex(r->cfg->list, a->trial, hex);
     if (r->cfg->verbose > 0 && a->outcome == AVS_OUT_DONE)
-        avs_progress_say(&r->progress, "trial %.12s (seed %u), attempt %u: done on %s", x->hex,
-                         x->trial->seed, a->epoch, r->peers[a->agent].host);
+        avs_progress_say(&r->progress, "trial %.12s (seed %u), attempt %u: done on %s", hex, x->trial->seed,
+                         a->epoch, r->peers[a->agent].host);
     if (!r->cfg->json) return;
     avs_buf b = AVS_BUF_INIT;
     put_attempt(r, &b, "end", a);

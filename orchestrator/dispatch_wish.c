@@ -10,7 +10,7 @@ static bool index_rows(dispatch_run *r)
 {
     if (r->by_row.n > 0) return true;
     for (int32_t i = 0; i < r->cfg->list->n; i++)
-        if (!avs_id_put(&r->by_row, (uint64_t)r->cfg->list->at[i].trial_id, i)) return false;
+        if (!avs_id_put(&r->by_row, (uint64_t)avs_trial_row(r->cfg->list, i), i)) return false;
     return true;
 }
 
@@ -43,7 +43,7 @@ static void act(void *ctx, const avs_wish *w)
 void dispatch_held(dispatch_run *r)
 {
     for (int32_t i = 0; i < r->cfg->list->n && !r->failed; i++)
-        if (r->cfg->list->at[i].held) dispatch_step(r, (avs_event){.type = AVS_EV_HOLD, .trial = i});
+        if (r->cfg->list->held[i]) dispatch_step(r, (avs_event){.type = AVS_EV_HOLD, .trial = i});
 }
 
 void dispatch_wishes(dispatch_run *r, int64_t now)

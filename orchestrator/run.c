@@ -545,6 +545,7 @@ int avs_run(const avs_options *o)
                 avs_mpi_end(AVS_ROLE_COORDINATOR, s.result.lost_agents > 0 ? (code ? code : 1) : 0);
         }
     }
+    avs_trial_list_told(&s.list);
     avs_arena_free(s.arena);
     return code;
 }

@@ -153,12 +153,8 @@ static int32_t find_class(avs_trial_list *l, avs_arena *a, const avs_coord_class
 static bool describe(avs_trial_list *l, avs_arena *a, int32_t i, int32_t *needs, const int32_t *place,
                      const avs_trial_list_options *o)
 {
-    avs_listed *x = &l->at[i];
-    const avs_sweep_trial *t = x->trial;
-    const avs_sweep_limits *m = &x->stage->limits;
-    avs_hex(t->hash, 32, x->hex);
-    x->time_ms = (int64_t)(m->time_s * 1000);
-    x->hang_ms = (int64_t)(m->hang_s * 1000);
+    const avs_sweep_trial *t = l->at[i].trial;
+    const avs_sweep_limits *m = &avs_trial_stage(l, i)->limits;
     for (int k = 0; k < t->n_needs; k++) needs[k] = place[t->needs[k].upstream->ordinal];
     const avs_coord_class class = class_of(t, m, expected_ms(o, t));
     /* The queue is sorted by priority already, so every trial has the same here. */
@@ -274,20 +270,23 @@ int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, con
     l->sweep = s;
     l->n = n;
     l->at = AVS_NEW_N(a, avs_listed, n + 1);
-    l->coord = AVS_NEW_N(a, avs_coord_trial, n + 1);
+    l->coord = avs_xalloc(sizeof *l->coord * ((size_t)n + 1));
+    l->held = AVS_NEW_N(a, bool, n + 1);
     int32_t *needs = AVS_NEW_N(a, int32_t, n_needs + 1);
-    if (!l->at || !l->coord || !needs) {
+    if (!l->at || !l->coord || !l->held || !needs) {
         rc = avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
         goto out;
     }
     qsort(items, (size_t)n, sizeof *items, by_queue);
     for (int32_t i = 0; i < n; i++) {
         l->at[i].trial = s->trials[items[i].index];
-        l->at[i].stage = &s->stages[l->at[i].trial->stage];
         place[items[i].index] = i;
     }
     for (int32_t i = 0; i < n; i++) {
-        if (!describe(l, a, i, needs, place, o)) return avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+        if (!describe(l, a, i, needs, place, o)) {
+            rc = avs_fail(e, AVS_ENOMEM, "no memory for %d trials", n);
+            goto out;
+        }
         needs += l->at[i].trial->n_needs;
     }
 out:
@@ -426,13 +425,12 @@ static int take_over(registrar *g, size_t k, avs_err *e)
     int32_t i = g->place[t->ordinal];
     if (i < 0) return AVS_OK;
     avs_coord_trial *c = &l->coord[i];
-    l->at[i].trial_id = r->trial_id;
     c->epoch = (uint32_t)r->epoch;
     if (r->state == AVS_TRIAL_DONE) AVS_TRY(still_done(g, i, r, &c->done, e));
     AVS_TRY(still_failed(g, r, &c->failed, e));
     c->cancelled = r->state == AVS_TRIAL_CANCELLED;
     c->pruned = r->state == AVS_TRIAL_PRUNED;
-    l->at[i].held = r->state == AVS_TRIAL_PAUSED;
+    l->held[i] = r->state == AVS_TRIAL_PAUSED;
     if (l->resumed && r->reused) c->priority = (float)r->priority; /* `avsweep prioritise` */
     l->reused += c->done;
     l->failed_before += c->failed;
@@ -506,19 +504,46 @@ out:
 
 int32_t avs_trial_list_find(const avs_trial_list *l, const char *hex)
 {
+    uint8_t hash[32];
+    if (!from_hex(hex, hash)) return -1;
     for (int32_t i = 0; i < l->n; i++)
-        if (strcmp(l->at[i].hex, hex) == 0) return i;
+        if (memcmp(l->at[i].trial->hash, hash, 32) == 0) return i;
     return -1;
+}
+
+void avs_trial_list_told(avs_trial_list *l)
+{
+    avs_xfree(l->coord);
+    l->coord = NULL;
+}
+
+const char *avs_trial_hex(const avs_trial_list *l, int32_t i, char out[65])
+{
+    avs_hex(l->at[i].trial->hash, 32, out);
+    return out;
+}
+
+int64_t avs_trial_row(const avs_trial_list *l, int32_t i)
+{
+    return l->ids ? l->ids[l->at[i].trial->ordinal] : 0;
+}
+
+const avs_sweep_stage *avs_trial_stage(const avs_trial_list *l, int32_t i)
+{
+    return &l->sweep->stages[l->at[i].trial->stage];
 }
 
 void avs_trial_work_dir(const avs_trial_list *l, int32_t i, char *out, size_t n)
 {
-    snprintf(out, n, "%s/trials/%.12s", l->root, l->at[i].hex);
+    char hex[65];
+    snprintf(out, n, "%s/trials/%.12s", l->root, avs_trial_hex(l, i, hex));
 }
 
 void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out, size_t n)
 {
-    snprintf(out, n, "%s/logs/%.2s/%.12s-%u.log", l->root, l->at[i].hex, l->at[i].hex, epoch);
+    char hex[65];
+    avs_trial_hex(l, i, hex);
+    snprintf(out, n, "%s/logs/%.2s/%.12s-%u.log", l->root, hex, hex, epoch);
 }
 
 /* The canonical parameters, with data_root made absolute (the trial runs in a folder of its own) and what it takes over
@@ -547,12 +572,15 @@ static int put_params(avs_buf *out, const avs_trial_list *l, const avs_sweep_tri
     return rc;
 }
 
-int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
-                  bool on_gpu, avs_buf *out, avs_err *e)
+int avs_trial_job(const avs_trial_list *l, const avs_action *start, uint64_t attempt, bool on_gpu,
+                  avs_buf *out, avs_err *e)
 {
-    const avs_listed *x = &l->at[i];
-    const avs_sweep_config *c = x->trial->config;
-    char work[4096];
+    const int32_t i = start->trial;
+    const avs_sweep_trial *t = l->at[i].trial;
+    const avs_sweep_stage *stage = avs_trial_stage(l, i);
+    const avs_sweep_config *c = t->config;
+    char work[4096], hex[65];
+    avs_trial_hex(l, i, hex);
     avs_trial_work_dir(l, i, work, sizeof work);
     avs_buf_str(out, "{\"kind\":");
     avs_json_write_str(out, c->kind);
@@ -561,13 +589,12 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
     avs_buf_str(out, ",\"task\":");
     avs_json_write_str(out, c->task ? c->task : "");
     avs_buf_str(out, ",\"params\":");
-    int rc = put_params(out, l, x->trial, e);
+    int rc = put_params(out, l, t, e);
     if (rc != AVS_OK) return rc;
-    avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"ranks\":%d",
-                x->trial->seed, x->hex, (unsigned long long)attempt, epoch,
-                l->classes[l->coord[i].class_id].ranks);
-    avs_buf_fmt(out, ",\"ring\":\"/avs-%.12s-%llu\",\"threads\":%d,\"work_dir\":", x->hex,
-                (unsigned long long)attempt, cores);
+    avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"ranks\":%d", t->seed, hex,
+                (unsigned long long)attempt, start->epoch, start->ranks);
+    avs_buf_fmt(out, ",\"ring\":\"/avs-%.12s-%llu\",\"threads\":%d,\"work_dir\":", hex,
+                (unsigned long long)attempt, start->cores);
     avs_json_write_str(out, work);
     snprintf(work, sizeof work, "%s/cache", l->root);
     avs_buf_str(out, ",\"cache_dir\":");
@@ -579,12 +606,12 @@ int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t
         avs_json_write_str(out, work);
     }
     avs_buf_str(out, ",\"limits\":{\"checkpoint_every_s\":");
-    avs_json_write_num(out, x->stage->limits.checkpoint_every_s);
+    avs_json_write_num(out, stage->limits.checkpoint_every_s);
     avs_buf_char(out, '}');
-    if (x->stage->metric) {
+    if (stage->metric) {
         avs_buf_str(out, ",\"objective\":{\"metric\":");
-        avs_json_write_str(out, x->stage->metric);
-        avs_buf_fmt(out, ",\"mode\":\"%s\"}", x->stage->maximise ? "max" : "min");
+        avs_json_write_str(out, stage->metric);
+        avs_buf_fmt(out, ",\"mode\":\"%s\"}", stage->maximise ? "max" : "min");
     }
     avs_buf_str(out, "}\n");
     return avs_buf_ok(out) ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for a job");

@@ -10,18 +10,15 @@
 #include "results/store.h"
 #include "sweeps/sweep.h"
 
+/* A million of these wait in a large sweep: what can be computed is not kept. */
 typedef struct {
     const avs_sweep_trial *trial;
-    const avs_sweep_stage *stage;
-    int64_t trial_id; /* in the database                         */
-    char hex[65];
-    int64_t time_ms, hang_ms; /* limits, 0 none                   */
-    bool held;                /* `avsweep pause` holds it         */
 } avs_listed;
 
 typedef struct {
     avs_listed *at;           /* n, in queue order */
-    avs_coord_trial *coord;   /* n, the same order */
+    avs_coord_trial *coord;   /* n, the same order; NULL once avs_trial_list_told */
+    bool *held;               /* n: `avsweep pause` holds it */
     avs_coord_class *classes; /* what trials have in common; coord[i].class_id points here */
     int32_t n_classes, cap_classes;
     int32_t n, reused, failed_before;
@@ -58,13 +55,21 @@ typedef struct {
     const char *argv_json;
 } avs_trial_list_options;
 
-/* Chooses, sorts and describes; nothing is written. AVS_EPARSE: `only` is no expression, or fails for a trial. */
+/* Chooses, sorts and describes; nothing is written. End with avs_trial_list_told, also after a failure. AVS_EPARSE:
+ * `only` is no expression, or fails for a trial. */
 int avs_trial_list_make(avs_trial_list *l, avs_arena *a, const avs_sweep *s, const avs_trial_list_options *o,
                         avs_err *e);
 /* Registers sweep, stages and trials (also those that are not chosen) and takes over what the database knows. Flushed.
  * l->root is set before. */
 int avs_trial_list_register(avs_trial_list *l, avs_arena *a, const avs_sweep *s, avs_store *db,
                             const avs_trial_list_options *o, avs_err *e);
+/* The coordinator has its own copy of l->coord: the list gives it up. May be called again. */
+void avs_trial_list_told(avs_trial_list *l);
+
+/* Of trial i: its 64 hex digits into out (returned), its row in the database (0 before registration), its stage. */
+const char *avs_trial_hex(const avs_trial_list *l, int32_t i, char out[65]);
+int64_t avs_trial_row(const avs_trial_list *l, int32_t i);
+const avs_sweep_stage *avs_trial_stage(const avs_trial_list *l, int32_t i);
 /* Index of the trial with these 64 hex digits, -1 none. */
 int32_t avs_trial_list_find(const avs_trial_list *l, const char *hex);
 
@@ -72,8 +77,8 @@ int32_t avs_trial_list_find(const avs_trial_list *l, const char *hex);
 void avs_trial_work_dir(const avs_trial_list *l, int32_t i, char *out, size_t n);
 /* ROOT/logs/<2 digits>/<hash12>-<epoch>.log */
 void avs_trial_log(const avs_trial_list *l, int32_t i, uint32_t epoch, char *out, size_t n);
-/* Appends JOB.json (docs/trial-protocol.md) without "rank", which the agent puts in front. cores: of a rank. */
-int avs_trial_job(const avs_trial_list *l, int32_t i, uint64_t attempt, uint32_t epoch, int32_t cores,
-                  bool on_gpu, avs_buf *out, avs_err *e);
+/* Appends JOB.json (docs/trial-protocol.md) without "rank", which the agent puts in front. start: its START action. */
+int avs_trial_job(const avs_trial_list *l, const avs_action *start, uint64_t attempt, bool on_gpu,
+                  avs_buf *out, avs_err *e);
 
 #endif
