@@ -212,6 +212,7 @@ int avs_fs_mkdirs(const char *path, avs_err *e)
     char part[4096];
     size_t n = strlen(path);
     if (n >= sizeof part) return avs_fail(e, AVS_ERANGE, "a path of %zu bytes is too long", n);
+    if (mkdir(path, 0777) == 0 || avs_fs_is_dir(path)) return AVS_OK; /* mostly its parents are there */
     for (size_t i = 1; i <= n; i++) {
         if (i < n && path[i] != '/') continue;
         memcpy(part, path, i);
