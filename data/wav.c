@@ -1,10 +1,12 @@
-/* WAV parser and writer; other containers through libsndfile. The parser walks the chunks with every length checked
+/* WAV parser and writer; other containers through libsndfile, which is loaded when the first of them is met (it brings
+ * eight codecs along). The parser walks the chunks with every length checked
  * against the bytes at hand. */
 #include "data/wav.h"
 
 #include "base/arena.h"
 #include "base/fs.h"
 
+#include <dlfcn.h>
 #include <sndfile.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -136,16 +138,45 @@ int avs_wav_decode(avs_sound *out, const char *what, const void *data, size_t n,
     return avs_fail(e, AVS_EPARSE, "%s: a WAV file without a data chunk", what);
 }
 
+/* The calls of libsndfile that are used here. */
+typedef struct {
+    __typeof__(&sf_open) open;
+    __typeof__(&sf_close) close;
+    __typeof__(&sf_error) error;
+    __typeof__(&sf_strerror) strerror;
+    __typeof__(&sf_readf_double) readf_double;
+} sound_library;
+
+static int load_library(sound_library *l, avs_err *e)
+{
+    static const char file[] = "libsndfile.so.1";
+    static const char *const names[] = {"sf_open", "sf_close", "sf_error", "sf_strerror", "sf_readf_double"};
+    void *lib = dlopen(file, RTLD_NOW | RTLD_LOCAL), *call;
+    const char *why = lib ? NULL : dlerror();
+    if (!lib)
+        return avs_fail(e, AVS_EMISSING, "sound files other than WAV need %s: %s", file,
+                        why ? why : "the loader gives no reason");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!(call = dlsym(lib, names[i])))
+            return avs_fail(e, AVS_EMISSING, "%s has no %s: another version is installed", file, names[i]);
+        memcpy((char *)l + i * sizeof call, &call, sizeof call);
+    }
+    return AVS_OK;
+}
+_Static_assert(sizeof(sound_library) == 5 * sizeof(void *), "the order of the names above");
+
 /* Reads to the end whatever the header says about the length: Ogg files may not know it. */
 static int read_library(avs_sound *out, const char *path, avs_err *e)
 {
     enum { BLOCK = 4096 };
     SF_INFO info = {0};
-    int rc = AVS_OK;
-    SNDFILE *f = sf_open(path, SFM_READ, &info);
+    sound_library lib;
+    int rc = load_library(&lib, e);
+    if (rc != AVS_OK) return avs_ctx(e, "%s", path);
+    SNDFILE *f = lib.open(path, SFM_READ, &info);
     if (!f)
         return avs_fail(e, AVS_EPARSE, "%s: expected a sound file, libsndfile says: %s", path,
-                        sf_strerror(NULL));
+                        lib.strerror(NULL));
     double *block = NULL, *x = NULL;
     int64_t n = 0, cap = 0;
     if (info.channels < 1 || info.channels > 64 || info.samplerate < 1 || info.samplerate > 768000) {
@@ -155,7 +186,7 @@ static int read_library(avs_sound *out, const char *path, avs_err *e)
     }
     block = avs_xrealloc(NULL, sizeof(double) * BLOCK * (size_t)info.channels);
     for (;;) {
-        const sf_count_t got = block ? sf_readf_double(f, block, BLOCK) : 0;
+        const sf_count_t got = block ? lib.readf_double(f, block, BLOCK) : 0;
         if (got <= 0) break;
         if ((n + got) * info.channels > AVS_SOUND_MAX_SAMPLES) {
             rc = avs_fail(e, AVS_ERANGE, "%s: more than %d samples", path, AVS_SOUND_MAX_SAMPLES);
@@ -179,8 +210,8 @@ static int read_library(avs_sound *out, const char *path, avs_err *e)
     }
     if (!block)
         rc = avs_fail(e, AVS_ENOMEM, "%s: no memory to read", path);
-    else if (sf_error(f) != SF_ERR_NO_ERROR)
-        rc = avs_fail(e, AVS_EPARSE, "%s: libsndfile: %s", path, sf_strerror(f));
+    else if (lib.error(f) != SF_ERR_NO_ERROR)
+        rc = avs_fail(e, AVS_EPARSE, "%s: libsndfile: %s", path, lib.strerror(f));
     else if (n == 0)
         rc = avs_fail(e, AVS_EPARSE, "%s: the file holds no samples", path);
 out:
@@ -189,7 +220,7 @@ out:
         *out = (avs_sound){.x = x, .n = n, .rate = info.samplerate, .channels = info.channels};
     else
         free(x);
-    sf_close(f);
+    lib.close(f);
     return rc;
 }
 

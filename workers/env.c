@@ -1,7 +1,6 @@
 /* Provenance of this process. */
 #include "workers/env.h"
 
-#include <dnnl.h>
 #include <gnu/libc-version.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "avs_version.h"
 #include "base/json.h"
+#include "engine/backend/cpu/dnnl_lib.h"
 
 static void pair(avs_buf *b, const char *key, const char *value)
 {
@@ -79,9 +79,13 @@ static void environment(avs_buf *b)
 
 static void libraries(avs_buf *b, const char *onednn)
 {
-    avs_buf_str(b, ",\"libraries\":{\"onednn\":");
-    avs_json_write_str(b, onednn);
-    avs_buf_str(b, ",\"libc\":");
+    avs_buf_str(b, ",\"libraries\":{");
+    if (onednn[0]) {
+        avs_buf_str(b, "\"onednn\":");
+        avs_json_write_str(b, onednn);
+        avs_buf_char(b, ',');
+    }
+    avs_buf_str(b, "\"libc\":");
     avs_json_write_str(b, gnu_get_libc_version());
     avs_buf_char(b, '}');
 }
@@ -110,17 +114,16 @@ static void clocks(avs_buf *b)
     avs_buf_char(b, '}');
 }
 
-void avs_env_json(avs_buf *out, int threads, const char *precision)
+void avs_env_json(avs_buf *out, int threads, const char *precision, bool computes)
 {
     struct utsname u;
-    char cpu[256], host[256] = "", version[64];
+    char cpu[256], host[256] = "";
     double load[1] = {0};
-    const dnnl_version_t *v = dnnl_version();
+    const char *onednn = computes ? avs_dnnl_version_text() : "";
     cpu_name(cpu, sizeof cpu);
     if (gethostname(host, sizeof host - 1)) host[0] = 0;
     if (uname(&u)) memset(&u, 0, sizeof u);
     if (getloadavg(load, 1) < 1) load[0] = -1;
-    snprintf(version, sizeof version, "%d.%d.%d", v->major, v->minor, v->patch);
     avs_buf_char(out, '{');
     pair(out, "host", host);
     pair(out, "kernel", u.release);
@@ -129,7 +132,7 @@ void avs_env_json(avs_buf *out, int threads, const char *precision)
     pair(out, "commit", AVS_COMMIT);
     pair(out, "compiler", AVS_COMPILER);
     pair(out, "flags", AVS_FLAGS);
-    pair(out, "onednn", version);
+    if (onednn[0]) pair(out, "onednn", onednn);
     pair(out, "precision", precision);
     pair(out, "determinism", "on");
     number(out, "commit_dirty", AVS_COMMIT_DIRTY);
@@ -137,7 +140,7 @@ void avs_env_json(avs_buf *out, int threads, const char *precision)
     number(out, "threads", threads);
     number(out, "mem_bytes", (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
     number(out, "load", load[0]);
-    libraries(out, version);
+    libraries(out, onednn);
     clocks(out);
     environment(out);
     const char *modules = getenv("LOADEDMODULES"), *image = getenv("APPTAINER_NAME");

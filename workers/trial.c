@@ -85,7 +85,8 @@ int avs_trial_main(const char *job_path)
         if (job.backend[0]) (void)setenv("AVSWEEP_BACKEND", job.backend, 1);
         avs_env_json(&env, job.threads,
                      job.cfg && avs_cfg_has(job.cfg, "precision") ? avs_cfg_str(job.cfg, "precision")
-                                                                  : "fp32");
+                                                                  : "fp32",
+                     job.kind != AVS_JOB_NOOP && job.kind != AVS_JOB_EXEC);
         if (job.kind == AVS_JOB_EXEC) rc = exec_env(&job, &env, &e);
         avs_control_hello(&t.control);
         avs_control_env(&t.control, avs_buf_cstr(&env));

@@ -86,7 +86,8 @@ static int cpu_open(avs_backend **out, avs_math math, avs_err *e)
     if (math == AVS_MATH_TF32)
         return avs_fail(e, AVS_EMISSING,
                         "precision tf32 exists on GPUs only; this processor runs fp32 and bf16");
-    int rc = bf16 ? avs_cpu_bf16_probe(&speed, e) : AVS_OK;
+    int rc = avs_dnnl_load(e);
+    if (rc == AVS_OK && bf16) rc = avs_cpu_bf16_probe(&speed, e);
     if (rc != AVS_OK) return rc;
     avs_arena *arena = avs_arena_new();
     avs_backend *be = arena ? AVS_NEW(arena, avs_backend) : NULL;

@@ -7,9 +7,48 @@
 #ifndef AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
 #define AVS_ENGINE_BACKEND_CPU_DNNL_STEP_H
 
-#include <oneapi/dnnl/dnnl.h>
-#include <oneapi/dnnl/dnnl_debug.h>
 #include "engine/backend/backend.h"
+#include "engine/backend/cpu/dnnl_lib.h"
+
+/* Calls go through the table. */
+// clang-format off
+#define dnnl_dilated_convolution_backward_data_desc_init avs_dnnl.dnnl_dilated_convolution_backward_data_desc_init
+#define dnnl_dilated_convolution_backward_weights_desc_init avs_dnnl.dnnl_dilated_convolution_backward_weights_desc_init
+#define dnnl_dilated_convolution_forward_desc_init avs_dnnl.dnnl_dilated_convolution_forward_desc_init
+#define dnnl_engine_create avs_dnnl.dnnl_engine_create
+#define dnnl_engine_destroy avs_dnnl.dnnl_engine_destroy
+#define dnnl_get_effective_cpu_isa avs_dnnl.dnnl_get_effective_cpu_isa
+#define dnnl_matmul_desc_init avs_dnnl.dnnl_matmul_desc_init
+#define dnnl_memory_create avs_dnnl.dnnl_memory_create
+#define dnnl_memory_desc_equal avs_dnnl.dnnl_memory_desc_equal
+#define dnnl_memory_desc_get_size avs_dnnl.dnnl_memory_desc_get_size
+#define dnnl_memory_desc_init_by_strides avs_dnnl.dnnl_memory_desc_init_by_strides
+#define dnnl_memory_desc_init_by_tag avs_dnnl.dnnl_memory_desc_init_by_tag
+#define dnnl_memory_destroy avs_dnnl.dnnl_memory_destroy
+#define dnnl_memory_set_data_handle avs_dnnl.dnnl_memory_set_data_handle
+#define dnnl_post_ops_append_binary avs_dnnl.dnnl_post_ops_append_binary
+#define dnnl_post_ops_append_eltwise avs_dnnl.dnnl_post_ops_append_eltwise
+#define dnnl_post_ops_append_sum avs_dnnl.dnnl_post_ops_append_sum
+#define dnnl_post_ops_create avs_dnnl.dnnl_post_ops_create
+#define dnnl_post_ops_destroy avs_dnnl.dnnl_post_ops_destroy
+#define dnnl_primitive_attr_create avs_dnnl.dnnl_primitive_attr_create
+#define dnnl_primitive_attr_destroy avs_dnnl.dnnl_primitive_attr_destroy
+#define dnnl_primitive_attr_set_output_scales avs_dnnl.dnnl_primitive_attr_set_output_scales
+#define dnnl_primitive_attr_set_post_ops avs_dnnl.dnnl_primitive_attr_set_post_ops
+#define dnnl_primitive_attr_set_scratchpad_mode avs_dnnl.dnnl_primitive_attr_set_scratchpad_mode
+#define dnnl_primitive_create avs_dnnl.dnnl_primitive_create
+#define dnnl_primitive_desc_create avs_dnnl.dnnl_primitive_desc_create
+#define dnnl_primitive_desc_destroy avs_dnnl.dnnl_primitive_desc_destroy
+#define dnnl_primitive_desc_query avs_dnnl.dnnl_primitive_desc_query
+#define dnnl_primitive_desc_query_md avs_dnnl.dnnl_primitive_desc_query_md
+#define dnnl_primitive_destroy avs_dnnl.dnnl_primitive_destroy
+#define dnnl_primitive_execute avs_dnnl.dnnl_primitive_execute
+#define dnnl_reorder_primitive_desc_create avs_dnnl.dnnl_reorder_primitive_desc_create
+#define dnnl_status2str avs_dnnl.dnnl_status2str
+#define dnnl_stream_create avs_dnnl.dnnl_stream_create
+#define dnnl_stream_destroy avs_dnnl.dnnl_stream_destroy
+#define dnnl_stream_wait avs_dnnl.dnnl_stream_wait
+// clang-format on
 
 typedef struct avs_dnnl_owned {
     struct avs_dnnl_owned *next;
