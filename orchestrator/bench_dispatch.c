@@ -203,7 +203,7 @@ static int rows(const avs_options *o, const char *program, avs_buf *b, avs_err *
          .unit = "1/s",
          .trials = 4000,
          .agents = 2,
-         .cores = 512,
+         .cores = 16,
          .ranks = 1,
          .is_inline = true,
          .each = true,

@@ -140,7 +140,7 @@ int avs_db_begin(avs_store *s, avs_err *e)
                         "%s: SQLite rolled the open group back; flush says so once, then writing goes on",
                         s->path);
     if (s->unflushed == 0 && sqlite3_get_autocommit(s->db)) {
-        int rc = avs_db_script(s, "BEGIN IMMEDIATE", e);
+        int rc = avs_db_run(s, e, "BEGIN IMMEDIATE", "");
         if (rc != AVS_OK) return rc;
         s->group_since_ns = avs_now_ns();
     }
