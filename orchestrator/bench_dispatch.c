@@ -1,6 +1,7 @@
 /* Each row is a sweep of no-ops through avs_dispatch with two agents on this machine, in a folder that is removed:
  * rates on tmpfs, durable commits on disk ($TMPDIR). What is timed begins with the agents connected to nothing and ends
- * with the last ACK; reading, expanding and registering the sweep are not in it. */
+ * with the last ACK; reading, expanding and registering the sweep are not in it. Those have rows of their own
+ * (bench_scale.c). */
 #include "orchestrator/bench_dispatch.h"
 
 #include <math.h>
@@ -14,6 +15,7 @@
 #include "base/arena.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "orchestrator/bench_scale.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/dispatch.h"
 #include "orchestrator/own_agent.h"
@@ -135,15 +137,18 @@ static int run_row(const row *r, const char *program, const char *folder, measur
     return rc;
 }
 
+static int make_folder(char folder[256], bool on_disk, avs_err *e)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, 256, "%s/avs-bench.XXXXXX", !on_disk ? "/dev/shm" : tmp && *tmp ? tmp : "/var/tmp");
+    return mkdtemp(folder) ? AVS_OK : avs_fail(e, AVS_EIO, "%s: no folder to measure in", folder);
+}
+
 static int measure(const row *r, const char *program, measured *m, avs_err *e)
 {
     char folder[256];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/avs-bench.XXXXXX",
-             !r->on_disk   ? "/dev/shm"
-             : tmp && *tmp ? tmp
-                           : "/var/tmp");
-    if (!mkdtemp(folder)) return avs_fail(e, AVS_EIO, "%s: no folder to measure in", folder);
+    int made = make_folder(folder, r->on_disk, e);
+    if (made != AVS_OK) return made;
     int rc = run_row(r, program, folder, m, e);
     avs_fs_remove_tree(folder);
     return rc;
@@ -285,6 +290,27 @@ static int rows(const avs_options *o, const char *program, avs_buf *b, avs_err *
     return rc;
 }
 
+/* The rows of a million trials, under one word. */
+static int scale_rows(const avs_options *o, const char *program, avs_buf *b, avs_err *e)
+{
+    static const char word[] = "1e6 trials";
+    char folder[256];
+    avs_scale x;
+    if (o->n_words > 0 && strncmp(word, o->words[0], strlen(o->words[0])) != 0) return AVS_OK;
+    int rc = make_folder(folder, true, e);
+    if (rc != AVS_OK) return rc;
+    rc = avs_bench_scale(folder, program, &x, e);
+    avs_fs_remove_tree(folder);
+    if (rc != AVS_OK) return rc;
+    tell(o, b, "1e6 trials, new: to the first start", x.fresh.first_s, "s", 16, true);
+    tell(o, b, "  processor time of the coordinator", x.fresh.cpu_s, "s", 16, true);
+    tell(o, b, "1e6 trials, resumed: to the first start", x.resumed.first_s, "s", 5, true);
+    tell(o, b, "  processor time of the coordinator", x.resumed.cpu_s, "s", 5, true);
+    tell(o, b, "1e6 trials, new: memory over a small run", x.fresh.rss_mb - x.empty.rss_mb, "MB", 160, true);
+    tell(o, b, "1e6 trials, resumed: memory over it", x.resumed.rss_mb - x.empty.rss_mb, "MB", 160, true);
+    return AVS_OK;
+}
+
 int avs_bench_dispatch(const avs_options *o)
 {
     char program[4096];
@@ -293,6 +319,7 @@ int avs_bench_dispatch(const avs_options *o)
     avs_self_block_signals();
     int rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc == AVS_OK) rc = rows(o, program, &b, &err);
+    if (rc == AVS_OK) rc = scale_rows(o, program, &b, &err);
     int code = avs_print(&b);
     return rc == AVS_OK ? code : avs_complain(AVS_EXIT_INTERNAL, &err);
 }
