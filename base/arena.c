@@ -42,7 +42,7 @@ static int should_fail(void)
 void *avs_xalloc(size_t bytes)
 {
     if (should_fail() || bytes > SIZE_MAX / 2) return NULL;
-    char *base = calloc(1, bytes + 2 * X_ALIGN);
+    char *base = calloc(1, bytes + (size_t)2 * X_ALIGN);
     if (!base) return NULL;
     char *p = base + sizeof(void *);
     p += (X_ALIGN - (uintptr_t)p % X_ALIGN) % X_ALIGN;

@@ -69,7 +69,7 @@ static void put_pair(FILE *f, const char *name, int a, int b, int usual)
 static void put_act(FILE *f, int act)
 {
     static const char *const names[] = {"", " relu", " relu6", " gelu"};
-    fputs(names[act], f);
+    (void)fputs(names[act], f);
 }
 
 static void put_conv(const avs_conv_attr *c, FILE *f)

@@ -84,6 +84,7 @@ AVS_FN float avs_lane_max(float v)
 }
 
 /* The least of the lanes' values and where it is, for every lane; of equal ones the smallest place. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the host has one lane */
 AVS_FN void avs_lane_least(double *v, int *at)
 {
 #if AVS_LANES > 1

@@ -36,19 +36,18 @@ int avs_plan_buckets(avs_plan *p, avs_err *e)
     const int64_t limit = p->cfg.bucket_bytes ? p->cfg.bucket_bytes : OTHER_BYTES;
     const int64_t elem = (int64_t)avs_plan_elem(p, AVS_F32);
     part *x = AVS_NEW_N(p->arena, part, p->n_param + 1);
-    p->bucket = AVS_NEW_N(p->arena, avs_plan_bucket, p->n_param + 1);
-    if (!x || !p->bucket) return avs_fail(e, AVS_ENOMEM, "no memory for the table of buckets");
+    avs_plan_bucket *const bucket = p->bucket = AVS_NEW_N(p->arena, avs_plan_bucket, p->n_param + 1);
+    if (!x || !bucket) return avs_fail(e, AVS_ENOMEM, "no memory for the table of buckets");
     for (int i = 0; i < p->n_param; i++)
         if (p->param[i].grad) x[n++] = (part){p->param[i].pub.slab_off, completed_at(p, &p->param[i])};
     qsort(x, (size_t)n, sizeof *x, by_offset);
     for (int i = 0; i < n; i++) {
         const int64_t end = i + 1 < n ? x[i + 1].off : p->slab_elems;
         const int64_t most = p->n_bucket <= 1 && limit > FIRST_BYTES ? FIRST_BYTES : limit;
-        avs_plan_bucket *b = p->n_bucket ? &p->bucket[p->n_bucket - 1] : NULL;
-        if (!b || (!is_one && (end - b->off) * elem > most)) {
-            b = &p->bucket[p->n_bucket++];
-            *b = (avs_plan_bucket){.off = x[i].off, .step = i ? b[-1].step : -1};
-        }
+        const avs_plan_bucket *last = p->n_bucket ? &bucket[p->n_bucket - 1] : NULL;
+        if (!last || (!is_one && (end - last->off) * elem > most))
+            bucket[p->n_bucket++] = (avs_plan_bucket){.off = x[i].off, .step = last ? last->step : -1};
+        avs_plan_bucket *b = &bucket[p->n_bucket - 1];
         b->len = end - b->off;
         if (x[i].step > b->step) b->step = x[i].step;
     }

@@ -207,6 +207,7 @@ static int cuda_norm(avs_backend *be, const float *g, int64_t n, double *norm, a
     return rc;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes sum */
 static int cuda_add(avs_backend *be, const float *x, float *sum, int64_t n, bool keep, avs_err *e)
 {
     const avs_add_slab_p p = {.x = x, .y = sum, .keep = keep};

@@ -49,7 +49,7 @@ size_t avs_layernorm_sums_work(int64_t rows, int64_t C);
 int avs_layernorm_sums_cuda(const avs_layernorm_bwd_p *p, int64_t rows, float *dgamma, float *dbeta,
                             void *work, void *stream);
 int avs_rowsum_cuda(const float *x, float *y, int64_t rows, int64_t C, void *stream);
-int avs_layernorm_params_cuda(const avs_layernorm_params_p *p, int64_t rows, void *stream);
+int avs_layernorm_params_cuda(const avs_layernorm_params_p *p, int64_t n, void *stream); /* n: rows */
 int avs_reduce_cuda(const avs_reduce_p *p, int64_t n, void *stream);
 #ifdef __cplusplus
 }

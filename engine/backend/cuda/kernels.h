@@ -287,6 +287,7 @@ typedef struct {
     X(add_slab, avs_add_slab_p)
 
 typedef struct {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a declarator */
 #define X(name, P) int (*name)(const P *p, int64_t n, void *stream);
     AVS_CUDA_LAUNCHERS(X)
 #undef X

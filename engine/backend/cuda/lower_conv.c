@@ -246,7 +246,7 @@ static avs_cuda_gemm gemm_of(const sides *s, const conv_ctx *c, int act)
     const int64_t P = (int64_t)x->d[0] * x->d[1] * x->d[2], Ci = x->d[3], Co = y->d[3];
     const uint32_t align = alignment((uintptr_t)s->x->data | (uintptr_t)s->w->data | (uintptr_t)s->y->data |
                                      (uintptr_t)c->residual);
-    avs_cuda_gemm g = {.batch = 1, .alpha = 1.f, .align_a = align, .align_b = align, .align_c = align};
+    avs_cuda_gemm g = {0};
     switch (s->kind) {
     case AVS_CONV_FWD:
         g = (avs_cuda_gemm){.M = P, .N = Co, .K = Ci, .lda = Ci, .ldb = Ci, .ldc = Co, .tb = true};

@@ -22,7 +22,7 @@ typedef struct {
 extern "C"
 #endif
     int
-    avs_msdeform_value_cuda(const avs_msdeform_value_p *p, int64_t B, void *stream);
+    avs_msdeform_value_cuda(const avs_msdeform_value_p *p, int64_t n, void *stream); /* n: B */
 #endif
 
 #endif

@@ -110,20 +110,28 @@ size_t AVS_ISA(avs_cpu_set_loss_work)(const avs_kernel_args *a)
 
 /* ------------------------------------------------------------------ points */
 
-/* Points [from, from + n) of set `set` into xy: given, or drawn. at: row (matching) or pair; nth: pair of its row. */
-static void points_of(const job *q, int set, int64_t row, int64_t at, int64_t nth, int64_t count,
-                      int64_t from, int64_t n, float *xy)
+/* `count` points of set `set`. at: row (matching) or pair; nth: pair of its row. */
+typedef struct {
+    int set;
+    int64_t row, at, nth, count;
+} point_set;
+
+/* Points [from, from + n) of the set into xy: given, or drawn. */
+static void points_of(const job *q, point_set of, int64_t from, int64_t n, float *xy)
 {
-    if (q->given[set]) {
-        memcpy(xy, q->given[set] + (at * count + from) * 2, (size_t)n * 2 * sizeof(float));
+    if (n <= 0) return;
+    if (q->given[of.set]) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): scratch is null only while its size is counted */
+        memcpy(xy, q->given[of.set] + (of.at * of.count + from) * 2, (size_t)n * 2 * sizeof(float));
         return;
     }
     const avs_runtime *rt = q->c->k.rt;
-    const uint32_t stream = q->a->stream + (uint32_t)set, sample = (uint32_t)(rt->sample0 + row);
-    const int64_t first = nth * ((count + 1) / 2);
+    const uint32_t stream = q->a->stream + (uint32_t)of.set, sample = (uint32_t)(rt->sample0 + of.row);
+    const int64_t first = of.nth * ((of.count + 1) / 2);
     for (int64_t i = from; i < from + n; i++) {
         const avs_philox_words p = avs_philox(stream, (uint32_t)rt->step, sample, (uint32_t)(first + i / 2),
                                               (uint32_t)rt->seed, (uint32_t)(rt->seed >> 32));
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): scratch is null only while its size is counted */
         for (int k = 0; k < 2; k++) *xy++ = (float)(p.w[i % 2 * 2 + k] >> 8) * (1.F / 16777216.F);
     }
 }
@@ -194,7 +202,7 @@ static void table_points(const job *q, int64_t b)
     for (int64_t from = 0; from < P; from += BLOCK) {
         float xy[2 * BLOCK];
         const int64_t n = avs_min64(BLOCK, P - from);
-        points_of(q, 0, b, b, 0, P, from, n, xy);
+        points_of(q, (point_set){0, b, b, 0, P}, from, n, xy);
         for (int64_t i = 0; i < n; i++) {
             const corners c = corners_of(xy[2 * i], xy[2 * i + 1], q->H, q->W);
             labels l = {{0}, {0}};
@@ -322,25 +330,28 @@ static void choose(const job *q, const pair *p, int64_t i, const slot *s)
 {
     const int64_t C = q->a->candidates, U = q->a->uncertain, P = q->a->points;
     const float *map = q->masks + ((int64_t)p->b * q->Q + p->n) * q->h * q->w;
+    const point_set tried = {1, p->b, i, p->nth, C}, rest = {2, p->b, i, p->nth, P - U};
     float xy[2 * BLOCK];
     for (int64_t from = 0; U && from < C; from += BLOCK) {
         const int64_t n = avs_min64(BLOCK, C - from);
-        points_of(q, 1, p->b, i, p->nth, C, from, n, xy);
+        points_of(q, tried, from, n, xy);
         for (int64_t k = 0; k < n; k++) {
             const corners c = corners_of(xy[2 * k], xy[2 * k + 1], q->h, q->w);
             const float x = avs_absf(sampled(map, &c));
+            /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): scratch is null only while its size is counted */
             memcpy(&s->key[from + k], &x, sizeof x);
         }
     }
     if (U) {
         int64_t below = 0, taken = 0, ties;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): scratch is null only while its size is counted */
         memcpy(s->order, s->key, (size_t)C * sizeof(uint32_t));
         const uint32_t limit = kth(s->order, C, U - 1);
         for (int64_t k = 0; k < C; k++) below += s->key[k] < limit;
         ties = U - below;
         for (int64_t from = 0; from < C && taken < U; from += BLOCK) {
             const int64_t n = avs_min64(BLOCK, C - from);
-            points_of(q, 1, p->b, i, p->nth, C, from, n, xy);
+            points_of(q, tried, from, n, xy);
             for (int64_t k = 0; k < n && taken < U; k++) {
                 const uint32_t key = s->key[from + k];
                 if (key > limit || (key == limit && ties-- <= 0)) continue;
@@ -348,7 +359,7 @@ static void choose(const job *q, const pair *p, int64_t i, const slot *s)
             }
         }
     }
-    points_of(q, 2, p->b, i, p->nth, P - U, 0, P - U, s->xy + 2 * U);
+    points_of(q, rest, 0, P - U, s->xy + 2 * U);
 }
 
 static float target_at(const job *q, const pair *p, float x, float y)

@@ -258,6 +258,7 @@ static void write_taps(const avs_winograd_grad_call *c, const float *sums, int64
         }
         for (int64_t j = 0; j < nj; j++) {
             float *to = c->gw + ((co + j) * s->Ci + k0) * 9;
+            /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): weight_taps wrote 9 of each k */
             for (int64_t i = 0; i < nk * 9; i++) to[i] = taps[i * VEC + j];
         }
     }

@@ -33,15 +33,20 @@ static int told(const avs_gpu_libs *l, cublasStatus_t s, const char *call, avs_e
 #define LT(call)                     AVS_TRY(told(l, l->call, #call, e))
 #define LT_SET(f, what, attr, value) LT(f(what, attr, &(value), sizeof(value)))
 
-static int layout(const avs_gpu_libs *l, cublasLtMatrixLayout_t *out, cudaDataType_t type, int64_t rows,
-                  int64_t cols, int64_t ld, const avs_cuda_gemm *g, int64_t stride, avs_err *e)
+/* A batch of matrices as cuBLASLt sees them: column-major. */
+typedef struct {
+    cudaDataType_t type;
+    int64_t rows, cols, ld, stride;
+} matrices;
+
+static int layout(const avs_gpu_libs *l, cublasLtMatrixLayout_t *out, matrices m, int64_t count, avs_err *e)
 {
     int rc = AVS_OK;
-    const int32_t batch = (int32_t)g->batch;
-    LT(cublasLtMatrixLayoutCreate(out, type, (uint64_t)rows, (uint64_t)cols, ld));
+    const int32_t batch = (int32_t)count;
+    LT(cublasLtMatrixLayoutCreate(out, m.type, (uint64_t)m.rows, (uint64_t)m.cols, m.ld));
     if (batch > 1) {
         LT_SET(cublasLtMatrixLayoutSetAttribute, *out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, batch);
-        LT_SET(cublasLtMatrixLayoutSetAttribute, *out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
+        LT_SET(cublasLtMatrixLayoutSetAttribute, *out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, m.stride);
     }
 out:
     return rc;
@@ -63,9 +68,12 @@ static int describe(const avs_gpu_libs *l, gemm_plan *p, const avs_cuda_gemm *g,
     LT_SET(cublasLtMatmulDescSetAttribute, p->op, CUBLASLT_MATMUL_DESC_TRANSA, first);
     LT_SET(cublasLtMatmulDescSetAttribute, p->op, CUBLASLT_MATMUL_DESC_TRANSB, second);
     LT_SET(cublasLtMatmulDescSetAttribute, p->op, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-    AVS_TRY(layout(l, &p->a, type, g->tb ? g->K : g->N, g->tb ? g->N : g->K, g->ldb, g, g->stride_b, e));
-    AVS_TRY(layout(l, &p->b, type, g->ta ? g->M : g->K, g->ta ? g->K : g->M, g->lda, g, g->stride_a, e));
-    AVS_TRY(layout(l, &p->c, CUDA_R_32F, g->N, g->M, g->ldc, g, g->stride_c, e));
+    const matrices b = {type, g->tb ? g->K : g->N, g->tb ? g->N : g->K, g->ldb, g->stride_b},
+                   a = {type, g->ta ? g->M : g->K, g->ta ? g->K : g->M, g->lda, g->stride_a},
+                   c = {CUDA_R_32F, g->N, g->M, g->ldc, g->stride_c};
+    AVS_TRY(layout(l, &p->a, b, g->batch, e)); /* row-major C = A B is column-major C' = B' A' */
+    AVS_TRY(layout(l, &p->b, a, g->batch, e));
+    AVS_TRY(layout(l, &p->c, c, g->batch, e));
 out:
     return rc;
 }

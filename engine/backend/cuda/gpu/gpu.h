@@ -25,6 +25,7 @@
 
 /* The libraries' functions, found at run time: a machine without them runs everything else. */
 typedef struct {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a declarator */
 #define X(name) __typeof__(&name) name;
     AVS_BLASLT_CALLS(X)
     AVS_CUDNN_CALLS(X)
