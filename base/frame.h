@@ -28,7 +28,7 @@ typedef enum {
     AVS_F_ARTIFACT,  /* name, kind, path, bytes, sha256, step            */
     AVS_F_CKPT,      /* step, path, bytes, sha256; sent after fsync and rename */
     AVS_F_ENV,       /* json: versions, cpu, threads, flags, determinism of this process */
-    AVS_F_DONE,      /* all results were sent                           */
+    AVS_F_DONE,      /* all results were sent; ends carry bytes: the most memory held on a GPU */
     AVS_F_FAIL,      /* code, text                                      */
     AVS_F_STOPPED,   /* stopped on request with a checkpoint at step     */
     AVS_F_RESUMED,   /* path, step: the checkpoint that this attempt goes on from */

@@ -216,15 +216,18 @@ static void take(agent_trial *t, agent_rank *r, const avs_frame *f, avs_buf *pas
         pass_on(f, pass);
         return;
     case AVS_F_DONE:
+        if (!r->said_done) t->max_gpu += avs_frame_i64(f, AVS_T_BYTES, 0);
         r->said_done = true;
         return;
     case AVS_F_FAIL:
+        if (!r->said_fail) t->max_gpu += avs_frame_i64(f, AVS_T_BYTES, 0);
         r->said_fail = true;
         if (t->has_end) return; /* another rank told the cause */
         t->fail_code = avs_frame_i64(f, AVS_T_CODE, 1);
         if (t->forced == AVS_OUT_DONE) copy_text(t->text, sizeof t->text, f); /* else we know better why */
         return;
     case AVS_F_STOPPED:
+        if (!r->said_stopped) t->max_gpu += avs_frame_i64(f, AVS_T_BYTES, 0);
         r->said_stopped = true;
         t->stopped_step = avs_frame_i64(f, AVS_T_STEP, -1);
         return;
@@ -455,6 +458,7 @@ static void put_ended(const agent_trial *t, avs_outcome o, int code, int signal,
     if (o == AVS_OUT_STOPPED) avs_frame_put_i64(out, AVS_T_STEP, t->stopped_step);
     avs_frame_put_f64(out, AVS_T_SECONDS, (double)(now - t->start_ns) / (double)SECOND);
     avs_frame_put_i64(out, AVS_T_MAX_RSS, t->max_rss);
+    if (t->max_gpu > 0) avs_frame_put_i64(out, AVS_T_MAX_GPU, t->max_gpu);
     if (t->quiet && t->first_rank == 0 && o == AVS_OUT_DONE) {
         avs_buf json = AVS_BUF_INIT;
         avs_quiet watch = t->watch;

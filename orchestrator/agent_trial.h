@@ -35,7 +35,7 @@ typedef struct {
     avs_buf start;   /* then the fields of its START */
     avs_quiet watch; /* of a quiet trial */
     int64_t look_ns; /* when to look at the node again */
-    int64_t fail_code, stopped_step, dropped, max_rss;
+    int64_t fail_code, stopped_step, dropped, max_rss, max_gpu;
     int code, signal; /* of the process that decided the end */
     char text[1024];
     int64_t start_ns, progress_ns, passed_ns; /* passed: the last PROGRESS that went on */

@@ -177,6 +177,7 @@ static void fill_from_frame(dispatch_run *r, const avs_action *a, avs_store_end 
     end->exit_code = (int)avs_frame_i64(f, AVS_T_CODE, -1);
     end->signal = (int)avs_frame_i64(f, AVS_T_SIGNAL, 0);
     end->max_rss_bytes = avs_frame_i64(f, AVS_T_MAX_RSS, 0);
+    end->max_gpu_bytes = avs_frame_i64(f, AVS_T_MAX_GPU, 0);
     end->message = r->ended_text;
 }
 

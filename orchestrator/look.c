@@ -192,7 +192,8 @@ static const struct {
     {"attempt",
      "SELECT a.n, r.name AS reason, (coalesce(a.ended,a.started)-a.started)/1e6 AS seconds, k.host, "
      "a.message, "
-     "a.log_path, a.epoch, a.exit_code, a.signal, a.resumed_from, a.started, a.ended, a.max_rss FROM attempt "
+     "a.log_path, a.epoch, a.exit_code, a.signal, a.resumed_from, a.started, a.ended, a.max_rss, "
+     "a.max_gpu_mem FROM attempt "
      "a JOIN "
      "reason_name r USING(reason) LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 WHERE "
      "a.trial_id=?1 ORDER BY a.n",

@@ -32,14 +32,14 @@ typedef enum {
     AVS_M_WELCOME,     /* c->a ROOT work root                                                  */
     AVS_M_START, /* c->a TRIAL, CORES, JSON job, LOG, WORK, TIME_MS, HANG_MS, FLAGS; gangs: RANKS, FIRST, PLACES */
     AVS_M_STARTED, /* a->c PID                                                             */
-    AVS_M_ENDED,   /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, STEP; latency: FLAGS, JSON */
-    AVS_M_ACK,     /* c->a                                                                 */
-    AVS_M_STOP,    /* c->a REASON, KIND "checkpoint" or "kill"                             */
-    AVS_M_BEAT,    /* both, every 5 s: HEARD_MS; a->c HELD                                 */
-    AVS_M_SIGNAL,  /* a->c CODE signal number                                              */
-    AVS_M_BYE,     /* both                                                                 */
-    AVS_M_READY,   /* a->c every rank of a gang on this node has said HELLO                */
-    AVS_M_GO       /* c->a every rank of the gang is up on every node: they may communicate */
+    AVS_M_ENDED, /* a->c OUTCOME, CODE, SIGNAL, TEXT, TRIAL, SECONDS, MAX_RSS, MAX_GPU, STEP; latency: FLAGS, JSON */
+    AVS_M_ACK,    /* c->a                                                                 */
+    AVS_M_STOP,   /* c->a REASON, KIND "checkpoint" or "kill"                             */
+    AVS_M_BEAT,   /* both, every 5 s: HEARD_MS; a->c HELD                                 */
+    AVS_M_SIGNAL, /* a->c CODE signal number                                              */
+    AVS_M_BYE,    /* both                                                                 */
+    AVS_M_READY,  /* a->c every rank of a gang on this node has said HELLO                */
+    AVS_M_GO      /* c->a every rank of the gang is up on every node: they may communicate */
 } avs_message_type;
 
 typedef enum {
@@ -60,8 +60,9 @@ typedef enum {
     AVS_T_PLACES, /* per rank on this node: GPU bits u32 (bit g: entry g of GPUS in M_HELLO), cores u32, NUMA domain u32, little-endian */
     AVS_T_NUMA,   /* cores per NUMA domain, u32 each */
     AVS_T_MEM_MB, /* i64 */
-    AVS_T_GPUS, /* JSON list as avs_gpu_inventory_json writes it; absent: no GPU. An agent of another version is
-                      left out, so no older one can misread GPU bits */
+    AVS_T_GPUS, /* JSON list as avs_gpu_inventory_json writes it; absent: no GPU. An agent of another version is left
+                   out, so no older one can misread GPU bits */
+    AVS_T_MAX_GPU,  /* i64, bytes of all ranks here */
     AVS_T_HEARD_MS, /* i64: c->a the coordinator's time; a->c the latest of these that was heard */
     AVS_T_HELD /* attempts with processes: attempt u64, epoch u32, flags u32 (1 ready, 2 going), little-endian */
 } avs_message_tag;

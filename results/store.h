@@ -289,6 +289,7 @@ typedef struct {
     int64_t pid;
     int64_t ended_us;      /* 0: now */
     int64_t max_rss_bytes; /* 0: unknown */
+    int64_t max_gpu_bytes; /* most memory held on GPUs; 0: none, or unknown */
 } avs_store_end;
 
 /* Ends an attempt with everything it produced, in one piece. AVS_END_OK: results are stored and the trial is done.

@@ -378,10 +378,10 @@ static int close_attempt(avs_store *s, int64_t attempt_id, const avs_store_end *
     AVS_TRY(avs_db_run(
         s, e,
         "UPDATE attempt SET ended=?, reason=?, exit_code=nullif(?,-1), signal=nullif(?,0), message=?,"
-        " max_rss=nullif(?,0), resumed_from=? WHERE attempt_id=?",
-        "iiiititi", end->ended_us ? end->ended_us : avs_wall_us(), (int64_t)end->reason,
-        (int64_t)end->exit_code, (int64_t)end->signal, end->message, end->max_rss_bytes, end->resumed_from,
-        attempt_id));
+        " max_rss=nullif(?,0), max_gpu_mem=nullif(?,0), resumed_from=? WHERE attempt_id=?",
+        "iiiitiiti", end->ended_us ? end->ended_us : avs_wall_us(), (int64_t)end->reason,
+        (int64_t)end->exit_code, (int64_t)end->signal, end->message, end->max_rss_bytes, end->max_gpu_bytes,
+        end->resumed_from, attempt_id));
     AVS_TRY(avs_db_run(s, e,
                        "UPDATE attempt_rank SET host=coalesce(?,host), pid=coalesce(nullif(?,0),pid),"
                        " exit_code=nullif(?,-1), signal=nullif(?,0) WHERE attempt_id=? AND rank=0",

@@ -183,10 +183,19 @@ void avs_control_folder(avs_control *c, const char *name, const char *kind, cons
     finish(c, m);
 }
 
+/* Every end tells the memory on the GPU. */
+static void finish_end(avs_control *c, size_t mark)
+{
+    if (c->device_peak > 0) avs_frame_put_i64(&c->out, AVS_T_BYTES, c->device_peak);
+    finish(c, mark);
+}
+
 void avs_control_done(avs_control *c)
 {
-    if (c->fd < 0) return;
-    finish(c, begin(c, AVS_F_DONE));
+    if (c->fd >= 0)
+        finish_end(c, begin(c, AVS_F_DONE));
+    else if (c->device_peak > 0)
+        printf("at most %lld bytes on the device\n", (long long)c->device_peak);
 }
 
 void avs_control_fail(avs_control *c, const avs_err *e)
@@ -196,7 +205,7 @@ void avs_control_fail(avs_control *c, const avs_err *e)
     size_t m = begin(c, AVS_F_FAIL);
     avs_frame_put_i64(&c->out, AVS_T_CODE, e->code);
     avs_frame_put_str(&c->out, AVS_T_TEXT, e->msg);
-    finish(c, m);
+    finish_end(c, m);
 }
 
 void avs_control_resumed(avs_control *c, const char *path, int64_t step)
@@ -217,7 +226,7 @@ void avs_control_stopped(avs_control *c, int64_t step)
     if (c->fd < 0) return;
     size_t m = begin(c, AVS_F_STOPPED);
     avs_frame_put_i64(&c->out, AVS_T_STEP, step);
-    finish(c, m);
+    finish_end(c, m);
 }
 
 bool avs_control_poll(avs_control *c)

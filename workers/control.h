@@ -18,6 +18,7 @@ typedef struct {
     bool go;       /* GO was received */
     bool stop;     /* STOP was received, or the peer is gone */
     int64_t last_progress_ns;
+    int64_t device_peak; /* bytes on a GPU, told with the end; 0: none */
     avs_frame_reader reader;
     avs_buf out;
 } avs_control;

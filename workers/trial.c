@@ -11,8 +11,10 @@
 
 #include "base/fault.h"
 #include "base/fs.h"
+#include "engine/plan/plan.h"
 #include "workers/env.h"
 #include "workers/exec.h"
+#include "workers/net.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 60000 };
 
@@ -35,6 +37,7 @@ static int run_kind(avs_trial *t, avs_err *e)
 
 static int finish(avs_trial *t, int rc, const avs_err *e)
 {
+    t->control.device_peak = (int64_t)avs_plan_device_peak(avs_net_backend());
     if (rc == AVS_OK) {
         avs_control_done(&t->control);
         return EXIT_DONE;

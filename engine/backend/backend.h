@@ -77,6 +77,7 @@ typedef struct {
     void (*describe)(avs_backend *be, char *out, size_t n); /* "NVIDIA H100, sm_90, driver .." */
     const char *(*why)(avs_backend *be); /* the device's own words for its last failure; "" if none */
     size_t (*in_use)(avs_backend *be);   /* bytes allocated */
+    size_t (*peak)(void);                /* the most that all instances of this process held at one time */
 } avs_backend_device;
 
 typedef struct {

@@ -20,6 +20,12 @@ static const avs_backend_ops *find_backend(const char *name)
     return NULL;
 }
 
+size_t avs_plan_device_peak(const char *backend)
+{
+    const avs_backend_ops *ops = find_backend(backend);
+    return ops && ops->device ? ops->device->peak() : 0;
+}
+
 size_t avs_plan_elem(const avs_plan *p, uint8_t dtype)
 {
     if (dtype == AVS_F32 && p->cfg.prec == AVS_PREC_F64) return sizeof(double);

@@ -103,6 +103,9 @@ int avs_plan_slab_add(avs_plan *p, const float *x, float *sum, bool keep, avs_er
 /* The queue of a GPU plan (a cudaStream_t), for collectives; NULL on a CPU. is_device: do slabs lie on a device? */
 void *avs_plan_queue(avs_plan *p);
 bool avs_plan_is_device(const avs_plan *p);
+/* The most bytes that the plans of this process have held at one time on that backend's device; 0 without one. What the
+ * driver and the libraries keep for themselves is not in it. */
+size_t avs_plan_device_peak(const char *backend);
 /* "NVIDIA H100 80GB HBM3, sm_90, .."; "" on a CPU. */
 const char *avs_plan_device(avs_plan *p, char *out, size_t n);
 /* One parameter between an array with the slab's layout (optimiser state) and canonical layout. */

@@ -17,7 +17,7 @@ resources: {gpus: $3, cpus: $3}
 END
 }
 train gang 2 2
-avs run gang.yaml --db gang.db 2> gang.err
+FAKE_GPU_BYTES=5000000000 avs run gang.yaml --db gang.db 2> gang.err
 expect 0 $? "exit of gangs of two"
 expect "done 2 " "$(states gang.db)" "states of gangs of two"
 for k in 0 1; do
@@ -26,6 +26,7 @@ done
 expect "2 GPU-fake-0 GPU-fake-1" "$(sqlite3 -separator ' ' gang.db "SELECT max(a.gpus), max(CASE k.rank WHEN 0 THEN uuid END),
     max(CASE k.rank WHEN 1 THEN uuid END) FROM attempt a JOIN attempt_rank k USING(attempt_id) JOIN gpu USING(gpu_id)")" "GPUs in the database"
 expect "NVIDIA H100 80GB HBM3|85899345920|90" "$(sqlite3 gang.db "SELECT model, mem, sm FROM gpu WHERE uuid='GPU-fake-0'")" "a GPU's row"
+expect "10000000000" "$(sqlite3 gang.db "SELECT DISTINCT max_gpu_mem FROM attempt")" "memory of both ranks"
 train wide 1 3
 avs run wide.yaml --db wide.db 2> wide.err
 expect 6 $? "exit of a gang of three on two GPUs"

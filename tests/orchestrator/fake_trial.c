@@ -5,6 +5,7 @@
  *   FAKE_LOG   file to which one line per start and end is appended
  *   FAKE_CURVES  set: the loss depends on the trial, not on the step alone
  *   FAKE_GATE  file that behaviour `gate` waits for
+ *   FAKE_GPU_BYTES  memory on a GPU that DONE tells
  *   FAKE_MS    milliseconds per step (default 2), FAKE_STEPS steps (default 5)
  *
  * Behaviours: ok, crash (SIGSEGV half way), exit3, error, error-new (another text each time), hang, silent (no HELLO),
@@ -65,11 +66,6 @@ static void end(fake *f, size_t mark)
     avs_frame_end(&f->out, mark);
     if (!avs_buf_ok(&f->out) || avs_fs_full_write(3, f->out.data, f->out.len) != 0) _exit(8);
     avs_buf_clear(&f->out);
-}
-
-static void say(fake *f, uint16_t type)
-{
-    end(f, begin(f, type));
 }
 
 static void choose(fake *f)
@@ -239,7 +235,10 @@ static int run(fake *f)
     uint64_t h = avs_fnv1a64_str(f->trial) ^ (uint64_t)f->seed;
     if (!is(f, "nan")) result(f, "miou", (double)(h % 10007) / 10007);
     result(f, "fscore", (double)(h % 10009) / 10009);
-    say(f, AVS_F_DONE);
+    const char *bytes = getenv("FAKE_GPU_BYTES");
+    const size_t done = begin(f, AVS_F_DONE);
+    if (bytes) avs_frame_put_i64(&f->out, AVS_T_BYTES, strtoll(bytes, NULL, 10));
+    end(f, done);
     note(f, "done");
     return 0;
 }

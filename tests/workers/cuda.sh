@@ -20,6 +20,7 @@ for more in '' "$frozen" ",\"micro_batch\":1$frozen"; do
   i=$((i + 1))
   job c$i "$small$more"; go c$i
   job g$i "$small$more" "$emul"; go g$i
+  grep -q '^at most [1-9][0-9]* bytes on the device$' "$W/g$i.log" || die "g$i does not tell its memory"
   near c$i g$i 'step 3 loss'; near c$i g$i 'result miou@test'; near c$i g$i 'result fscore@test'
   [ "$(result g$i steps)" = 3 ] || die "g$i: $(result g$i steps) steps"
 done

@@ -63,6 +63,9 @@ int avs_cuda_step(avs_backend *be, avs_cuda_launch *first, size_t workspace, con
 
 /* ------------------------------------------------------------------ memory */
 
+/* Of all instances of this process; those that load data have threads, those that open devices have one. */
+static _Atomic size_t held, most_held;
+
 int avs_cuda_alloc(avs_backend *be, size_t bytes, const char *what, void **out, avs_err *e)
 {
     size_t free_bytes = 0, total = 0;
@@ -78,7 +81,10 @@ int avs_cuda_alloc(avs_backend *be, size_t bytes, const char *what, void **out, 
             what, (double)bytes / 1048576, (double)total / 1048576, (double)free_bytes / 1048576, name);
     }
     rc = be->ops->alloc(be->dev, avs_cuda_round(bytes), out, e);
-    if (rc == AVS_OK) be->in_use += avs_cuda_round(bytes);
+    if (rc != AVS_OK) return rc;
+    be->in_use += avs_cuda_round(bytes);
+    held += avs_cuda_round(bytes);
+    if (held > most_held) most_held = held;
     return rc;
 }
 
@@ -233,12 +239,17 @@ static size_t cuda_in_use(avs_backend *be)
 {
     return be->in_use;
 }
+static size_t cuda_peak(void)
+{
+    return most_held;
+}
 
 /* ------------------------------------------------------------------ instance */
 
 void avs_cuda_close(avs_backend *be)
 {
     if (!be) return;
+    held -= be->in_use;
     be->ops->close(be->dev);
     avs_arena_free(be->arena);
 }
@@ -329,4 +340,5 @@ const avs_backend_device avs_cuda_face = {.alloc = avs_cuda_alloc,
                                           .queue = cuda_queue,
                                           .describe = cuda_describe,
                                           .why = cuda_why,
-                                          .in_use = cuda_in_use};
+                                          .in_use = cuda_in_use,
+                                          .peak = cuda_peak};

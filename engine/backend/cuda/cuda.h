@@ -85,6 +85,12 @@ bool avs_cuda_may_overwrite(const avs_node *n, int operand);
 int avs_cuda_lower(avs_backend *be, const avs_lower_req *req, avs_step *out, avs_err *e);
 extern const avs_backend_device avs_cuda_face;
 
+/* Does machine code for archs ("80,90", the last also as PTX) run on sm_<major><minor>? AVS_EMISSING says what is there
+ * and what is needed. */
+int avs_cuda_fits_arch(const char *gpu, int major, int minor, const char *archs, avs_err *e);
+/* Versions as cuDNN counts them, major * 10000 + minor * 100 + patch: the same major, not older. Else AVS_EMISSING. */
+int avs_cuda_fits_version(const char *library, size_t have, size_t need, avs_err *e);
+
 int avs_cuda_alloc(avs_backend *be, size_t bytes, const char *what, void **out, avs_err *e);
 
 #endif

@@ -3,6 +3,7 @@
  * stays near f32. With AVS_TEST_BACKEND=cuda the same tests run on a GPU. */
 #include "tests/engine/plan/nets.h"
 
+#include "engine/backend/cuda/cuda.h"
 #include "engine/optim/adamw.h"
 
 static const char *backend(void)
@@ -220,6 +221,47 @@ static void a_plan_that_does_not_fit_says_how_much_and_how_much_is_free(void **s
     avs_arena_free(a);
 }
 
+static void the_most_memory_on_the_device_is_remembered(void **state)
+{
+    (void)state;
+    if (getenv("AVS_TEST_BACKEND")) skip();
+    const size_t before = avs_plan_device_peak("cuda-emul");
+    avs_arena *a = avs_arena_new();
+    avs_graph *g = avs_graph_new(a, false);
+    avs_plan *p = NULL, *q = NULL;
+    avs_val x = avs_input(g, "x", AVS_F32T(1, 2048, 2048, 1));
+    avs_graph_output(g, "y", avs_relu(g, x));
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(avs_plan_build(&p, g, &(avs_plan_cfg){.backend = "cuda-emul"}, &e), AVS_OK);
+    const size_t one = avs_plan_get_stats(p).device_bytes, peak = avs_plan_device_peak("cuda-emul");
+    assert_true(one >= (size_t)4 * 2048 * 2048 && peak >= one && peak >= before);
+    assert_int_equal(avs_plan_build(&q, g, &(avs_plan_cfg){.backend = "cuda-emul"}, &e), AVS_OK);
+    assert_true(avs_plan_device_peak("cuda-emul") >= 2 * one);
+    avs_plan_free(p);
+    avs_plan_free(q);
+    assert_true(avs_plan_device_peak("cuda-emul") >= 2 * one); /* freeing does not forget */
+    assert_int_equal(avs_plan_device_peak("cpu"), 0);
+    assert_int_equal(avs_plan_device_peak("nothing"), 0);
+    avs_arena_free(a);
+}
+
+static void gpus_and_libraries_that_do_not_fit_are_told_in_one_line(void **state)
+{
+    (void)state;
+    avs_err e = AVS_ERR_INIT;
+    assert_int_equal(avs_cuda_fits_arch("A100", 8, 0, "80,90", &e), AVS_OK);
+    assert_int_equal(avs_cuda_fits_arch("RTX 3090", 8, 6, "80,90", &e), AVS_OK);
+    assert_int_equal(avs_cuda_fits_arch("B200", 10, 0, "80,90", &e), AVS_OK); /* PTX of the last */
+    assert_int_equal(avs_cuda_fits_arch("V100", 7, 0, "80,90", &e), AVS_EMISSING);
+    assert_string_equal(e.msg,
+                        "V100 is sm_70, this build has kernels for 80,90; configure with AVS_CUDA_ARCHS=70");
+    assert_int_equal(avs_cuda_fits_arch("A100", 8, 0, "86,90", &e), AVS_EMISSING);
+    assert_int_equal(avs_cuda_fits_version("cuDNN", 91100, 90000, &e), AVS_OK);
+    assert_int_equal(avs_cuda_fits_version("cuDNN", 80907, 90000, &e), AVS_EMISSING);
+    assert_string_equal(e.msg, "cuDNN 8.9.7 is installed, this build needs 9.0.0 or a later one of 9");
+    assert_int_equal(avs_cuda_fits_version("cuDNN", 100000, 90000, &e), AVS_EMISSING);
+}
+
 /* Every step of a training plan checked, one by one, through copies. */
 static void check_nan_names_the_step_on_a_device(void **state)
 {
@@ -268,6 +310,8 @@ int main(void)
         cmocka_unit_test(a_range_of_a_slab_is_cleared_and_its_neighbours_stay),
         cmocka_unit_test(bf16_stays_near_f32),
         cmocka_unit_test(a_plan_that_does_not_fit_says_how_much_and_how_much_is_free),
+        cmocka_unit_test(the_most_memory_on_the_device_is_remembered),
+        cmocka_unit_test(gpus_and_libraries_that_do_not_fit_are_told_in_one_line),
         cmocka_unit_test(check_nan_names_the_step_on_a_device),
         cmocka_unit_test(a_machine_without_a_gpu_says_what_is_missing),
     };

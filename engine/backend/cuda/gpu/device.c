@@ -37,21 +37,6 @@ int avs_gpu_own(avs_cuda_device *d, void (*destroy)(const avs_gpu_libs *, void *
 
 /* ------------------------------------------------------------------ opening */
 
-/* Machine code of sm_XY runs on X.Y and later ones of X; the last architecture is also there as PTX. */
-static bool has_kernels(const struct cudaDeviceProp *prop)
-{
-    const int have = prop->major * 10 + prop->minor;
-    int last = 0;
-    for (const char *p = AVS_CUDA_ARCHS; *p;) {
-        char *end;
-        const int arch = (int)strtol(p, &end, 10);
-        if (arch / 10 == prop->major && arch <= have) return true;
-        last = arch;
-        p = *end ? end + 1 : end;
-    }
-    return have >= last;
-}
-
 static int find_device(avs_cuda_device *d, avs_err *e)
 {
     int n = 0;
@@ -69,12 +54,7 @@ static int find_device(avs_cuda_device *d, avs_err *e)
     if (failed == cudaSuccess) failed = cudaGetDeviceProperties(&d->prop, d->index);
     if (failed != cudaSuccess)
         return avs_fail(e, AVS_ECUDA, "GPU %d: %s", d->index, cudaGetErrorString(failed));
-    if (!has_kernels(&d->prop))
-        return avs_fail(e, AVS_EMISSING,
-                        "%s is sm_%d%d, this build has kernels for %s; configure with AVS_CUDA_ARCHS=%d%d",
-                        d->prop.name, d->prop.major, d->prop.minor, AVS_CUDA_ARCHS, d->prop.major,
-                        d->prop.minor);
-    return AVS_OK;
+    return avs_cuda_fits_arch(d->prop.name, d->prop.major, d->prop.minor, AVS_CUDA_ARCHS, e);
 }
 
 static int open_runtime(avs_cuda_device *d)

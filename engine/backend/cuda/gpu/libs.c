@@ -1,4 +1,5 @@
 /* cuBLASLt and cuDNN by dlopen. The headers' versions are the least that will do: same major number, not older. */
+#include "engine/backend/cuda/cuda.h"
 #include "engine/backend/cuda/gpu/gpu.h"
 
 #include <dlfcn.h>
@@ -41,16 +42,6 @@ static int load(avs_gpu_libs *l, const char *file, const symbol *s, size_t n, av
     return AVS_OK;
 }
 
-/* CUDNN_VERSION counts major * 10000 + minor * 100 + patch; cuBLASLt's the same way. */
-static int check(const char *name, size_t have, size_t need, avs_err *e)
-{
-    if (have / 10000 == need / 10000 && have >= need) return AVS_OK;
-    return avs_fail(e, AVS_EMISSING,
-                    "%s %zu.%zu.%zu is installed, this build needs %zu.%zu.%zu or a later one of %zu", name,
-                    have / 10000, have / 100 % 100, have % 100, need / 10000, need / 100 % 100, need % 100,
-                    need / 10000);
-}
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 int avs_gpu_libs_load(const avs_gpu_libs **out, avs_err *e)
@@ -64,7 +55,7 @@ int avs_gpu_libs_load(const avs_gpu_libs **out, avs_err *e)
         AVS_TRY(
             load(&libs, "libcublasLt.so.13", blaslt_calls, sizeof blaslt_calls / sizeof *blaslt_calls, e));
         AVS_TRY(load(&libs, "libcudnn.so.9", cudnn_calls, sizeof cudnn_calls / sizeof *cudnn_calls, e));
-        AVS_TRY(check("cuDNN", libs.cudnnGetVersion(), 90000, e));
+        AVS_TRY(avs_cuda_fits_version("cuDNN", libs.cudnnGetVersion(), 90000, e));
         is_loaded = true;
     }
     *out = &libs;
