@@ -26,7 +26,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) void avs_sha256_ni(uint32_t h[8], co
         const __m128i abef0 = abef, cdgh0 = cdgh;
         __m128i w[4];
         for (int i = 0; i < 4; i++)
-            w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + (ptrdiff_t)16 * i)), swap);
+            w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + (ptrdiff_t)16 * i)),
+                                    swap);
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             __m128i now = w[i & 3];
