@@ -44,10 +44,12 @@ avs_val avs_sam_dense_position(avs_graph *g, avs_val gaussian, int grid)
 {
     float *at = AVS_NEW_N(g->arena, float, (size_t)grid *(size_t)grid * 2);
     if (!at) return avs_graph_fail(g, AVS_ENOMEM, "out of memory for a grid of %dx%d", grid, grid);
-    for (int i = 0; i < grid * grid; i++) {
-        at[2 * i] = ((float)(i % grid) + 0.5F) / (float)grid;
-        at[2 * i + 1] = ((float)(i / grid) + 0.5F) / (float)grid;
-    }
+    float *to = at;
+    for (int y = 0; y < grid; y++)
+        for (int x = 0; x < grid; x++) {
+            *to++ = ((float)x + 0.5F) / (float)grid;
+            *to++ = ((float)y + 0.5F) / (float)grid;
+        }
     return encode(g, gaussian, avs_const(g, AVS_F32T(1, (int64_t)grid * grid, 2), at));
 }
 

@@ -52,7 +52,7 @@ static bool is_words(const avs_json *v, bool may_be_empty)
     if (v->kind != AVS_J_ARR || (!may_be_empty && v->len == 0)) return false;
     for (const avs_json *w = v->first; w; w = w->next)
         if (w->kind == AVS_J_OBJ || w->kind == AVS_J_ARR || w->kind == AVS_J_NULL) return false;
-    return v->len == 0 || may_be_empty || (v->first->kind == AVS_J_STR && v->first->len > 0);
+    return v->len == 0 || may_be_empty || (v->first && v->first->kind == AVS_J_STR && v->first->len > 0);
 }
 
 /* Every ${name} of the command must mean something. */

@@ -100,7 +100,7 @@ static avs_val interaction(avs_graph *g, const model *m, avs_val x, avs_val audi
         avs_tap(g, "theta", avs_reshape(g, theta, inner));
         avs_tap(g, "phi", avs_expand(g, each, inner));
         avs_tap(g, "W_z", avs_reshape(g, y, outer));
-        avs_tap(g, "W_z:out", avs_reshape(g, y, AVS_F32T(B * T, M / T, m->C))); /* frame by frame */
+        avs_tap(g, "W_z:out", avs_reshape(g, y, AVS_F32T((int64_t)B * T, M / T, m->C))); /* frame by frame */
     }
     return avs_nn_layernorm(g, avs_add(g, y, x), "norm_layer", 1e-5F);
 }

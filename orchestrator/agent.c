@@ -152,7 +152,7 @@ static void start(agent *g, const avs_frame *f)
     const uint8_t *place = avs_frame_get(f, AVS_T_PLACES, &n);
     for (int k = 0; k < t->n; k++) {
         int32_t domain = -1;
-        if (place) memcpy(&domain, place + 12 * k + 8, sizeof domain);
+        if (place) memcpy(&domain, place + (size_t)12 * (size_t)k + 8, sizeof domain);
         choose_cores(g, &t->rank[k], domain);
     }
     g->trial[g->n++] = t;

@@ -40,7 +40,7 @@ static bool read_text(const char *path, char *out, size_t n)
     FILE *f = fopen(path, "re");
     if (!f) return false;
     bool ok = fgets(out, (int)n, f) != NULL;
-    fclose(f);
+    (void)fclose(f);
     return ok;
 }
 

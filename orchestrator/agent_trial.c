@@ -68,8 +68,8 @@ int agent_trial_read_start(agent_trial *t, const avs_frame *start, avs_err *e)
     }
     for (int k = 0; k < t->n; k++) {
         uint32_t cores = 0, gpus = 0;
-        if (place) memcpy(&gpus, place + 12 * k, sizeof gpus);
-        if (place) memcpy(&cores, place + 12 * k + 4, sizeof cores);
+        if (place) memcpy(&gpus, place + (size_t)12 * (size_t)k, sizeof gpus);
+        if (place) memcpy(&cores, place + (size_t)12 * (size_t)k + 4, sizeof cores);
         t->rank[k] = (agent_rank){.fd = -1, .cores = (int)cores, .gpus = gpus};
         if (!place) t->rank[k].cores = (int)avs_frame_i64(start, AVS_T_CORES, 1);
     }
@@ -406,8 +406,11 @@ long long agent_memory_kills(void)
     long long n = -1;
     FILE *f = fopen("/proc/vmstat", "re");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "oom_kill %lld", &n) == 1) break;
-    if (f) fclose(f);
+        if (strncmp(line, "oom_kill ", 9) == 0) {
+            n = strtoll(line + 9, NULL, 10);
+            break;
+        }
+    if (f) (void)fclose(f);
     return n;
 }
 

@@ -40,12 +40,12 @@ typedef struct {
 
 static double cpu_of(pid_t pid)
 {
-    char path[64];
+    char path[64], line[96];
     unsigned long long ns = 0;
     snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
     FILE *f = fopen(path, "re");
-    if (f && fscanf(f, "%llu", &ns) != 1) ns = 0;
-    if (f) fclose(f);
+    if (f && fgets(line, sizeof line, f)) ns = strtoull(line, NULL, 10);
+    if (f) (void)fclose(f);
     return (double)ns * 1e-9;
 }
 
@@ -193,98 +193,102 @@ static void machine(const avs_options *o, avs_buf *b)
                 sysconf(_SC_NPROCESSORS_ONLN), u.release, AVS_VERSION, load[0]);
 }
 
+static const row table[] = {
+    {.name = "no-ops in agents, committed in groups",
+     .unit = "1/s",
+     .trials = 20000,
+     .agents = 2,
+     .cores = 512,
+     .ranks = 1,
+     .is_inline = true,
+     .target = 20000},
+    {.name = "no-ops in agents, a commit each, on disk",
+     .unit = "1/s",
+     .trials = 4000,
+     .agents = 2,
+     .cores = 16,
+     .ranks = 1,
+     .is_inline = true,
+     .each = true,
+     .on_disk = true,
+     .target = 4000},
+    {.name = "no-ops as processes",
+     .unit = "1/s",
+     .trials = 1000,
+     .agents = 2,
+     .cores = 2,
+     .ranks = 1,
+     .target = 1000},
+    {.name = "end to next start, in agent",
+     .unit = "us",
+     .trials = 4000,
+     .agents = 1,
+     .cores = 1,
+     .ranks = 1,
+     .is_inline = true,
+     .sampled = true,
+     .target = 150,
+     .at_most = true},
+    {.name = "end to next process",
+     .unit = "us",
+     .trials = 500,
+     .agents = 1,
+     .cores = 1,
+     .ranks = 1,
+     .sampled = true,
+     .target = 1500,
+     .at_most = true},
+    {.name = "gang of 4: start to end, with its commit",
+     .unit = "ms",
+     .trials = 50,
+     .agents = 1,
+     .cores = 4,
+     .ranks = 4,
+     .target = 40,
+     .at_most = true},
+    {.name = "idle",
+     .unit = "%",
+     .trials = 1,
+     .agents = 2,
+     .cores = 1,
+     .ranks = 1,
+     .is_inline = true,
+     .idle = true,
+     .target = 0.5,
+     .at_most = true},
+};
+
+/* What one row measured, as one line or two. */
+static void tell_row(const avs_options *o, avs_buf *b, const row *r, measured *m)
+{
+    char name[96];
+    if (r->sampled) {
+        qsort(m->samples.ns, m->samples.n, sizeof *m->samples.ns, by_size);
+        snprintf(name, sizeof name, "%s, p50", r->name);
+        tell(o, b, name, percentile(&m->samples, 0.5), r->unit, r->target, true);
+        snprintf(name, sizeof name, "%s, p99", r->name);
+        if (r->is_inline) tell(o, b, name, percentile(&m->samples, 0.99), r->unit, 2000, true);
+    } else if (r->idle) {
+        tell(o, b, "idle coordinator", 100 * m->self_cpu, r->unit, r->target, true);
+        tell(o, b, "idle agent", 100 * m->agent_cpu, r->unit, r->target, true);
+    } else {
+        double rate = (double)r->trials / m->seconds;
+        tell(o, b, r->name, r->at_most ? 1000 / rate : rate, r->unit, r->target, r->at_most);
+        tell(o, b, "  processor time of avsweep per trial", 1e6 * m->cpu_s / r->trials, "us",
+             r->at_most ? 1e3 * r->target : 2e6 / r->target, true);
+    }
+}
+
 static int rows(const avs_options *o, const char *program, avs_buf *b, avs_err *e)
 {
-    static const row table[] = {
-        {.name = "no-ops in agents, committed in groups",
-         .unit = "1/s",
-         .trials = 20000,
-         .agents = 2,
-         .cores = 512,
-         .ranks = 1,
-         .is_inline = true,
-         .target = 20000},
-        {.name = "no-ops in agents, a commit each, on disk",
-         .unit = "1/s",
-         .trials = 4000,
-         .agents = 2,
-         .cores = 16,
-         .ranks = 1,
-         .is_inline = true,
-         .each = true,
-         .on_disk = true,
-         .target = 4000},
-        {.name = "no-ops as processes",
-         .unit = "1/s",
-         .trials = 1000,
-         .agents = 2,
-         .cores = 2,
-         .ranks = 1,
-         .target = 1000},
-        {.name = "end to next start, in agent",
-         .unit = "us",
-         .trials = 4000,
-         .agents = 1,
-         .cores = 1,
-         .ranks = 1,
-         .is_inline = true,
-         .sampled = true,
-         .target = 150,
-         .at_most = true},
-        {.name = "end to next process",
-         .unit = "us",
-         .trials = 500,
-         .agents = 1,
-         .cores = 1,
-         .ranks = 1,
-         .sampled = true,
-         .target = 1500,
-         .at_most = true},
-        {.name = "gang of 4: start to end, with its commit",
-         .unit = "ms",
-         .trials = 50,
-         .agents = 1,
-         .cores = 4,
-         .ranks = 4,
-         .target = 40,
-         .at_most = true},
-        {.name = "idle",
-         .unit = "%",
-         .trials = 1,
-         .agents = 2,
-         .cores = 1,
-         .ranks = 1,
-         .is_inline = true,
-         .idle = true,
-         .target = 0.5,
-         .at_most = true},
-    };
     int64_t *ns = avs_xrealloc(NULL, sizeof *ns * SAMPLES);
     int rc = ns ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory to measure");
     machine(o, b);
     for (size_t i = 0; rc == AVS_OK && i < sizeof table / sizeof *table; i++) {
-        const row *r = &table[i];
         measured m = {.samples = {.ns = ns, .cap = SAMPLES}};
-        char name[96];
-        if (o->n_words > 0 && strncmp(r->name, o->words[0], strlen(o->words[0])) != 0) continue;
-        rc = measure(r, program, &m, e);
-        if (rc != AVS_OK) break;
-        if (r->sampled) {
-            qsort(ns, m.samples.n, sizeof *ns, by_size);
-            snprintf(name, sizeof name, "%s, p50", r->name);
-            tell(o, b, name, percentile(&m.samples, 0.5), r->unit, r->target, true);
-            snprintf(name, sizeof name, "%s, p99", r->name);
-            if (r->is_inline) tell(o, b, name, percentile(&m.samples, 0.99), r->unit, 2000, true);
-        } else if (r->idle) {
-            tell(o, b, "idle coordinator", 100 * m.self_cpu, r->unit, r->target, true);
-            tell(o, b, "idle agent", 100 * m.agent_cpu, r->unit, r->target, true);
-        } else {
-            double rate = (double)r->trials / m.seconds;
-            tell(o, b, r->name, r->at_most ? 1000 / rate : rate, r->unit, r->target, r->at_most);
-            snprintf(name, sizeof name, "  processor time of avsweep per trial");
-            tell(o, b, name, 1e6 * m.cpu_s / r->trials, "us", r->at_most ? 1e3 * r->target : 2e6 / r->target,
-                 true);
-        }
+        if (o->n_words > 0 && strncmp(table[i].name, o->words[0], strlen(o->words[0])) != 0) continue;
+        rc = measure(&table[i], program, &m, e);
+        if (rc == AVS_OK) tell_row(o, b, &table[i], &m);
     }
     free(ns);
     return rc;

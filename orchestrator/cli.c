@@ -124,7 +124,7 @@ static const avs_cli_option *find_option(const avs_cli_command *c, const char *n
     for (size_t i = 0; i < avs_cli_n_options; i++) {
         const avs_cli_option *r = &avs_cli_options[i];
         if (!avs_cli_takes(c, r)) continue;
-        if (letter ? r->letter == letter : strlen(r->name) == n && strncmp(r->name, name, n) == 0) return r;
+        if (name ? strlen(r->name) == n && strncmp(r->name, name, n) == 0 : r->letter == letter) return r;
     }
     return NULL;
 }

@@ -279,7 +279,7 @@ static void plain(avs_buf *out, const char *s)
         if (*s == ':' || *s == '[' || *s == ']')
             avs_buf_fmt(out, "\\%c", *s);
         else
-            avs_buf_char(out, *s == '\'' ? '`' : *s);
+            avs_buf_char(out, (char)(*s == '\'' ? '`' : *s));
 }
 
 static void zsh_option(avs_buf *out, const avs_cli_option *r)

@@ -165,7 +165,7 @@ int avs_command_report(const avs_options *o)
     split_list(o->pareto ? avs_arena_str(a, o->pareto) : NULL, axes, 2);
     for (int i = 0; i < 2 && axes[i]; i++) { /* x=A,y=B, or A,B in this order */
         bool named = (axes[i][0] == 'x' || axes[i][0] == 'y') && axes[i][1] == '=';
-        *((named ? axes[i][0] == 'y' : i) ? &spec.pareto_y : &spec.pareto_x) = axes[i] + 2 * named;
+        *((named ? axes[i][0] == 'y' : i) ? &spec.pareto_y : &spec.pareto_x) = axes[i] + (named ? 2 : 0);
     }
     int rc = avs_report_format_parse(o->format ? o->format : "text", &spec.format, &err);
     if (rc == AVS_OK) rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);

@@ -57,7 +57,7 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
     avs_buf job = AVS_BUF_INIT, places = AVS_BUF_INIT;
     avs_err err = AVS_ERR_INIT;
     const avs_coord_class *k0 = &l->classes[avs_coord_class_of(r->coord, a->trial)];
-    const bool on_gpu = a->place && a->place[0].gpus != 0;
+    const bool on_gpu = a->place[0].gpus != 0;
     if (k0->gpus > 0 && k0->host_ok && !on_gpu && !r->host_told) {
         r->host_told = true;
         avs_progress_say(&r->progress, "no node has a GPU: trials that ask for GPUs run on the host");
@@ -195,13 +195,14 @@ static void act_commit(dispatch_run *r, const avs_action *a)
     if (rc == AVS_ERANGE || rc == AVS_EPARSE || rc == AVS_EMISSING) {
         r->ended_text = avs_arena_str(r->frame, err.msg);
         dispatch_step(r, (avs_event){.type = AVS_EV_REFUSED, .trial = a->trial, .attempt = a->attempt});
-    } else if (rc != AVS_OK) {
-        dispatch_db_trouble(r, &err);
-    } else if (!keep_pending(r, a)) {
-        r->failed = true;
-    } else if (r->cfg->commit_each && avs_store_flush(r->cfg->db, &err) != AVS_OK) {
-        dispatch_db_trouble(r, &err);
+        return;
     }
+    if (rc == AVS_OK && !keep_pending(r, a)) {
+        r->failed = true;
+        return;
+    }
+    if (rc == AVS_OK && r->cfg->commit_each) rc = avs_store_flush(r->cfg->db, &err);
+    if (rc != AVS_OK) dispatch_db_trouble(r, &err);
 }
 
 static avs_end_reason reason_of(avs_outcome o)

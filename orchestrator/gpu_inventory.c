@@ -104,15 +104,15 @@ static int32_t processes_of(const nvml *l, nvml_device d)
 static int32_t numa_of(const nvml *l, nvml_device d)
 {
     nvml_pci at = {0};
-    char path[96];
+    char path[96], line[32];
     int node = -1;
     if (!l->pci || l->pci(d, &at) != NVML_OK) return -1;
     snprintf(path, sizeof path, "/sys/bus/pci/devices/%04x:%02x:%02x.0/numa_node", at.domain, at.bus,
              at.device);
     FILE *f = fopen(path, "re");
     if (!f) return -1;
-    if (fscanf(f, "%d", &node) != 1) node = -1;
-    fclose(f);
+    if (fgets(line, sizeof line, f)) node = (int)strtol(line, NULL, 10);
+    (void)fclose(f);
     return node;
 }
 

@@ -316,8 +316,8 @@ static void account(node *a, const job_class *k, const rank_at *r, int32_t n, in
 static void busy(avs_coord *c, const rank_at *r, int32_t n, int sign)
 {
     for (int32_t i = 0; i < n; i++) {
-        c->cores_busy += sign * r[i].place.cores;
-        c->gpus_busy += sign * count(r[i].place.gpus);
+        c->cores_busy += (int64_t)sign * r[i].place.cores;
+        c->gpus_busy += (int64_t)sign * count(r[i].place.gpus);
     }
 }
 

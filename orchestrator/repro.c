@@ -281,6 +281,7 @@ static int compare(const avs_options *o, const record *r)
     int differ = 0, same = 0;
     for (int i = 0; i < r->n; i++) {
         const number *x = &r->numbers[i];
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the same bits are meant, NaN too */
         const bool equal = x->heard && memcmp(&x->before, &x->now, sizeof x->now) == 0;
         const char *verdict = is_duration(x) ? "not compared"
                               : equal        ? "same"

@@ -200,7 +200,7 @@ static int choose(const avs_sweep *s, const char *only, bool *chosen, avs_err *e
     for (int64_t i = 0; i < s->n_trials && rc == AVS_OK; i++) {
         const avs_sweep_trial *t = s->trials[i];
         avs_json v;
-        if (t->config != last) {
+        if (i == 0 || t->config != last) {
             avs_arena_reset(texts);
             const char *text = avs_sweep_params(s, t->config, texts);
             rc = text ? avs_json_parse(texts, "params", text, strlen(text), &params, e)

@@ -59,8 +59,12 @@ static int add_varying(avs_comparison *c, const avs_compare_side *side, int64_t 
         bool known = is_named(t.by[k], &fixed[0]) || is_named(t.by[k], &fixed[1]);
         for (size_t i = 0; i < c->n_by; i++) known = known || strcmp(c->by[i], t.by[k]) == 0;
         if (known) continue;
-        c->by[c->n_by] = avs_arena_str(c->arena, t.by[k]);
-        if (!c->by[c->n_by++]) rc = avs_fail(e, AVS_ENOMEM, "no memory for a comparison");
+        const char *key = avs_arena_str(c->arena, t.by[k]);
+        if (!key) {
+            rc = avs_fail(e, AVS_ENOMEM, "no memory for a comparison");
+            goto out;
+        }
+        c->by[c->n_by++] = key;
     }
 out:
     avs_arena_free(a);

@@ -27,7 +27,7 @@ static int put_text(const char *run, const char *kind, const char *name, const c
 {
     for (const char *p = text; *p && b->len < 6000; p++) /* one line, and no longer than MLflow reads */
         avs_buf_char(b, (char)((unsigned char)*p < 0x20 ? ' ' : *p));
-    while (b->len > 0 && b->len >= 6000 && (b->data[b->len - 1] & 0xc0) == 0x80) b->data[--b->len] = 0;
+    while (b->len >= 6000 && (b->data[b->len - 1] & 0xc0) == 0x80) b->data[--b->len] = 0;
     return put(run, kind, avs_export_name(a, name, true), b, a, e);
 }
 

@@ -151,7 +151,7 @@ int avs_export_wandb(const char *folder, const avs_export_trial *t, avs_arena *a
     char stamp[32] = "19700101_000000";
     int64_t num = 0;
 
-    if (gmtime_r(&when, &tm)) strftime(stamp, sizeof stamp, "%Y%m%d_%H%M%S", &tm);
+    if (gmtime_r(&when, &tm)) (void)strftime(stamp, sizeof stamp, "%Y%m%d_%H%M%S", &tm);
     const char *id = avs_arena_fmt(a, "%.12s", t->hash);
     const char *path = id ? avs_arena_fmt(a, "offline-run-%s-%s/run-%s.wandb", stamp, id, id) : NULL;
     if (!path) return avs_fail(e, AVS_ENOMEM, "no memory for a run");

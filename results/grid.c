@@ -116,7 +116,7 @@ bool avs_grid_of_table(const avs_table *t, avs_arena *a, avs_grid *g)
     for (int c = 0; c < t->n_columns; c++) g->cols += 1 + 2 * t->column[c].has_paper + t->column[c].has_base;
     g->cell = AVS_NEW_N(a, avs_grid_cell, (size_t)g->rows * (size_t)g->cols + 1);
     g->column = AVS_NEW_N(a, avs_grid_column, g->cols + 1);
-    g->title = avs_text_shown(a, t->title, 2 * KEY_WIDTH);
+    g->title = avs_text_shown(a, t->title, (size_t)2 * KEY_WIDTH);
     g->note = shown_list(a, t->note, t->n_notes);
     g->provenance = shown_list(a, t->provenance, t->n_provenance);
     if (!g->cell || !g->column || !g->note || !g->provenance) return false;

@@ -128,9 +128,8 @@ int avs_store_gc(avs_store *s, const char *artifact_root, avs_gc_count *count, a
         "DELETE FROM config WHERE config_id NOT IN (SELECT config_id FROM trial)",
         "DELETE FROM env WHERE env_id NOT IN (SELECT env_id FROM attempt_rank WHERE env_id IS NOT NULL)",
         "DELETE FROM gpu WHERE gpu_id NOT IN (SELECT gpu_id FROM attempt_rank WHERE gpu_id IS NOT NULL)",
-        "DELETE FROM published WHERE origin='sweep' AND rowid NOT IN (SELECT min(rowid) FROM published GROUP "
-        "BY source,"
-        " config_match, metric_id, value)",
+        ("DELETE FROM published WHERE origin='sweep' AND rowid NOT IN (SELECT min(rowid) FROM published "
+         "GROUP BY source, config_match, metric_id, value)"),
     };
     int rc;
 

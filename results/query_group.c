@@ -115,7 +115,7 @@ int avs_q_choose_keys(const avs_report_spec *spec, avs_arena *a, avs_table *t, a
     }
     if (t->n_by) return AVS_OK;
     for (int i = 0; i < t->n_trials; i++) {
-        const avs_q_config *c = t->trial[i].cfg, *first = c == last ? c : first_of_kind(&seen, c);
+        const avs_q_config *c = t->trial[i].cfg, *first = last && c == last ? c : first_of_kind(&seen, c);
         last = c;
         models = models || c->model != first->model;
         tasks = tasks || c->task != first->task;

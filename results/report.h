@@ -68,7 +68,7 @@ typedef struct {
 
 /* Appends the report to out. Errors: AVS_EMISSING when no trial matches or a metric or key does not exist
  * (the message lists those that do); AVS_ERANGE for a malformed spec or a mixed latency column. */
-int avs_report(avs_store *s, const avs_report_spec *spec, avs_buf *out, avs_err *e);
+int avs_report(avs_store *s, const avs_report_spec *asked, avs_buf *out, avs_err *e);
 /* The same into a file (atomically), or to a file descriptor with path "-" (stdout). */
 int avs_report_to(avs_store *s, const avs_report_spec *spec, const char *path, avs_err *e);
 

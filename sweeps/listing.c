@@ -226,7 +226,7 @@ void avs_list_json(avs_buf *out, const avs_sweep *s)
         for (int64_t i = 0; i < s->stages[g].n_trials; i++) {
             const avs_sweep_trial *t = s->stages[g].trials[i];
             const avs_sweep_config *c = t->config;
-            bool fresh = at.config != c;
+            bool fresh = !at.config || at.config != c;
             const avs_json *axes = axes_of(&at, out, c);
             if (fresh) params = avs_sweep_params(s, c, at.a);
             avs_buf_str(out, "{\"type\":\"trial\",\"v\":1,\"sweep\":");

@@ -124,8 +124,8 @@ static void check_settings(avs_parse *p, const avs_ynode *n)
         avs_diag_add(p->d, "E011", sort->pos, NULL, "sort wants a metric, found %s", avs_yaml_kind(sort));
     if (top && (top->kind != AVS_Y_INT || top->i < 1))
         avs_diag_add(p->d, "E042", top->pos, NULL, "top wants a whole number of at least 1");
-    const double level = !ci ? 95 : ci->kind == AVS_Y_INT || ci->kind == AVS_Y_FLOAT ? ci->d : 0;
-    if (!(level >= 50 && level < 100))
+    const bool is_number = ci && (ci->kind == AVS_Y_INT || ci->kind == AVS_Y_FLOAT);
+    if (ci && !(is_number && ci->d >= 50 && ci->d < 100))
         avs_diag_add(p->d, "E042", ci->pos, NULL, "ci wants a confidence level in percent, 50 to below 100");
     if (title && title->kind != AVS_Y_STR)
         avs_diag_add(p->d, "E011", title->pos, NULL, "title wants a text, found %s", avs_yaml_kind(title));

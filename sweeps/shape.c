@@ -306,14 +306,21 @@ static void fill(avs_filled *out, const avs_shape *x, const hole *holes)
 {
     out->shape = x;
     for (int i = 0; i < x->n; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): as many as the shape's key has */
         out->text[i] = holes[i].text;
         out->len[i] = holes[i].len;
     }
 }
 
+typedef struct {
+    avs_buf key;
+    int n;
+    hole hole[AVS_SHAPE_HOLES];
+} pattern;
+
 /* Resolves in full, and keeps the shape when it holds for every value of the holes. */
-static int resolve(avs_shapes *h, avs_point *pt, avs_arena *a, const avs_buf *key, const hole *holes, int n,
-                   avs_shape **out, avs_problem **problems, avs_err *e)
+static int resolve(avs_shapes *h, avs_point *pt, avs_arena *a, const pattern *of, avs_shape **out,
+                   avs_problem **problems, avs_err *e)
 {
     avs_json *given = avs_point_given(pt, a);
     avs_cfg *cfg = NULL;
@@ -321,12 +328,12 @@ static int resolve(avs_shapes *h, avs_point *pt, avs_arena *a, const avs_buf *ke
     int rc = avs_cfg_resolve(a, pt->s->out->kind, given, &cfg, problems, e);
     if (rc != AVS_OK) return rc;
     /* A free parameter that is switched off here is checked against its default, so each value by itself. */
-    bool holds = has_all(avs_cfg_json(cfg), holes, n);
-    *out = make_shape(h, a, cfg, pt->s, holes, holds ? n : 0, holds ? key : NULL);
+    bool holds = has_all(avs_cfg_json(cfg), of->hole, of->n);
+    *out = make_shape(h, a, cfg, pt->s, of->hole, holds ? of->n : 0, holds ? &of->key : NULL);
     if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for a point");
     const char *at = (const char *)*out;
     if (holds && at >= h->pool && at < h->pool + AVS_SHAPE_POOL) {
-        *slot_of(h, key, (*out)->hash) = *out;
+        *slot_of(h, &of->key, (*out)->hash) = *out;
         h->n++;
     }
     return AVS_OK;
@@ -335,18 +342,19 @@ static int resolve(avs_shapes *h, avs_point *pt, avs_arena *a, const avs_buf *ke
 int avs_shapes_resolve(avs_shapes *h, avs_point *pt, avs_arena *a, avs_filled *out, avs_problem **problems,
                        avs_err *e)
 {
-    hole holes[AVS_SHAPE_HOLES];
-    avs_buf key = AVS_BUF_INIT;
+    pattern of; /* its holes are filled up to n */
+    int rc = AVS_OK;
+    of.key = (avs_buf)AVS_BUF_INIT;
+    of.n = make_key(h, pt, a, &of.key, of.hole);
     *problems = NULL;
-    int rc = AVS_OK, n = make_key(h, pt, a, &key, holes);
-    if (avs_buf_ok(&key)) {
-        avs_shape *x = *slot_of(h, &key, hash_of(&key));
-        if (!x) rc = resolve(h, pt, a, &key, holes, n, &x, problems, e);
-        if (rc == AVS_OK) fill(out, x, holes);
+    if (avs_buf_ok(&of.key)) {
+        avs_shape *x = *slot_of(h, &of.key, hash_of(&of.key));
+        if (!x) rc = resolve(h, pt, a, &of, &x, problems, e);
+        if (rc == AVS_OK) fill(out, x, of.hole);
     } else {
         rc = avs_fail(e, AVS_ENOMEM, "no memory for a point");
     }
-    avs_buf_free(&key);
+    avs_buf_free(&of.key);
     return rc;
 }
 

@@ -177,7 +177,7 @@ int avs_data_command(int argc, char **argv)
     options o;
     if (argc < 1) return usage("which one? compose, index, list or check", NULL);
     if (!strcmp(argv[0], "--help") || !strcmp(argv[0], "help")) {
-        fputs(help, stdout);
+        (void)fputs(help, stdout);
         return 0;
     }
     if (!strcmp(argv[0], "compose")) return compose(argc - 1, argv + 1);

@@ -88,7 +88,7 @@ static int parse(int argc, char **argv, options *o)
     *o = (options){.arena = avs_arena_new(), .threads = (int)sysconf(_SC_NPROCESSORS_ONLN), .runs = 30};
     o->given = o->arena ? avs_json_new(o->arena, AVS_J_OBJ) : NULL;
     if (!o->given) return 1;
-    for (int i = 0; i < argc; i++) {
+    for (int i = 0; i < argc && argv[i]; i++) {
         const char *a = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--json")) {
             o->json = true;
@@ -176,6 +176,17 @@ static const char *bare_name(const options *o)
     return avs_json_str(o->given, "backbone_only", NULL);
 }
 
+/* HxW? */
+static bool is_extent(const char *s, int *h, int *w)
+{
+    char *end;
+    *h = (int)strtol(s, &end, 10);
+    if (end == s || *end != 'x') return false;
+    s = end + 1;
+    *w = (int)strtol(s, &end, 10);
+    return end != s && !*end;
+}
+
 static int open_bare(const options *o, avs_bare *b, avs_err *e)
 {
     avs_bare_cfg cfg = {.name = bare_name(o),
@@ -188,12 +199,10 @@ static int open_bare(const options *o, avs_bare *b, avs_err *e)
                         .check_nan = o->check_nan};
     for (const avs_json *p = o->given->first; p; p = p->next) {
         const bool is_size = !strcmp(p->key, "resolution");
-        char rest;
         if (!strcmp(p->key, "backbone_only")) continue;
         if (is_size && p->kind == AVS_J_INT)
             cfg.height = cfg.width = (int)p->i;
-        else if (is_size && p->kind == AVS_J_STR &&
-                 sscanf(p->s, "%dx%d%c", &cfg.height, &cfg.width, &rest) == 2)
+        else if (is_size && p->kind == AVS_J_STR && is_extent(p->s, &cfg.height, &cfg.width))
             continue;
         else if (!strcmp(p->key, "precision") && p->kind == AVS_J_STR) {
             int rc = avs_net_precision(p->s, &cfg.prec, e);

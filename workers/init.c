@@ -52,7 +52,7 @@ static void msdeform_bias(const avs_init *init, float *out)
         const float big = fabsf(c) > fabsf(s) ? fabsf(c) : fabsf(s);
         for (int l = 0; l < L; l++)
             for (int p = 0; p < P; p++) {
-                float *o = out + 2 * ((m * L + l) * P + p);
+                float *o = out + (size_t)2 * (size_t)((m * L + l) * P + p);
                 o[0] = c / big * (float)(p + 1);
                 o[1] = s / big * (float)(p + 1);
             }

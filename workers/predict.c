@@ -95,7 +95,7 @@ static int parse(int argc, char **argv, options *o)
     }
     if (!o->n_checkpoints || !o->out || (o->data != NULL) == (o->pictures != NULL) ||
         (o->pictures && !o->sound)) {
-        fputs(help, stderr);
+        (void)fputs(help, stderr);
         return 2;
     }
     return 0;
@@ -269,6 +269,7 @@ static int read_picture(predictor *p, const char *path, int row, avs_err *e)
     int rc = avs_image_read(&in, AVS_PX_RGB, path, e);
     if (rc == AVS_OK) rc = avs_resize_bilinear(&fit, &in, p->w, p->h, e);
     if (rc == AVS_OK) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): there for every predictor of pictures */
         memcpy(p->rgb + row * pixels * 3, fit.px, (size_t)(3 * pixels));
         avs_normalise(fit.px, pixels, p->mean, p->std, p->net.frames + row * pixels * 3);
     }
@@ -359,7 +360,7 @@ int avs_predict_command(int argc, char **argv)
     options o;
     avs_err e = AVS_ERR_INIT;
     if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "help"))) {
-        fputs(help, stdout);
+        (void)fputs(help, stdout);
         return 0;
     }
     const int status = parse(argc, argv, &o);

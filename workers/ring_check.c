@@ -28,9 +28,10 @@ static int one_rank(const char *name, int rank, int ranks)
         for (int i = 0; i < N; i++)
             x[i] = (float)(ranks * (i % 1024 + rank)); /* whole numbers: sums are exact */
         rc = avs_ring_mean(ring, x, N, &e);
-        for (int i = 0; rc == AVS_OK && i < N; i++)
-            wrong += x[i] < (float)(ranks * (i % 1024) + ranks * (ranks - 1) / 2) ||
-                     x[i] > (float)(ranks * (i % 1024) + ranks * (ranks - 1) / 2);
+        for (int i = 0; rc == AVS_OK && i < N; i++) {
+            const int sum = ranks * (i % 1024) + ranks * (ranks - 1) / 2;
+            wrong += x[i] < (float)sum || x[i] > (float)sum;
+        }
     }
     const double ms = (double)(avs_now_ns() - begin) / 1e6 / ROUNDS;
     if (rc == AVS_OK && ranks > 1) rc = avs_ring_barrier(ring, &e);
@@ -47,7 +48,7 @@ static int one_rank(const char *name, int rank, int ranks)
 
 int avs_ring_check_command(int argc, char **argv)
 {
-    const int ranks = argc > 0 ? atoi(argv[0]) : 2;
+    const int ranks = argc > 0 ? (int)strtol(argv[0], NULL, 10) : 2;
     char name[64];
     pid_t pid[MAX_RANKS];
     int bad = 0;

@@ -43,7 +43,7 @@ int avs_sheet_open(avs_sheet *s, const avs_dataset *ds, int classes, bool is_bin
     const avs_dataset_cfg *dc = avs_dataset_config(ds);
     *s = (avs_sheet){.ds = ds, .classes = classes, .is_binary = is_binary};
     const int rows = (wanted(s) + AVS_SHEET_COLUMNS - 1) / AVS_SHEET_COLUMNS;
-    const int64_t w = AVS_SHEET_COLUMNS * ((int64_t)3 * (dc->label_width + GAP) + 2 * GAP),
+    const int64_t w = AVS_SHEET_COLUMNS * (3 * ((int64_t)dc->label_width + GAP) + (int64_t)2 * GAP),
                   h = (int64_t)rows * (dc->label_height + GAP) + GAP;
     int rc = avs_image_alloc(&s->image, w, h, 3, e);
     if (rc == AVS_OK) memset(s->image.px, 255, (size_t)(w * h * 3));

@@ -198,26 +198,30 @@ static int list_below(listing *l, const char *root, const char *below, avs_err *
 {
     const char *full = avs_arena_fmt(l->arena, "%s%s%s", root, below[0] ? "/" : "", below);
     DIR *d = full ? opendir(full) : NULL;
-    int rc = d ? AVS_OK : avs_fail(e, AVS_EIO, "the folder of masks %s cannot be read", root);
+    int rc = AVS_OK;
+    if (!d) return avs_fail(e, AVS_EIO, "the folder of masks %s cannot be read", root);
     for (struct dirent *f; rc == AVS_OK && (f = readdir(d));) {
         if (f->d_name[0] == '.') continue;
         char *path = avs_arena_fmt(l->arena, "%s%s%s", below, below[0] ? "/" : "", f->d_name);
         const char *whole = path ? avs_arena_fmt(l->arena, "%s/%s", root, path) : NULL;
-        if (!whole) {
+        if (!path || !whole) {
             rc = avs_fail(e, AVS_ENOMEM, "out of memory for the list of masks");
         } else if (avs_fs_is_dir(whole)) {
             rc = list_below(l, root, path, e);
         } else if (strlen(path) > 4 && !strcmp(path + strlen(path) - 4, ".png")) {
-            if (l->n == l->cap) {
+            if (!l->path || l->n == l->cap) {
                 l->cap = l->cap ? 2 * l->cap : 1024;
                 char **more = avs_xrealloc(l->path, l->cap * sizeof *more);
-                if (!more) rc = avs_fail(e, AVS_ENOMEM, "out of memory for the list of masks");
-                if (more) l->path = more;
+                if (!more) {
+                    rc = avs_fail(e, AVS_ENOMEM, "out of memory for the list of masks");
+                    break;
+                }
+                l->path = more;
             }
-            if (rc == AVS_OK) l->path[l->n++] = path;
+            l->path[l->n++] = path;
         }
     }
-    if (d) closedir(d);
+    closedir(d);
     return rc;
 }
 

@@ -88,7 +88,10 @@ int64_t avs_peak_kib(void)
     long long kib = 0;
     FILE *f = fopen("/proc/self/status", "r");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmHWM: %lld", &kib) == 1) break;
-    if (f) fclose(f);
+        if (strncmp(line, "VmHWM:", 6) == 0) {
+            kib = strtoll(line + 6, NULL, 10);
+            break;
+        }
+    if (f) (void)fclose(f);
     return kib;
 }

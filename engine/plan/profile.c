@@ -79,7 +79,7 @@ out:
 static void put_text(const char *s, FILE *f)
 {
     for (; *s; s++)
-        if (*s >= ' ' && *s != '"' && *s != '\\') fputc(*s, f);
+        if (*s >= ' ' && *s != '"' && *s != '\\') (void)fputc(*s, f);
 }
 
 int avs_plan_trace(avs_plan *p, FILE *f, avs_err *e)

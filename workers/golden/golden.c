@@ -124,12 +124,11 @@ int avs_golden_main(int argc, char **argv)
             return usage("an option needs its value");
         else if (!strcmp(argv[i], "--backend"))
             with.backend = argv[++i];
-        else if (!strcmp(argv[i], "--precision") &&
-                 avs_net_precision(argv[i + 1], &with.prec, NULL) == AVS_OK)
-            i++;
         else if (!strcmp(argv[i], "--no-pass")) {
             if (avs_pass_parse(argv[++i], &with.passes_off, &wrong) != AVS_OK) return usage(wrong.msg);
-        } else if ((!strcmp(argv[i], "--mem-budget") && number_of(argv[i + 1], &budget)) ||
+        } else if ((!strcmp(argv[i], "--precision") &&
+                    avs_net_precision(argv[i + 1], &with.prec, NULL) == AVS_OK) ||
+                   (!strcmp(argv[i], "--mem-budget") && number_of(argv[i + 1], &budget)) ||
                    (!strcmp(argv[i], "--tol") && number_of(argv[i + 1], &tol)) ||
                    (!strcmp(argv[i], "--grad-tol") && number_of(argv[i + 1], &grad_tol)))
             i++;

@@ -93,7 +93,7 @@ avs_val avs_golden_input(avs_graph *g, const char *name, const avs_golden_tensor
 int avs_golden_run_net(avs_golden_case *c, avs_golden_net *net, const avs_golden_inputs *in, avs_val loss,
                        avs_err *e);
 /* Compares plan output `key` with the stored tensor; nothing if the case has no such tensor. */
-void avs_golden_stored(avs_golden_case *c, avs_golden_net *net, const char *stored, const char *key);
+void avs_golden_stored(avs_golden_case *c, avs_golden_net *net, const char *stored, const char *output_name);
 /* Compares the plan output "loss" with `losses.NAME`, if there is one. */
 void avs_golden_loss(avs_golden_case *c, avs_golden_net *net, const char *name);
 /* Copies a reference-layout tensor into a plan input: [R,C,H,W] to [R,H,W,C] where the input is a map of those extents. */

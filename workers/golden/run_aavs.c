@@ -1,5 +1,6 @@
 /* Golden cases of aavs: what the whole model's cases name beyond the model's taps, and its parts alone (queries, keys,
  * scores). The reference keeps tokens and queries first, rows second: those taps are turned here. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/graph/ops.h"
@@ -40,8 +41,12 @@ static avs_val tapped(const avs_graph *g, const char *name)
 static avs_val kept_masks(avs_golden_case *c, avs_graph *g, avs_val masks)
 {
     const char *kept = avs_json_str(c->root, "mask_logits_kept", "all");
-    int first = 0, second = 0, n = 0;
-    if (!masks || sscanf(kept, "queries %d,%d", &first, &second) != 2 || second <= first) return masks;
+    char *end = NULL;
+    int n = 0;
+    if (!masks || strncmp(kept, "queries ", 8) != 0) return masks;
+    const int first = (int)strtol(kept + 8, &end, 10);
+    const int second = *end == ',' ? (int)strtol(end + 1, NULL, 10) : 0;
+    if (first < 0 || second <= first) return masks;
     const int Q = avs_dim(g, masks, 1);
     int32_t *index = AVS_NEW_N(c->arena, int32_t, Q);
     for (int q = first; index && q < Q; q += second - first) index[n++] = q;
@@ -96,7 +101,7 @@ static void matching(avs_golden_case *c, avs_golden_net *net, int l, const avs_j
         for (int i = 0; i < t.d[1]; i++) pairs += got[b * t.d[1] + i] >= 0.F;
         for (size_t i = 0; q && m && i < q->len && i < m->len; i++) {
             const int64_t n = avs_json_at(q, i)->i, want = avs_json_at(m, i)->i;
-            wrong += n < 0 || n >= t.d[1] || (int64_t)got[b * t.d[1] + n] != want;
+            wrong += n < 0 || n >= t.d[1] || (int64_t)got[(int64_t)b * t.d[1] + n] != want;
         }
         wrong += !q || pairs != (int64_t)q->len;
     }

@@ -56,8 +56,12 @@ static void probe_blocks(avs_golden_case *c, const avs_json *w)
     if (!comma || (size_t)(comma - p) > sizeof name) return;
     snprintf(name, sizeof name, "%.*s", (int)(comma - p - 1), p + 1);
     p = strchr(comma, '(');
-    for (char *end; p && *p != ')' && n < 4; p = end) d[n++] = strtoll(p + 1, &end, 10);
-    if (!p || n < 2 || sscanf(p, "),%lf,%lld", &value, &cell) != 2 || cell < 1) return;
+    for (char *next; p && *p != ')' && n < 4; p = next) d[n++] = strtoll(p + 1, &next, 10);
+    char *end = NULL;
+    if (!p || n < 2 || strncmp(p, "),", 2) != 0) return;
+    value = strtod(p + 2, &end);
+    cell = *end == ',' ? strtoll(end + 1, NULL, 10) : 0;
+    if (cell < 1) return;
     const int64_t h = d[n - 2], wd = d[n - 1];
     float *v = AVS_NEW_N(c->arena, float, h *wd);
     int32_t *k = AVS_NEW_N(c->arena, int32_t, h * wd);
@@ -187,7 +191,11 @@ static void class_sums(avs_golden_case *c, const avs_json *node, const char *key
     int i = 0;
     const avs_json *list = avs_json_get(node, key);
     for (const avs_json *w = list ? list->first : NULL; w; w = w->next, i++)
-        avs_golden_number(c->report, key, node->key, f ? (double)f[i] : (double)n[i], w->d, 1e-3, 1e-6);
+        avs_golden_number(c->report, key, node->key,
+                          f   ? (double)f[i]
+                          : n ? (double)n[i]
+                              : (double)NAN,
+                          w->d, 1e-3, 1e-6);
 }
 
 static int run_semantic(avs_golden_case *c, const avs_json *node, avs_err *e)
@@ -345,8 +353,8 @@ int avs_golden_run_mel(avs_golden_case *c, avs_err *e)
     if (!matrix) return avs_fail(e, AVS_ENOMEM, "out of memory for the mel matrix");
     avs_logmel_matrix(matrix);
     avs_logmel_window(window);
-    leading_output(c, "mel_matrix", to_float(c, matrix, AVS_MEL_BINS * AVS_MEL_BANDS),
-                   AVS_MEL_BINS * AVS_MEL_BANDS);
+    leading_output(c, "mel_matrix", to_float(c, matrix, (int64_t)AVS_MEL_BINS * AVS_MEL_BANDS),
+                   (int64_t)AVS_MEL_BINS * AVS_MEL_BANDS);
     leading_output(c, "window", to_float(c, window, AVS_MEL_WINDOW), AVS_MEL_WINDOW);
     const avs_json *cases = avs_json_get(c->root, "cases");
     for (const avs_json *n = cases ? cases->first : NULL; n && rc == AVS_OK; n = n->next)

@@ -27,8 +27,8 @@ static void relative_output(avs_golden_case *c, avs_graph *g, avs_val table, con
     const avs_st_tensor *want = avs_st_find(&c->files, name);
     avs_val x = avs_sam_relative_rows(g, table, nq, nk);
     if (!want || !x) return;
-    x = thin(g, x, 0, (nq + want->d[0] - 1) / want->d[0]);
-    avs_graph_output(g, name, thin(g, x, 1, (nk + want->d[1] - 1) / want->d[1]));
+    x = thin(g, x, 0, (int)((nq + want->d[0] - 1) / want->d[0]));
+    avs_graph_output(g, name, thin(g, x, 1, (int)((nk + want->d[1] - 1) / want->d[1])));
 }
 
 /* The inputs of the case are plain tables, not maps: set as they are. */

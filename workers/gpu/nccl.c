@@ -25,6 +25,7 @@ enum { START_SECONDS = 60 };
 typedef struct {
     avs_comm base;
     void *lib;
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a declarator */
 #define X(name) __typeof__(&name) name;
     CALLS(X)
 #undef X

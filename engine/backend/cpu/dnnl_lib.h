@@ -51,6 +51,7 @@
 
 /* Each call under its own name. */
 typedef struct {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a declarator */
 #define X(f) __typeof__(&(f)) f;
     AVS_DNNL_CALLS(X)
 #undef X
