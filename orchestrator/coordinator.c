@@ -9,7 +9,7 @@
 #include <string.h>
 #include "orchestrator/coordinator_state.h"
 
-enum { KILL_WAIT_MS = 15000, INFRA_WINDOW_MS = 600000 };
+enum { INFRA_WINDOW_MS = 600000 };
 
 avs_coord_cfg avs_coord_cfg_default(void)
 {
@@ -85,212 +85,7 @@ void coord_deadline(avs_coord *c, int32_t slot, int64_t at)
     if (at != INT64_MAX && !avs_queue_push(&c->timer, at, slot)) c->oom = true;
 }
 
-static void send_ack(avs_coord *c, int32_t ag, uint64_t attempt, uint32_t epoch)
-{
-    avs_action *a = coord_emit(c, AVS_ACT_ACK);
-    a->agent = ag;
-    a->attempt = attempt;
-    a->epoch = epoch;
-}
-
-static void free_slot(avs_coord *c, int32_t s)
-{
-    avs_id_drop(&c->by_attempt, c->live[s]->attempt);
-    free(c->live[s]);
-    c->live[s] = NULL;
-    c->free_slot[c->n_free_slot++] = s;
-}
-
-static void stop_live(avs_coord *c, int32_t s, bool kill)
-{
-    live *l = c->live[s];
-    if (!l->going) kill = true; /* a gang that does not communicate yet has nothing to save */
-    if (l->n_open == 0 || (kill ? l->killed : (l->stopping || l->killed))) return;
-    for (int32_t p = 0; p < l->n_parts; p++) {
-        if (!l->part[p].open) continue;
-        avs_action *a = coord_emit(c, kill ? AVS_ACT_KILL : AVS_ACT_STOP);
-        a->agent = l->part[p].agent;
-        a->trial = l->trial;
-        a->attempt = l->attempt;
-        a->epoch = l->epoch;
-    }
-    l->stopping = true;
-    l->killed |= kill;
-    coord_deadline(c, s, c->now + (kill ? KILL_WAIT_MS : c->cls[l->class_id].in.grace_ms));
-}
-
-static void stop_all(avs_coord *c, bool kill)
-{
-    c->draining = true;
-    for (int32_t s = 0; s < c->n_slot; s++)
-        if (c->live[s]) stop_live(c, s, kill);
-}
-
-/* ---- what becomes of trials ---- */
-
-static int64_t backoff(avs_coord *c, int32_t k)
-{
-    double ms = (double)c->cfg.backoff_ms * (double)((int64_t)1 << (k < 7 ? k : 7));
-    return c->now + (int64_t)(ms * (1.0 + 0.25 * avs_rng_unit(&c->rng)));
-}
-
-static void fail_trial(avs_coord *c, int32_t i)
-{
-    coord_set_state(c, i, AVS_JOB_FAILED);
-    coord_block_downstream(c, i);
-    if (c->cfg.max_failures > 0 && c->count[AVS_JOB_FAILED] >= c->cfg.max_failures && !c->draining) {
-        c->forced_code = 1;
-        stop_all(c, false);
-    }
-}
-
-/* Decides between another attempt and failure; the attempt is no longer live. */
-static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t text_hash)
-{
-    trial *t = &c->t[i];
-    const avs_coord_class *k = &c->cls[t->class_id].in;
-    bool again = true;
-    int64_t at = c->now;
-    switch (o) {
-    case AVS_OUT_ERROR:
-    case AVS_OUT_CRASH:
-    case AVS_OUT_HANG:
-    case AVS_OUT_OOM:
-        again = t->faults < k->retries && !k->no_retry[o];
-        if (t->faults < UINT8_MAX) t->faults++;
-        if (o == AVS_OUT_ERROR && t->text_hash && t->text_hash == text_hash) again = false;
-        t->text_hash = o == AVS_OUT_ERROR ? text_hash : 0;
-        at = backoff(c, t->faults - 1);
-        break;
-    case AVS_OUT_TIMEOUT:
-        again = false;
-        break;
-    case AVS_OUT_DISTURBED:
-        at = backoff(c, t->repeats++);
-        break;
-    default:
-        if (c->draining) break;
-        again = t->free_retries < AVS_COORD_FREE_RETRIES && !k->no_retry[o] && t->poison < AVS_COORD_POISON;
-        if (t->free_retries < UINT8_MAX) t->free_retries++;
-        if (o != AVS_OUT_LOST) at = backoff(c, t->free_retries - 1);
-        break;
-    }
-    if (again)
-        coord_enqueue(c, i, at);
-    else
-        fail_trial(c, i);
-}
-
-/* The attempt has ended without results that count; its slot is free afterwards. */
-static void attempt_over(avs_coord *c, int32_t s, avs_outcome o, uint64_t text_hash)
-{
-    const live *l = c->live[s];
-    trial *t = &c->t[l->trial];
-    bool current = t->slot == s;
-    int32_t rec = c->n_act;
-    avs_action said = {.type = AVS_ACT_RECORD,
-                       .agent = l->agent,
-                       .trial = l->trial,
-                       .attempt = l->attempt,
-                       .epoch = l->epoch,
-                       .outcome = o};
-    uint64_t overtook = l->overtook;
-    coord_emit(c, AVS_ACT_RECORD);
-    t->last_agent = l->agent;
-    free_slot(c, s);
-    int32_t other = current && overtook ? avs_id_get(&c->by_attempt, overtook) : -1;
-    if (other >= 0) { /* a late result that was refused: the attempt it overtook is still dying */
-        t->slot = other;
-        coord_set_state(c, said.trial, AVS_JOB_RUNNING);
-    } else if (current) {
-        t->slot = -1;
-        if (t->state == AVS_JOB_RUNNING || t->state == AVS_JOB_COMMITTING)
-            requeue_or_fail(c, said.trial, o, text_hash);
-    }
-    if (c->oom) return;
-    said.state = (avs_job_state)t->state;
-    c->act[rec] = said;
-}
-
-static void commit(avs_coord *c, int32_t s)
-{
-    const live *l = c->live[s];
-    c->live[s]->committing = true;
-    c->t[l->trial].slot = s;
-    coord_set_state(c, l->trial, AVS_JOB_COMMITTING);
-    avs_action *a = coord_emit(c, AVS_ACT_COMMIT);
-    a->agent = l->agent;
-    a->trial = l->trial;
-    a->attempt = l->attempt;
-    a->epoch = l->epoch;
-}
-
-/* ---- parts of attempts ---- */
-
-static void close_part(avs_coord *c, live *l, part *p)
-{
-    node *a = &c->node[p->agent];
-    p->open = false;
-    l->n_open--;
-    if (p->prev)
-        p->prev->next = p->next;
-    else
-        a->parts = p->next;
-    if (p->next) p->next->prev = p->prev;
-    node_give(c, p->agent, &c->cls[l->class_id], l->rank + p->first_rank, p->n_ranks);
-    if (l->n_open == 0) c->n_live--;
-}
-
-/* Of several ends in a gang the first that tells the cause counts: not the ends that we made ourselves. */
-static void note_end(live *l, avs_outcome o, uint64_t text_hash)
-{
-    if (o == AVS_OUT_DONE) return;
-    bool told = l->bad && l->outcome != AVS_OUT_KILLED && l->outcome != AVS_OUT_STOPPED;
-    bool weak = o == AVS_OUT_KILLED || (o == AVS_OUT_STOPPED && l->bad && l->outcome == AVS_OUT_STOPPED);
-    if (told || (l->bad && weak)) return;
-    l->bad = true;
-    l->outcome = o;
-    l->text_hash = text_hash;
-}
-
-/* A part is closed: the rest of a gang that cannot go on dies, the last one decides. */
-static void part_ended(avs_coord *c, int32_t s)
-{
-    live *l = c->live[s];
-    const trial *t = &c->t[l->trial];
-    if (l->n_open > 0) {
-        if (l->bad && l->outcome != AVS_OUT_STOPPED) stop_live(c, s, true);
-        return;
-    }
-    bool overtaken = t->slot != s || (t->state != AVS_JOB_RUNNING && t->state != AVS_JOB_HELD);
-    if (l->bad ||
-        overtaken) { /* DONE of an attempt that was overtaken by a late one is worth nothing any more */
-        avs_outcome o = l->bad ? l->outcome : AVS_OUT_KILLED;
-        uint64_t attempt = l->attempt, hash = l->text_hash;
-        uint32_t epoch = l->epoch;
-        int32_t ag = l->agent;
-        bool told = l->leader_ended; /* else its agent still has to tell, or never will */
-        attempt_over(c, s, o, hash);
-        if (told) send_ack(c, ag, attempt, epoch);
-        return;
-    }
-    if (c->db_failed) { /* no ACK: the result stays in the spool for the next run */
-        int32_t i = l->trial;
-        c->t[i].slot = -1;
-        coord_set_state(c, i, AVS_JOB_PENDING);
-        free_slot(c, s);
-        return;
-    }
-    commit(c, s); /* the ACK follows COMMITTED */
-}
-
-void coord_end_part(avs_coord *c, int32_t slot, part *p, avs_outcome o)
-{
-    live *l = c->live[slot];
-    close_part(c, l, p);
-    note_end(l, o, 0);
-    part_ended(c, slot);
-}
+/* ---- events ---- */
 
 static void agent_lost(avs_coord *c, int32_t id)
 {
@@ -314,8 +109,6 @@ static void agent_lost(avs_coord *c, int32_t id)
         a = &c->node[id];
     }
 }
-
-/* ---- events ---- */
 
 static bool reserve_agent(avs_coord *c, int32_t id)
 {
@@ -409,13 +202,6 @@ static void note_infra(avs_coord *c, int32_t id, int32_t i)
     coord_emit(c, AVS_ACT_QUARANTINE)->agent = id;
 }
 
-part *coord_open_part(live *l, int32_t agent)
-{
-    for (int32_t p = 0; p < l->n_parts; p++)
-        if (l->part[p].agent == agent && l->part[p].open) return &l->part[p];
-    return NULL;
-}
-
 /* A slot for a result that came without a live attempt: late, repeated or from a spool. */
 static void commit_late(avs_coord *c, const avs_event *ev)
 {
@@ -430,8 +216,8 @@ static void commit_late(avs_coord *c, const avs_event *ev)
     l->deadline = INT64_MAX;
     if (!avs_id_put(&c->by_attempt, l->attempt, s)) c->oom = true;
     l->overtook = before >= 0 ? c->live[before]->attempt : 0;
-    commit(c, s);
-    if (before >= 0) stop_live(c, before, true);
+    coord_commit(c, s);
+    if (before >= 0) coord_stop(c, before, true);
 }
 
 /* What the end counts as: a disturbed measurement that is not repeated any more, or came late, is done. */
@@ -450,17 +236,17 @@ static void ended(avs_coord *c, const avs_event *ev)
         if (p) {
             bool leads = p->first_rank == 0;
             if (ev->outcome == AVS_OUT_INFRA) note_infra(c, ev->agent, l->trial);
-            close_part(c, l, p);
-            note_end(l, counts_as(c, ev, true), ev->text_hash);
+            coord_close_part(c, l, p);
+            coord_note_end(l, counts_as(c, ev, true), ev->text_hash);
             if (leads)
                 l->leader_ended = true;
             else
-                send_ack(c, ev->agent, ev->attempt, ev->epoch);
-            part_ended(c, s);
+                coord_send_ack(c, ev->agent, ev->attempt, ev->epoch);
+            coord_part_ended(c, s);
             return;
         }
         if (l->committing || l->n_open > 0) { /* said twice; what is still needed is acknowledged in time */
-            if (ev->follower) send_ack(c, ev->agent, ev->attempt, ev->epoch);
+            if (ev->follower) coord_send_ack(c, ev->agent, ev->attempt, ev->epoch);
             return;
         }
     }
@@ -475,7 +261,7 @@ static void ended(avs_coord *c, const avs_event *ev)
             return;
         }
     }
-    send_ack(c, ev->agent, ev->attempt, ev->epoch);
+    coord_send_ack(c, ev->agent, ev->attempt, ev->epoch);
 }
 
 static void ready(avs_coord *c, const avs_event *ev)
@@ -500,9 +286,9 @@ static void committed(avs_coord *c, const avs_event *ev)
     if (s < 0) return;
     const live *l = c->live[s];
     coord_set_state(c, ev->trial, AVS_JOB_DONE);
-    send_ack(c, l->agent, l->attempt, l->epoch);
+    coord_send_ack(c, l->agent, l->attempt, l->epoch);
     c->t[ev->trial].slot = -1;
-    free_slot(c, s);
+    coord_free_slot(c, s);
     coord_release_downstream(c, ev->trial);
 }
 
@@ -512,21 +298,21 @@ static void refused(avs_coord *c, const avs_event *ev)
     if (s < 0) return;
     int32_t ag = c->live[s]->agent;
     uint32_t epoch = c->live[s]->epoch;
-    attempt_over(c, s, AVS_OUT_ERROR, 1);
-    send_ack(c, ag, ev->attempt, epoch);
+    coord_attempt_over(c, s, AVS_OUT_ERROR, 1);
+    coord_send_ack(c, ag, ev->attempt, epoch);
 }
 
 static void db_failed(avs_coord *c)
 {
     c->forced_code = 4;
     c->db_failed = true;
-    stop_all(c, false);
+    coord_stop_all(c, false);
     for (int32_t s = 0; s < c->n_slot; s++) { /* what was about to be committed stays in the spools */
         if (!c->live[s] || !c->live[s]->committing) continue;
         int32_t i = c->live[s]->trial;
         c->t[i].slot = -1;
         coord_set_state(c, i, AVS_JOB_PENDING);
-        free_slot(c, s);
+        coord_free_slot(c, s);
     }
 }
 
@@ -563,11 +349,11 @@ static void asked(avs_coord *c, const avs_event *ev)
         if (t->state != AVS_JOB_BLOCKED) coord_unblock_downstream(c, i);
     } else if ((ev->type == AVS_EV_CANCEL || ev->type == AVS_EV_PRUNE) && s != AVS_JOB_DONE &&
                s != AVS_JOB_COMMITTING && s != AVS_JOB_CANCELLED && s != AVS_JOB_PRUNED) {
-        if (t->slot >= 0) stop_live(c, t->slot, true);
+        if (t->slot >= 0) coord_stop(c, t->slot, true);
         coord_tell_state(c, i, ev->type == AVS_EV_CANCEL ? AVS_JOB_CANCELLED : AVS_JOB_PRUNED);
         coord_block_downstream(c, i);
     } else if (ev->type == AVS_EV_PAUSE && s == AVS_JOB_RUNNING && t->slot >= 0) {
-        stop_live(c, t->slot, false);
+        coord_stop(c, t->slot, false);
         coord_tell_state(c, i, AVS_JOB_HELD);
     } else if (ev->type == AVS_EV_UNHOLD && s == AVS_JOB_HELD && t->slot >= 0) {
         coord_tell_state(c, i, AVS_JOB_RUNNING); /* it is still stopping: queued again when that is over */
@@ -588,20 +374,20 @@ static void deadline_passed(avs_coord *c, int32_t s)
 {
     live *l = c->live[s];
     if (!l->stopping) { /* a gang whose ranks did not all come up */
-        note_end(l, AVS_OUT_INFRA, 0);
+        coord_note_end(l, AVS_OUT_INFRA, 0);
         for (int32_t p = 0; p < l->n_parts; p++)
             if (l->part[p].open && !l->part[p].ready) note_infra(c, l->part[p].agent, l->trial);
-        stop_live(c, s, true);
+        coord_stop(c, s, true);
         return;
     }
     if (!l->killed) {
-        stop_live(c, s, true);
+        coord_stop(c, s, true);
         return;
     }
     for (int32_t p = 0; p < l->n_parts; p++) /* the agent does not answer */
-        if (l->part[p].open) close_part(c, l, &l->part[p]);
-    note_end(l, AVS_OUT_LOST, 0);
-    part_ended(c, s);
+        if (l->part[p].open) coord_close_part(c, l, &l->part[p]);
+    coord_note_end(l, AVS_OUT_LOST, 0);
+    coord_part_ended(c, s);
 }
 
 static void silence(avs_coord *c, int32_t id)
@@ -628,7 +414,7 @@ static void time_passes(avs_coord *c)
         avs_queue_pop(&c->quiet, &e);
         silence(c, e.item);
     }
-    if (c->cfg.end_ms && !c->draining && c->now >= c->cfg.end_ms - c->longest_grace) stop_all(c, false);
+    if (c->cfg.end_ms && !c->draining && c->now >= c->cfg.end_ms - c->longest_grace) coord_stop_all(c, false);
     while (c->timer.n > 0 && c->timer.at[0].key <= c->now) {
         avs_queue_pop(&c->timer, &e);
         if (c->live[e.item] && c->live[e.item]->deadline == e.key) {
@@ -694,11 +480,11 @@ static void handle(avs_coord *c, const avs_event *ev)
         db_failed(c);
         break;
     case AVS_EV_DRAIN:
-        stop_all(c, false);
+        coord_stop_all(c, false);
         break;
     case AVS_EV_KILL:
         c->killing = true;
-        stop_all(c, true);
+        coord_stop_all(c, true);
         break;
     case AVS_EV_RETRY:
     case AVS_EV_CANCEL:

@@ -156,9 +156,23 @@ void coord_tell_state(avs_coord *c, int32_t i, avs_job_state s); /* the same wit
 void coord_enqueue(avs_coord *c, int32_t i, int64_t at);         /* PENDING from `at` on */
 void coord_deadline(avs_coord *c, int32_t slot, int64_t at);
 
-/* The part is over with this outcome: its room is given back, the rest of a gang dies, the last one decides. */
+/* ---- coordinator_attempt.c ---- */
+void coord_send_ack(avs_coord *c, int32_t agent, uint64_t attempt, uint32_t epoch);
+void coord_free_slot(avs_coord *c, int32_t slot);
+/* STOP, or KILL, to every node of the attempt; a gang that does not communicate yet is killed. Nothing if that was said
+ * already. */
+void coord_stop(avs_coord *c, int32_t slot, bool kill);
+void coord_stop_all(avs_coord *c, bool kill); /* and nothing new starts */
+/* The attempt has ended without results that count: RECORD, and its trial waits again or fails. The slot is free after. */
+void coord_attempt_over(avs_coord *c, int32_t slot, avs_outcome o, uint64_t text_hash);
+void coord_commit(avs_coord *c, int32_t slot);
+part *coord_open_part(live *l, int32_t agent);         /* NULL: none */
+void coord_close_part(avs_coord *c, live *l, part *p); /* its room is given back */
+void coord_note_end(live *l, avs_outcome o, uint64_t text_hash);
+/* After a part was closed: the rest of a gang that cannot go on dies; the last part decides. */
+void coord_part_ended(avs_coord *c, int32_t slot);
+/* All three: the part is over with this outcome. */
 void coord_end_part(avs_coord *c, int32_t slot, part *p, avs_outcome o);
-part *coord_open_part(live *l, int32_t agent); /* NULL: none */
 
 /* ---- coordinator_beat.c ---- */
 /* The ranks of the part are up; after the last part the gang may communicate. */
