@@ -12,6 +12,10 @@ bad() { # NAME TEXT.. : the job fails with status 1 and its last line holds ever
   for t in "$@"; do case $line in *"$t"*) ;; *) die "$name: '$t' is not in: $line";; esac; done
   [ "$(grep -c '^error' "$W/$name.log")" -eq 1 ] || die "$name: not one error line: $(cat "$W/$name.log")"
 }
+for command in $("$TRIAL" help | sed -n 's/^  \([a-z-]*\) .*/\1/p'); do # asked for help, a command tells it and does nothing
+  "$TRIAL" "$command" --help >"$W/help.log" 2>&1 || die "$command --help: $(cat "$W/help.log")"
+  grep -q "$command" "$W/help.log" || die "$command --help: $(cat "$W/help.log")"
+done
 ms3=$W/data/Multi-sources
 keep() { cp -r "$W/data" "$W/keep"; }
 back() { rm -rf "$W/data"; cp -r "$W/keep" "$W/data"; }
