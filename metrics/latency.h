@@ -12,7 +12,7 @@
 
 /* Flags stored with a latency row. */
 enum {
-    AVS_LAT_DRIFT = 1,     /* Kendall trend over time, p < 0.01                       */
+    AVS_LAT_DRIFT = 1,     /* Kendall trend over time, p < 0.01; see trend_p          */
     AVS_LAT_SHORT = 2,     /* fewer than 64 samples: no bound of p90                  */
     AVS_LAT_SHARED = 4,    /* something else ran on the machine (the runner sets it)  */
     AVS_LAT_THROTTLED = 8, /* clocks were reduced (the runner sets it)                */
@@ -25,8 +25,10 @@ typedef struct {
     double p50, p90, p99;        /* sorted[(size_t)(n*p)], no interpolation                            */
     double p90_bound, p99_bound; /* early-stopping estimate, confidence 0.99; NaN when n is too small  */
     double p50_lo, p50_hi;       /* 95 % interval of the median from order statistics; = min, max if n < 6 */
-    double trend_p;              /* two-sided p of Kendall's tau against time (1 for n < 3)            */
-    int flags;                   /* AVS_LAT_DRIFT, AVS_LAT_SHORT as found here                         */
+    double
+        trend_p; /* two-sided p of Kendall's tau against time (1 for n < 3), of n >= 128 samples over the medians of
+                     * 32 equal spans: neighbouring samples are alike, and the test wants independent ones */
+    int flags; /* AVS_LAT_DRIFT, AVS_LAT_SHORT as found here                         */
 } avs_latency_stats;
 
 /* Makes ns the sample number n, after n others, in units of *unit_ns nanoseconds (1 at the start). Where it is more than 32

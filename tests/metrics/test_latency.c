@@ -105,6 +105,35 @@ static void drift_is_flagged_and_noise_is_not(void **state)
     assert_true(s.flags & AVS_LAT_DRIFT);
 }
 
+/* Neighbours are alike (correlation 0.95), nothing drifts: sample by sample the test would cry in most series. */
+static void waves_are_no_drift(void **state)
+{
+    (void)state;
+    enum { N = 4000, SERIES = 200 };
+    static uint32_t x[N];
+    static double all[N];
+    int flagged = 0, naive = 0;
+    for (int k = 0; k < SERIES; k++) {
+        avs_rng r = avs_rng_seed((uint64_t)k);
+        avs_latency_stats s;
+        double wave = 0, p = 1;
+        for (int i = 0; i < N; i++) {
+            wave = 0.95 * wave + avs_rng_normal(&r);
+            x[i] = (uint32_t)(100000.0 + 1000.0 * wave);
+            all[i] = (double)x[i];
+        }
+        assert_int_equal(avs_latency_summarise(x, N, 1.0, &s, NULL), AVS_OK);
+        assert_int_equal(avs_kendall_trend(all, N, NULL, &p, NULL), AVS_OK);
+        flagged += (s.flags & AVS_LAT_DRIFT) != 0;
+        naive += p < 0.01;
+        for (int i = 0; i < N; i++) x[i] += (uint32_t)(3 * i); /* 12 % in all */
+        assert_int_equal(avs_latency_summarise(x, N, 1.0, &s, NULL), AVS_OK);
+        assert_true(s.flags & AVS_LAT_DRIFT);
+    }
+    assert_in_range(flagged, 0, SERIES / 25);
+    assert_true(naive > SERIES / 2);
+}
+
 static void kendall_equals_counting_all_pairs(void **state)
 {
     (void)state;
@@ -138,6 +167,7 @@ int main(void)
         cmocka_unit_test(percentiles_are_order_statistics_in_nanoseconds),
         cmocka_unit_test(few_samples_have_no_bound_and_are_flagged_short),
         cmocka_unit_test(drift_is_flagged_and_noise_is_not),
+        cmocka_unit_test(waves_are_no_drift),
         cmocka_unit_test(kendall_equals_counting_all_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
