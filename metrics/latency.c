@@ -144,7 +144,8 @@ static void span_medians(const uint32_t *samples, int64_t n, uint32_t *scratch, 
         const int64_t from = s * n / SPANS, len = (s + 1) * n / SPANS - from;
         memcpy(scratch, samples + from, (size_t)len * sizeof *scratch);
         qsort(scratch, (size_t)len, sizeof *scratch, by_value);
-        median[s] = 0.5 * ((double)scratch[(len - 1) / 2] + (double)scratch[len / 2]);
+        const int64_t below = (len - 1) / 2, above = len / 2;
+        median[s] = 0.5 * ((double)scratch[below] + (double)scratch[above]);
     }
 }
 
