@@ -102,20 +102,7 @@ void avs_compare_plot(const avs_comparison *c, const char *title, bool is_file, 
     const frame f = make_frame(c);
     const int bottom = TOP + LINE * f.rows, height = bottom + BOTTOM;
     const char *unit = avs_cell_title(c->arena, &c->a.column[0]);
-    avs_buf_fmt(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", (int)WIDTH, height);
-    avs_html_escape(out, title);
-    avs_buf_char(out, '"');
-    if (is_file) {
-        avs_buf_fmt(out, " xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\">\n<title>",
-                    (int)WIDTH, height);
-        avs_html_escape(out, title);
-        avs_buf_fmt(out,
-                    "</title>\n<style>\n%s</style>\n<rect width=\"100%%\" height=\"100%%\" "
-                    "style=\"fill:var(--bg)\"/>\n",
-                    avs_plot_style);
-    } else {
-        avs_buf_str(out, ">\n");
-    }
+    avs_plot_begin(title, WIDTH, height, is_file, out);
     put_ticks(&f, bottom, out);
     for (int i = 0; i < f.rows; i++) put_pair(c, &f, i, out);
     if (c->n_pairs > f.rows)

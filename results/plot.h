@@ -22,6 +22,8 @@ typedef struct {
 avs_plot_axis avs_plot_make_axis(double lo, double hi); /* widened to round ticks, about five of them */
 double avs_plot_x(const avs_plot_frame *f, double v);
 double avs_plot_y(const avs_plot_frame *f, double v);
+/* <svg ..> with its title; a file of its own brings style and background along. */
+void avs_plot_begin(const char *title, int width, int height, bool is_file, avs_buf *out);
 void avs_plot_open(const avs_plot_frame *f,
                    avs_buf *out);   /* <svg>, grid, ticks, titles; the caller closes it */
 extern const char avs_plot_style[]; /* CSS that both pages and files use */

@@ -66,17 +66,15 @@ static bool is_on(const avs_plot_axis *a, int i)
     return i <= 16 && tick(a, i) <= a->hi + a->step * 1e-9;
 }
 
-void avs_plot_open(const avs_plot_frame *f, avs_buf *out)
+void avs_plot_begin(const char *title, int width, int height, bool is_file, avs_buf *out)
 {
-    const int right = AVS_PLOT_W - RIGHT, bottom = AVS_PLOT_H - BOTTOM;
-    avs_buf_fmt(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", (int)AVS_PLOT_W,
-                (int)AVS_PLOT_H);
-    avs_html_escape(out, f->title);
+    avs_buf_fmt(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", width, height);
+    avs_html_escape(out, title);
     avs_buf_char(out, '"');
-    if (f->is_file) {
-        avs_buf_fmt(out, " xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\">\n<title>",
-                    (int)AVS_PLOT_W, (int)AVS_PLOT_H);
-        avs_html_escape(out, f->title);
+    if (is_file) {
+        avs_buf_fmt(out, " xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\">\n<title>", width,
+                    height);
+        avs_html_escape(out, title);
         avs_buf_fmt(out,
                     "</title>\n<style>\n%s</style>\n<rect width=\"100%%\" height=\"100%%\" "
                     "style=\"fill:var(--bg)\"/>\n",
@@ -84,6 +82,12 @@ void avs_plot_open(const avs_plot_frame *f, avs_buf *out)
     } else {
         avs_buf_str(out, ">\n");
     }
+}
+
+void avs_plot_open(const avs_plot_frame *f, avs_buf *out)
+{
+    const int right = AVS_PLOT_W - RIGHT, bottom = AVS_PLOT_H - BOTTOM;
+    avs_plot_begin(f->title, AVS_PLOT_W, AVS_PLOT_H, f->is_file, out);
     for (int i = 0; is_on(&f->x, i); i++) {
         double x = avs_plot_x(f, tick(&f->x, i));
         avs_buf_fmt(out,
