@@ -185,6 +185,27 @@ int avs_ring_mean(avs_ring *r, float *x, int64_t n, avs_err *e)
     return AVS_OK;
 }
 
+int avs_ring_sum(avs_ring *r, double *x, int64_t n, avs_err *e)
+{
+    if (!r) return AVS_OK;
+    enum { PIECE = SLOT / 2 };
+    for (int64_t off = 0; off < n; off += PIECE) {
+        const int64_t m = n - off < PIECE ? n - off : PIECE;
+        memcpy(r->slots + (int64_t)r->rank * SLOT, x + off, (size_t)m * sizeof *x);
+        int rc = avs_ring_barrier(r, e);
+        if (rc != AVS_OK) return rc;
+        const double *slots = (const double *)r->slots; /* pages and slots are multiples of 8 bytes */
+        for (int64_t i = 0; i < m; i++) {
+            double s = slots[i];
+            for (int k = 1; k < r->ranks; k++) s += slots[(int64_t)k * PIECE + i];
+            x[off + i] = s;
+        }
+        rc = avs_ring_barrier(r, e);
+        if (rc != AVS_OK) return rc;
+    }
+    return AVS_OK;
+}
+
 static int exchange(avs_ring *r, double *value, bool largest, avs_err *e)
 {
     if (!r) return AVS_OK;

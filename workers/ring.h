@@ -20,6 +20,8 @@ void avs_ring_close(avs_ring *r);
 
 /* x [n]: replaced by the mean over ranks. */
 int avs_ring_mean(avs_ring *r, float *x, int64_t n, avs_err *e);
+/* x [n]: replaced by the sum over ranks. */
+int avs_ring_sum(avs_ring *r, double *x, int64_t n, avs_err *e);
 int avs_ring_barrier(avs_ring *r, avs_err *e);
 /* value of rank 0 for all; the largest over ranks. */
 int avs_ring_broadcast(avs_ring *r, double *value, avs_err *e);

@@ -27,6 +27,28 @@ static float value_of(int rank, int64_t i)
     return (float)((i * 7 + rank * 13) % 101) / 64.F;
 }
 
+/* In double, where order would show: small beside large. */
+static double term(int rank, int64_t i)
+{
+    return rank % 2 ? 1e17 + (double)i : 1.0 / (double)(rank + 3 + i % 7);
+}
+
+static int sums_are_in_rank_order(avs_ring *r, int rank, int ranks)
+{
+    avs_err e = AVS_ERR_INIT;
+    double *x = malloc(sizeof(double) * LENGTH);
+    int rc = x ? 0 : 1;
+    for (int64_t i = 0; !rc && i < LENGTH; i++) x[i] = term(rank, i);
+    if (!rc && avs_ring_sum(r, x, LENGTH, &e) != AVS_OK) rc = 2;
+    for (int64_t i = 0; !rc && i < LENGTH; i++) {
+        double want = term(0, i);
+        for (int k = 1; k < ranks; k++) want += term(k, i);
+        if (x[i] != want) rc = 3;
+    }
+    free(x);
+    return rc;
+}
+
 static int sum_as_rank(const char *name, int rank, int ranks)
 {
     avs_ring *r;
@@ -40,6 +62,7 @@ static int sum_as_rank(const char *name, int rank, int ranks)
         for (int k = 0; k < ranks; k++) want += value_of(k, i);
         if (x[i] != want * (1.F / (float)ranks)) return 12;
     }
+    if (sums_are_in_rank_order(r, rank, ranks) != 0) return 16;
     double v = rank + 0.5, w = rank;
     if (avs_ring_broadcast(r, &v, &e) != AVS_OK || v != 0.5) return 13;
     if (avs_ring_max(r, &w, &e) != AVS_OK || w != ranks - 1) return 14;
@@ -49,7 +72,7 @@ static int sum_as_rank(const char *name, int rank, int ranks)
     return 0;
 }
 
-static void mean_is_the_exact_mean_on_every_rank(void **state)
+static void means_and_sums_are_exact_on_every_rank(void **state)
 {
     (void)state;
     char name[64];
@@ -113,7 +136,7 @@ static void a_missing_rank_zero_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mean_is_the_exact_mean_on_every_rank),
+        cmocka_unit_test(means_and_sums_are_exact_on_every_rank),
         cmocka_unit_test(one_rank_needs_no_ring),
         cmocka_unit_test(a_dead_peer_ends_the_wait),
         cmocka_unit_test(a_missing_rank_zero_is_said),
