@@ -17,99 +17,29 @@
 #include "base/json.h"
 #include "orchestrator/command_io.h"
 #include "orchestrator/run.h"
-#include "orchestrator/select.h"
-#include "results/store.h"
+#include "results/trial_parts.h"
+#include "results/trial_rows.h"
 
 extern char **environ;
 
-enum { MANY = 512 };
-
 typedef struct {
-    char name[128], split[32], unit[24];
-    double before, now;
+    double value;
     bool heard;
-} number;
+} answer;
 
 typedef struct {
     avs_arena *a;
     char hex[65];
-    const char *kind, *model, *task, *params, *host, *cpu, *code, *tool, *objective;
-    int64_t seed, threads, attempt, ranks, checkpoint_every;
-    number numbers[MANY];
-    int n;
+    avs_trial_record was;
+    answer *now; /* one for each recorded result */
 } record;
 
-/* ---- from the database ---- */
-
-static const char *text(const record *r, sqlite3_stmt *st, int i)
+static int read_record(avs_store *db, int64_t id, record *r, avs_err *e)
 {
-    const unsigned char *t = sqlite3_column_text(st, i);
-    return avs_arena_str(r->a, t ? (const char *)t : "");
-}
-
-static int ask(sqlite3 *db, const char *sql, int64_t id, sqlite3_stmt **st, avs_err *e)
-{
-    if (sqlite3_prepare_v2(db, sql, -1, st, NULL) == SQLITE_OK && sqlite3_bind_int64(*st, 1, id) == SQLITE_OK)
-        return AVS_OK;
-    return avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
-}
-
-static int read_record(sqlite3 *db, int64_t id, record *r, avs_err *e)
-{
-    sqlite3_stmt *st = NULL;
-    int rc;
-    AVS_TRY(ask(db,
-                "SELECT c.kind, c.model, c.task, c.params, t.seed, coalesce(a.n,0), coalesce(k.host,''), "
-                "coalesce(v.cpu,''), "
-                "coalesce(v.code_fp,''), coalesce(json_extract(v.vars,'$.threads'),1), (SELECT "
-                "w.tool_version FROM sweep w "
-                "JOIN sweep_trial USING(sweep_id) WHERE trial_id=t.trial_id ORDER BY w.sweep_id DESC LIMIT "
-                "1), (SELECT "
-                "g.objective FROM stage g JOIN sweep_trial USING(stage_id) WHERE trial_id=t.trial_id LIMIT "
-                "1), (SELECT "
-                "max(1,count(*)) FROM attempt_rank WHERE attempt_id=a.attempt_id) FROM trial t JOIN config c "
-                "USING(config_id) "
-                "LEFT JOIN attempt a ON a.attempt_id=coalesce(t.best_attempt,(SELECT max(attempt_id) FROM "
-                "attempt WHERE "
-                "trial_id=t.trial_id)) LEFT JOIN attempt_rank k ON k.attempt_id=a.attempt_id AND k.rank=0 "
-                "LEFT JOIN env v "
-                "USING(env_id) WHERE t.trial_id=?1",
-                id, &st, e));
-    if (sqlite3_step(st) != SQLITE_ROW) {
-        rc = avs_fail(e, AVS_EDB, "%s: %s", sqlite3_db_filename(db, NULL), sqlite3_errmsg(db));
-        goto out;
-    }
-    r->kind = text(r, st, 0);
-    r->model = text(r, st, 1);
-    r->task = text(r, st, 2);
-    r->params = text(r, st, 3);
-    r->seed = sqlite3_column_int64(st, 4);
-    r->attempt = sqlite3_column_int64(st, 5);
-    r->host = text(r, st, 6);
-    r->cpu = text(r, st, 7);
-    r->code = text(r, st, 8);
-    r->threads = sqlite3_column_int64(st, 9);
-    r->tool = text(r, st, 10);
-    r->objective = text(r, st, 11);
-    r->ranks = sqlite3_column_int64(st, 12);
-    sqlite3_finalize(st);
-    st = NULL;
-    AVS_TRY(ask(db,
-                "SELECT m.name, x.split, x.value, coalesce(m.unit,'') FROM result x JOIN metric m "
-                "USING(metric_id) WHERE "
-                "x.trial_id=?1 ORDER BY 1, 2",
-                id, &st, e));
-    while (r->n < MANY && sqlite3_step(st) == SQLITE_ROW) {
-        number *x = &r->numbers[r->n++];
-        snprintf(x->name, sizeof x->name, "%s", text(r, st, 0));
-        snprintf(x->split, sizeof x->split, "%s", text(r, st, 1));
-        x->before = sqlite3_column_double(st, 2);
-        snprintf(x->unit, sizeof x->unit, "%s", text(r, st, 3));
-    }
-    if (avs_arena_failed(r->a)) rc = avs_fail(e, AVS_ENOMEM, "no memory");
-out:
-    sqlite3_finalize(st);
-    return rc;
+    const int rc = avs_store_trial_record(db, id, r->a, &r->was, e);
+    if (rc != AVS_OK) return rc;
+    r->now = AVS_NEW_N(r->a, answer, r->was.n_results + 1);
+    return r->now ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for %zu results", r->was.n_results);
 }
 
 /* ---- the job ---- */
@@ -118,7 +48,7 @@ out:
 static int put_params(const record *r, avs_buf *b, avs_err *e)
 {
     avs_json *p = NULL;
-    int rc = avs_json_parse(r->a, "params", r->params, strlen(r->params), &p, e);
+    int rc = avs_json_parse(r->a, "params", r->was.params, strlen(r->was.params), &p, e);
     if (rc != AVS_OK) return rc;
     for (avs_json *m = p->first; m; m = m->next) {
         char *whole = m->kind == AVS_J_STR && strcmp(m->key, "data_root") == 0 ? realpath(m->s, NULL) : NULL;
@@ -135,16 +65,16 @@ static int put_job(const record *r, const char *folder, avs_buf *b, avs_err *e)
 {
     char cwd[4096];
     avs_buf_str(b, "{\"rank\":0,\"ranks\":1,\"kind\":");
-    avs_json_write_str(b, r->kind);
+    avs_json_write_str(b, r->was.kind);
     avs_buf_str(b, ",\"model\":");
-    avs_json_write_str(b, r->model);
+    avs_json_write_str(b, r->was.model);
     avs_buf_str(b, ",\"task\":");
-    avs_json_write_str(b, r->task);
+    avs_json_write_str(b, r->was.task);
     avs_buf_str(b, ",\"params\":");
     int rc = put_params(r, b, e);
     if (rc != AVS_OK) return rc;
     avs_buf_fmt(b, ",\"seed\":%lld,\"trial\":\"%s\",\"attempt\":1,\"epoch\":1,\"threads\":%lld,\"work_dir\":",
-                (long long)r->seed, r->hex, (long long)r->threads);
+                (long long)r->was.seed, r->hex, (long long)r->was.threads);
     avs_json_write_str(b, folder);
     avs_buf_str(b, ",\"cache_dir\":");
     avs_json_write_str(b, avs_arena_fmt(r->a, "%s/cache", folder));
@@ -153,7 +83,8 @@ static int put_job(const record *r, const char *folder, avs_buf *b, avs_err *e)
         avs_json_write_str(b, cwd);
     }
     avs_buf_str(b, ",\"limits\":{\"checkpoint_every_s\":0}");
-    if (r->objective[0] && strcmp(r->objective, "{}") != 0) avs_buf_fmt(b, ",\"objective\":%s", r->objective);
+    if (r->was.objective[0] && strcmp(r->was.objective, "{}") != 0)
+        avs_buf_fmt(b, ",\"objective\":%s", r->was.objective);
     avs_buf_str(b, "}\n");
     return avs_buf_ok(b) ? AVS_OK : avs_fail(e, AVS_ENOMEM, "no memory for the job");
 }
@@ -166,9 +97,9 @@ static const char *this_code(void)
 /* What a comparison should know: whether this program is the one of the record. exec: the code is the user's. */
 static const char *code_note(const record *r)
 {
-    if (!r->code[0]) return "not recorded";
-    if (strcmp(r->kind, "exec") == 0) return "of the command's files";
-    return strcmp(r->code, this_code()) == 0 ? "the same as this program" : "another than this program";
+    if (!r->was.code[0]) return "not recorded";
+    if (strcmp(r->was.kind, "exec") == 0) return "of the command's files";
+    return strcmp(r->was.code, this_code()) == 0 ? "the same as this program" : "another than this program";
 }
 
 /* ---- printing ---- */
@@ -188,30 +119,34 @@ static void put_word(avs_buf *b, const char *before, const char *word, const cha
 
 static void script(const record *r, const char *folder, const char *job, const char *program, avs_buf *b)
 {
-    avs_buf_fmt(b, "# trial %s: %s %s %s, seed %lld", r->hex, r->kind, r->model, r->task, (long long)r->seed);
-    if (r->attempt) avs_buf_fmt(b, "; attempt %lld on %s", (long long)r->attempt, r->host[0] ? r->host : "?");
+    avs_buf_fmt(b, "# trial %s: %s %s %s, seed %lld", r->hex, r->was.kind, r->was.model, r->was.task,
+                (long long)r->was.seed);
+    if (r->was.attempt)
+        avs_buf_fmt(b, "; attempt %lld on %s", (long long)r->was.attempt, r->was.host[0] ? r->was.host : "?");
     avs_buf_fmt(b, "\n# recorded by avsweep %s; code %s (%s); this is %s, code %s\n# %s, %lld threads",
-                r->tool, r->code[0] ? r->code : "unknown", code_note(r), AVS_VERSION, this_code(),
-                r->cpu[0] ? r->cpu : "unknown processor", (long long)r->threads);
-    if (r->ranks > 1) avs_buf_fmt(b, "; it ran on %lld ranks, here it runs on one", (long long)r->ranks);
+                r->was.tool, r->was.code[0] ? r->was.code : "unknown", code_note(r), AVS_VERSION, this_code(),
+                r->was.cpu[0] ? r->was.cpu : "unknown processor", (long long)r->was.threads);
+    if (r->was.ranks > 1)
+        avs_buf_fmt(b, "; it ran on %lld ranks, here it runs on one", (long long)r->was.ranks);
     avs_buf_str(b, "\nset -eu\n");
     put_word(b, "mkdir -p ", folder, "\n");
     put_word(b, "cd ", folder, "\n");
     avs_buf_fmt(b, "cat > job.json << 'END_OF_JOB'\n%sEND_OF_JOB\n", job);
-    avs_buf_fmt(b, "OMP_NUM_THREADS=%lld ", (long long)r->threads);
+    avs_buf_fmt(b, "OMP_NUM_THREADS=%lld ", (long long)r->was.threads);
     put_word(b, "", program, " run job.json\n");
-    for (int i = 0; i < r->n; i++)
-        avs_buf_fmt(b, "# recorded: %s%s%s = %.17g %s\n", r->numbers[i].name,
-                    r->numbers[i].split[0] ? ":" : "", r->numbers[i].split, r->numbers[i].before,
-                    r->numbers[i].unit);
+    for (size_t i = 0; i < r->was.n_results; i++) {
+        const avs_recorded *x = &r->was.results[i];
+        avs_buf_fmt(b, "# recorded: %s%s%s = %.17g %s\n", x->name, x->split[0] ? ":" : "", x->split, x->value,
+                    x->unit);
+    }
 }
 
 static void script_json(const record *r, const char *job, const char *program, avs_buf *b)
 {
     avs_buf_fmt(b, "{\"type\":\"repro\",\"v\":1,\"hash\":\"%s\",\"program\":", r->hex);
     avs_json_write_str(b, program);
-    avs_buf_fmt(b, ",\"environment\":{\"OMP_NUM_THREADS\":\"%lld\"},\"code\":", (long long)r->threads);
-    avs_json_write_str(b, r->code);
+    avs_buf_fmt(b, ",\"environment\":{\"OMP_NUM_THREADS\":\"%lld\"},\"code\":", (long long)r->was.threads);
+    avs_json_write_str(b, r->was.code);
     avs_buf_str(b, ",\"this_code\":");
     avs_json_write_str(b, this_code());
     avs_buf_str(b, ",\"job\":");
@@ -225,11 +160,10 @@ static void hear(record *r, const avs_frame *f)
 {
     const char *name = avs_frame_str(f, AVS_T_NAME, r->a), *split = avs_frame_str(f, AVS_T_SPLIT, r->a);
     if (f->type != AVS_F_RESULT || !name) return;
-    for (int i = 0; i < r->n; i++)
-        if (strcmp(r->numbers[i].name, name) == 0 && strcmp(r->numbers[i].split, split ? split : "") == 0) {
-            r->numbers[i].now = avs_frame_f64(f, AVS_T_VALUE, 0);
-            r->numbers[i].heard = true;
-        }
+    for (size_t i = 0; i < r->was.n_results; i++)
+        if (strcmp(r->was.results[i].name, name) == 0 &&
+            strcmp(r->was.results[i].split, split ? split : "") == 0)
+            r->now[i] = (answer){avs_frame_f64(f, AVS_T_VALUE, 0), true};
 }
 
 /* Runs the trial with fd 3 and reads what it reports; *status as from waitpid. */
@@ -241,7 +175,7 @@ static int run(record *r, const char *program, const char *folder, int *status, 
     avs_frame_reader in = {0};
     posix_spawn_file_actions_t fa;
     snprintf(job, sizeof job, "%s/job.json", folder);
-    snprintf(threads, sizeof threads, "%lld", (long long)r->threads);
+    snprintf(threads, sizeof threads, "%lld", (long long)r->was.threads);
     setenv("OMP_NUM_THREADS", threads, 1);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return avs_fail(e, AVS_EIO, "socket pair: %s", strerror(errno));
@@ -269,7 +203,7 @@ static int run(record *r, const char *program, const char *folder, int *status, 
     return rc;
 }
 
-static bool is_duration(const number *x)
+static bool is_duration(const avs_recorded *x)
 {
     return strcmp(x->unit, "s") == 0 || strcmp(x->unit, "ns") == 0 || strstr(x->name, "seconds") ||
            strstr(x->name, "latency");
@@ -279,13 +213,14 @@ static int compare(const avs_options *o, const record *r)
 {
     avs_buf b = AVS_BUF_INIT;
     int differ = 0, same = 0;
-    for (int i = 0; i < r->n; i++) {
-        const number *x = &r->numbers[i];
+    for (size_t i = 0; i < r->was.n_results; i++) {
+        const avs_recorded *x = &r->was.results[i];
+        const answer *now = &r->now[i];
         /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the same bits are meant, NaN too */
-        const bool equal = x->heard && memcmp(&x->before, &x->now, sizeof x->now) == 0;
+        const bool equal = now->heard && memcmp(&x->value, &now->value, sizeof now->value) == 0;
         const char *verdict = is_duration(x) ? "not compared"
                               : equal        ? "same"
-                              : x->heard     ? "differs"
+                              : now->heard   ? "differs"
                                              : "missing";
         if (!is_duration(x)) {
             same += equal;
@@ -297,18 +232,18 @@ static int compare(const avs_options *o, const record *r)
             avs_buf_str(&b, ",\"split\":");
             avs_json_write_str(&b, x->split);
             avs_buf_str(&b, ",\"recorded\":");
-            avs_json_write_num(&b, x->before);
+            avs_json_write_num(&b, x->value);
             avs_buf_str(&b, ",\"now\":");
-            if (x->heard)
-                avs_json_write_num(&b, x->now);
+            if (now->heard)
+                avs_json_write_num(&b, now->value);
             else
                 avs_buf_str(&b, "null");
             avs_buf_fmt(&b, ",\"verdict\":\"%s\"}\n", verdict);
         } else {
             avs_buf_fmt(&b, "%s%s%s: recorded %.17g, now ", x->name, x->split[0] ? ":" : "", x->split,
-                        x->before);
-            if (x->heard)
-                avs_buf_fmt(&b, "%.17g", x->now);
+                        x->value);
+            if (now->heard)
+                avs_buf_fmt(&b, "%.17g", now->value);
             else
                 avs_buf_str(&b, "nothing");
             avs_buf_fmt(&b, "  %s\n", verdict);
@@ -349,7 +284,7 @@ static int exec_trial(const avs_options *o, record *r, const char *program)
 int avs_command_repro(const avs_options *o)
 {
     avs_err err = AVS_ERR_INIT;
-    sqlite3 *db = NULL;
+    avs_store *db = NULL;
     int64_t id = 0;
     char program[4096], cwd[2048];
     avs_buf job = AVS_BUF_INIT, b = AVS_BUF_INIT;
@@ -359,10 +294,10 @@ int avs_command_repro(const avs_options *o)
     record *r = a ? AVS_NEW(a, record) : NULL;
     if (!r) return code;
     r->a = a;
-    int rc = avs_store_open_sql(o->db, &db, &err);
-    if (rc == AVS_OK) rc = avs_select_one(db, o->words[0], &id, r->hex, &err);
+    int rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
+    if (rc == AVS_OK) rc = avs_store_trial_by_prefix(db, o->words[0], &id, r->hex, &err);
     if (rc == AVS_OK) rc = read_record(db, id, r, &err);
-    sqlite3_close(db);
+    avs_store_close(db);
     if (rc == AVS_OK) rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc != AVS_OK) {
         code = avs_complain(db ? avs_exit_of(rc) : AVS_EXIT_DB, &err);

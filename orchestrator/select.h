@@ -6,9 +6,9 @@
 #ifndef AVS_ORCHESTRATOR_SELECT_H
 #define AVS_ORCHESTRATOR_SELECT_H
 
-#include <sqlite3.h>
 #include "base/buf.h"
 #include "base/json.h"
+#include "results/trial_rows.h"
 
 typedef struct {
     const char *expr;  /* NULL: all; 6 to 64 hex digits: trials whose hash begins so */
@@ -17,23 +17,17 @@ typedef struct {
 } avs_selection;
 
 typedef struct {
-    int64_t trial_id, seed, attempts;
-    double priority;
-    const char *hash; /* 64 hex digits */
-    const char *state, *kind, *model, *task;
-    const char *params;          /* JSON text */
-    const avs_json *params_json; /* the same, read */
-    sqlite3_stmt *metric;        /* avs_selected_metric's */
+    const avs_trial_row *row;
+    const avs_json *params; /* of the row, read */
+    avs_store *db;          /* avs_selected_metric's */
 } avs_selected;
 
 typedef void (*avs_selected_fn)(void *ctx, const avs_selected *t); /* strings die with the call */
 
-/* db: of avs_store_open_sql. Calls each for every match in order of registration; *n counts them. AVS_ERANGE: the expression is wrong. */
-int avs_select(sqlite3 *db, const avs_selection *q, avs_selected_fn each, void *ctx, int64_t *n, avs_err *e);
-/* The one trial whose hash begins with the prefix: its id and 64 hex digits. AVS_EMISSING none, AVS_ERANGE several. */
-int avs_select_one(sqlite3 *db, const char *prefix, int64_t *trial_id, char hex[65], avs_err *e);
+/* Calls each for every match in order of registration; *n counts them. AVS_ERANGE: the expression is wrong. */
+int avs_select(avs_store *db, const avs_selection *q, avs_selected_fn each, void *ctx, int64_t *n,
+               avs_err *e);
 /* The trial's result of that name, as metric.NAME has it; false: none. For use in the call. */
 bool avs_selected_metric(const avs_selected *t, const char *name, size_t n, double *v);
-bool avs_is_hash_prefix(const char *text);
 
 #endif

@@ -44,7 +44,7 @@ static bool fits(avs_wish_verb v, const char *state)
 static void choose(void *ctx, const avs_selected *t)
 {
     chosen *c = ctx;
-    if (!fits(c->verb, t->state)) {
+    if (!fits(c->verb, t->row->state)) {
         c->unfit++;
         return;
     }
@@ -60,9 +60,9 @@ static void choose(void *ctx, const avs_selected *t)
         }
         c->cap = cap;
     }
-    c->running += strcmp(t->state, "running") == 0;
-    snprintf(c->names[c->n], sizeof *c->names, "%.12s", t->hash);
-    c->ids[c->n++] = t->trial_id;
+    c->running += strcmp(t->row->state, "running") == 0;
+    snprintf(c->names[c->n], sizeof *c->names, "%.12s", t->row->hash);
+    c->ids[c->n++] = t->row->trial_id;
 }
 
 /* Nobody runs: the database is changed here, under the lease. */
@@ -156,15 +156,15 @@ static int report(const avs_options *o, const chosen *c, const avs_wish *w, bool
 static int steer(const avs_options *o, avs_wish_verb verb, double priority)
 {
     avs_err err = AVS_ERR_INIT;
-    sqlite3 *db = NULL;
+    avs_store *db = NULL;
     chosen c = {.verb = verb};
     int64_t n = 0;
     bool live = false;
     if (avs_need_db(o)) return AVS_EXIT_USAGE;
-    int rc = avs_store_open_sql(o->db, &db, &err);
+    int rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     rc = avs_select(db, &(avs_selection){o->words[0], o->sweep, o->state}, choose, &c, &n, &err);
-    sqlite3_close(db);
+    avs_store_close(db);
     int code = AVS_EXIT_OK;
     if (rc == AVS_OK && c.no_memory)
         rc = avs_fail(&err, AVS_ENOMEM, "no memory for %lld trials", (long long)n);

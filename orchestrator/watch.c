@@ -13,16 +13,16 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include "avs_version.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "orchestrator/command_io.h"
-#include "orchestrator/select.h"
 #include "results/store.h"
 #include "orchestrator/status.h"
 
 typedef struct {
     const avs_options *o;
-    sqlite3 *db;
+    avs_store *db;
     bool full; /* draws the whole screen */
     int width, height, signals;
     struct termios before;
@@ -140,8 +140,8 @@ static bool over(view *v, const avs_status *s)
 {
     const bool lives = s->owner.held && s->owner.alive;
     v->seen_run |= lives;
-    const int64_t left =
-        s->count[AVS_TRIAL_PENDING] + s->count[AVS_TRIAL_RUNNING] + s->count[AVS_TRIAL_PREEMPTED];
+    const int64_t left = s->rows.count[AVS_TRIAL_PENDING] + s->rows.count[AVS_TRIAL_RUNNING] +
+                         s->rows.count[AVS_TRIAL_PREEMPTED];
     return !lives && (v->seen_run || left == 0);
 }
 
@@ -178,7 +178,7 @@ int avs_watch(const avs_options *o)
     if (o->every && avs_cli_duration(o->every, &seconds, &err) != AVS_OK)
         return avs_complain(AVS_EXIT_USAGE, &err);
     v.every_ns = (int64_t)(seconds * 1e9);
-    int rc = avs_store_open_sql(o->db, &v.db, &err);
+    int rc = avs_store_open(o->db, AVS_STORE_READ, AVS_VERSION, &v.db, &err);
     if (rc != AVS_OK) return avs_complain(AVS_EXIT_DB, &err);
     sigset_t set;
     sigemptyset(&set);
@@ -197,6 +197,6 @@ int avs_watch(const avs_options *o)
         avs_print(&b);
     }
     if (v.signals >= 0) close(v.signals);
-    sqlite3_close(v.db);
+    avs_store_close(v.db);
     return rc == AVS_OK ? AVS_EXIT_OK : avs_complain(avs_exit_of(rc), &err);
 }

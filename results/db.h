@@ -63,6 +63,9 @@ int avs_db_run(avs_store *s, avs_err *e, const char *sql, const char *types, ...
 int avs_db_int(avs_store *s, int64_t *out, int64_t fallback, avs_err *e, const char *sql, const char *types,
                ...);
 
+/* The newest sweep of that name, 0 for NULL: every sweep. AVS_EMISSING: there is none (read.c). */
+int avs_db_sweep_id(avs_store *s, const char *sweep, int64_t *id, avs_err *e);
+
 /* One write call: opens the group if needed and sets a savepoint; end releases it (rc AVS_OK) or goes back to it, and
  * returns rc. */
 int avs_db_begin(avs_store *s, avs_err *e);

@@ -2,14 +2,13 @@
 #include <string.h>
 #include "results/db.h"
 
-/* sweep NULL: 0 = every trial. Otherwise the id of the newest sweep of that name. */
-static int sweep_id_of(avs_store *s, const char *sweep, int64_t *id, avs_err *e)
+int avs_db_sweep_id(avs_store *s, const char *sweep, int64_t *id, avs_err *e)
 {
     *id = 0;
     if (!sweep) return AVS_OK;
     int rc = avs_db_int(s, id, 0, e, "SELECT max(sweep_id) FROM sweep WHERE name=?", "t", sweep);
     if (rc == AVS_OK && *id == 0)
-        return avs_fail(e, AVS_EMISSING, "%s holds no sweep called %s", avs_store_path(s), sweep);
+        return avs_fail(e, AVS_EMISSING, "%s has no sweep '%s'", avs_store_path(s), sweep);
     return rc;
 }
 
@@ -22,7 +21,7 @@ int avs_store_counts(avs_store *s, const char *sweep, int64_t counts[AVS_TRIAL_S
     int rc;
 
     memset(counts, 0, AVS_TRIAL_STATES * sizeof *counts);
-    AVS_TRY(sweep_id_of(s, sweep, &id, e));
+    AVS_TRY(avs_db_sweep_id(s, sweep, &id, e));
     if (s->version >= 2)
         AVS_TRY(avs_db_bind(s, &q, e, "SELECT state, trials FROM tally WHERE sweep_id=?", "i", id));
     else if (id)
@@ -54,7 +53,7 @@ int avs_store_failures(avs_store *s, const char *sweep, size_t limit, avs_arena 
     *n = 0;
     *out = AVS_NEW_N(a, avs_store_failure, limit ? limit : 1);
     if (!*out) return avs_fail(e, AVS_ENOMEM, "no memory for %zu failures", limit);
-    AVS_TRY(sweep_id_of(s, sweep, &id, e));
+    AVS_TRY(avs_db_sweep_id(s, sweep, &id, e));
     AVS_TRY(avs_db_bind(
         s, &q, e,
         "SELECT t.hash, a.trial_id, a.attempt_id, a.n, a.ended, a.reason, coalesce(a.exit_code,-1),"

@@ -20,7 +20,7 @@
 #include "results/published.h"
 #include "results/schema.h"
 
-enum { HEADER = 100, AT_VERSION = 60, AT_APPLICATION = 68 }; /* of the SQLite file format */
+enum { BUSY_MS = 10000, HEADER = 100, AT_VERSION = 60, AT_APPLICATION = 68 }; /* of the SQLite file format */
 
 static const int64_t LOCAL_GROUP_NS = 5000000, NETWORK_GROUP_NS = 250000000;
 
@@ -141,6 +141,7 @@ static int open_reader(avs_store *s, avs_err *e)
     if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
         sqlite3_prepare_v2(s->db, "SELECT 1 FROM meta", -1, &st, NULL) == SQLITE_OK) {
         sqlite3_finalize(st);
+        sqlite3_busy_timeout(s->db, BUSY_MS);
         return AVS_OK;
     }
     sqlite3_finalize(st);
@@ -178,7 +179,7 @@ static int open_writer(avs_store *s, bool fresh, const char *tool_version, avs_e
         return avs_db_fail(s, "the database cannot be opened", e);
     if (sqlite3_db_readonly(s->db, "main") == 1)
         return avs_fail(e, AVS_EDB, "%s cannot be written: the file or its folder is read-only", s->path);
-    sqlite3_busy_timeout(s->db, 10000);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
     if (s->is_network) AVS_TRY(avs_db_script(s, "PRAGMA locking_mode=EXCLUSIVE", e));
     if (fresh) AVS_TRY(avs_schema_create(s, tool_version, e));
     /* The schema is created under a rollback journal, so that the header of the main file names us from the start. */
@@ -275,21 +276,6 @@ void avs_store_close(avs_store *s)
     sqlite3_close(s->db);
     avs_xfree(s->path);
     avs_xfree(s);
-}
-
-int avs_store_open_sql(const char *path, struct sqlite3 **db, avs_err *e)
-{
-    avs_store *s = NULL;
-    *db = NULL;
-    int rc = avs_store_open(path, AVS_STORE_READ, "", &s, e);
-    if (rc != AVS_OK) return rc;
-    for (int i = 0; i < s->n_cache; i++) sqlite3_finalize(s->cache[i].stmt);
-    s->n_cache = 0;
-    *db = s->db;
-    s->db = NULL;
-    avs_store_close(s);
-    sqlite3_busy_timeout(*db, 10000);
-    return AVS_OK;
 }
 
 int avs_store_version(const avs_store *s)

@@ -80,10 +80,6 @@ int avs_store_open(const char *path, avs_store_mode mode, const char *tool_versi
                    avs_err *e);
 /* Rolls back what was not flushed. Accepts NULL. */
 void avs_store_close(avs_store *s);
-/* A database to ask in SQL, opened as avs_store_open does for reading (a snapshot, a read-only volume). The caller closes
- * it with sqlite3_close. */
-struct sqlite3;
-int avs_store_open_sql(const char *path, struct sqlite3 **db, avs_err *e);
 int avs_store_version(const avs_store *s);             /* of the file's schema */
 int64_t avs_store_snapshot_age_us(const avs_store *s); /* of the snapshot that was opened instead; 0: none */
 const char *avs_store_path(const avs_store *s);        /* as given to open; owner: store */
