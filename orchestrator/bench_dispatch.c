@@ -294,13 +294,31 @@ static int rows(const avs_options *o, const char *program, avs_buf *b, avs_err *
     return rc;
 }
 
+static const char scale_word[] = "1e6 trials";
+
+static bool begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* Whether some row begins with the word; all names go into list. */
+static bool names_row(const char *word, avs_buf *list)
+{
+    bool any = begins(scale_word, word);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        any |= begins(table[i].name, word);
+        avs_buf_fmt(list, " '%s'", table[i].name);
+    }
+    avs_buf_fmt(list, " '%s'", scale_word);
+    return any;
+}
+
 /* The rows of a million trials, under one word. */
 static int scale_rows(const avs_options *o, const char *program, avs_buf *b, avs_err *e)
 {
-    static const char word[] = "1e6 trials";
     char folder[256];
     avs_scale x;
-    if (o->n_words > 0 && strncmp(word, o->words[0], strlen(o->words[0])) != 0) return AVS_OK;
+    if (o->n_words > 0 && !begins(scale_word, o->words[0])) return AVS_OK;
     int rc = make_folder(folder, true, e);
     if (rc != AVS_OK) return rc;
     rc = avs_bench_scale(folder, program, &x, e);
@@ -320,6 +338,12 @@ int avs_bench_dispatch(const avs_options *o)
     char program[4096];
     avs_err err = AVS_ERR_INIT;
     avs_buf b = AVS_BUF_INIT;
+    if (o->n_words > 0 && !names_row(o->words[0], &b)) {
+        avs_fail(&err, AVS_ERANGE, "no row begins with '%s'; there are:%s", o->words[0], avs_buf_cstr(&b));
+        avs_buf_free(&b);
+        return avs_complain(AVS_EXIT_USAGE, &err);
+    }
+    avs_buf_free(&b);
     avs_self_block_signals();
     int rc = avs_trial_program(o->trial_program, program, sizeof program, &err);
     if (rc == AVS_OK) rc = rows(o, program, &b, &err);

@@ -62,12 +62,12 @@ static int unknown_option(const avs_cli_command *c, const char *word, avs_err *e
                            word, c->word);
 }
 
-/* A number from 1 to 1000000. */
-static bool whole(const char *text, int *v)
+/* A number from least to 1000000. */
+static bool whole(const char *text, int least, int *v)
 {
     char *end;
     const long n = strtol(text, &end, 10);
-    if (end == text || *end || n < 1 || n > 1000000) return false;
+    if (end == text || *end || n < least || n > 1000000) return false;
     *v = (int)n;
     return true;
 }
@@ -105,13 +105,17 @@ static int store_value(avs_options *o, const avs_cli_option *r, const char *v, a
         o->sets[o->n_sets++] = v;
         return AVS_OK;
     case AVS_OPT_INTEGER:
-        if (!whole(v, (int *)(void *)at))
-            return avs_fail(e, AVS_ERANGE, "--%s is '%s', expected a number from 1 to 1000000", r->name, v);
+    case AVS_OPT_INDEX: {
+        const int least = r->kind == AVS_OPT_INTEGER;
+        if (!whole(v, least, (int *)(void *)at))
+            return avs_fail(e, AVS_ERANGE, "--%s is '%s', expected a number from %d to 1000000", r->name, v,
+                            least);
         return AVS_OK;
+    }
     case AVS_OPT_NUMBER: {
         double d = strtod(v, &end);
-        if (!*v || *end || !isfinite(d))
-            return avs_fail(e, AVS_ERANGE, "--%s is '%s', expected a number", r->name, v);
+        if (!*v || *end || !isfinite(d) || d <= 0)
+            return avs_fail(e, AVS_ERANGE, "--%s is '%s', expected a number above 0", r->name, v);
         *(double *)(void *)at = d;
         return AVS_OK;
     }
@@ -161,16 +165,40 @@ static int take_option(avs_options *o, const avs_cli_command *c, int argc, char 
     return store_value(o, r, value, e);
 }
 
+/* NULL for a variable that is empty, too. */
+static const char *variable(const char *name)
+{
+    const char *v = getenv(name);
+    return v && *v ? v : NULL;
+}
+
+/* How much is said, where neither -q nor -v does. */
+static int loudness(avs_options *o, avs_err *e)
+{
+    static const char *const words[] = {"normal", "verbose", "debug"};
+    const char *v = variable("AVSWEEP_LOG");
+    if (!v || o->quiet || o->verbose) return AVS_OK;
+    o->quiet = strcmp(v, "quiet") == 0;
+    for (int i = 0; i < 3 && !o->quiet; i++)
+        if (strcmp(v, words[i]) == 0) {
+            o->verbose = i;
+            return AVS_OK;
+        }
+    return o->quiet ? AVS_OK
+                    : avs_fail(e, AVS_ERANGE,
+                               "AVSWEEP_LOG is '%s', expected one of: quiet normal verbose debug", v);
+}
+
 static int from_environment(avs_options *o, avs_err *e)
 {
     const char *v;
-    if (!o->db) o->db = getenv("AVSWEEP_DB");
-    if (!o->end_time) o->end_time = getenv("AVSWEEP_END_TIME");
-    if (!o->end_time) o->end_time = getenv("SLURM_JOB_END_TIME");
-    if (!o->trial_program) o->trial_program = getenv("AVSWEEP_TRIAL");
-    if (!o->cores && (v = getenv("AVSWEEP_CORES")) && *v && !whole(v, &o->cores))
+    if (!o->db) o->db = variable("AVSWEEP_DB");
+    if (!o->end_time) o->end_time = variable("AVSWEEP_END_TIME");
+    if (!o->end_time) o->end_time = variable("SLURM_JOB_END_TIME");
+    if (!o->trial_program) o->trial_program = variable("AVSWEEP_TRIAL");
+    if (!o->cores && (v = variable("AVSWEEP_CORES")) && !whole(v, 1, &o->cores))
         return avs_fail(e, AVS_ERANGE, "AVSWEEP_CORES is '%s', expected a number from 1 to 1000000", v);
-    return AVS_OK;
+    return loudness(o, e);
 }
 
 /* --json and --format json are one thing. */
@@ -187,6 +215,8 @@ static int settle(avs_options *o, const avs_cli_command *c, avs_err *e)
         o->n_words = 1;
         return AVS_OK;
     }
+    if (o->fail_fast && o->keep_going)
+        return avs_fail(e, AVS_ERANGE, "--fail-fast and --keep-going contradict each other");
     if (o->n_words < c->min_words) return avs_fail(e, AVS_ERANGE, "'%s' needs %s", c->word, c->args);
     if (o->n_words > c->max_words)
         return avs_fail(e, AVS_ERANGE, "'%s' does not take '%s'", c->word, o->words[c->max_words]);
@@ -220,6 +250,8 @@ int avs_cli_parse(avs_options *o, int argc, char **argv, avs_err *e)
             if (rc != AVS_OK) return rc;
         } else if (o->n_words < AVS_CLI_MANY) {
             o->words[o->n_words++] = argv[i];
+        } else {
+            return avs_fail(e, AVS_ERANGE, "'%s' takes at most %d words", c->word, AVS_CLI_MANY);
         }
     }
     return settle(o, c, e);

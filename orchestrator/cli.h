@@ -76,9 +76,10 @@ typedef enum {
     AVS_OPT_FLAG,
     AVS_OPT_TALLY, /* -v, -vv: how often */
     AVS_OPT_TEXT,
-    AVS_OPT_INTEGER,
-    AVS_OPT_NUMBER,
-    AVS_OPT_LIST /* --set, repeatable */
+    AVS_OPT_INTEGER, /* from 1 */
+    AVS_OPT_INDEX,   /* from 0 */
+    AVS_OPT_NUMBER,  /* above 0 */
+    AVS_OPT_LIST     /* --set, repeatable */
 } avs_cli_kind;
 
 typedef struct {
@@ -119,6 +120,8 @@ int avs_cli_duration(const char *text, double *seconds, avs_err *e);
 
 /* word == NULL: the list of commands; else the command's usage and options. AVS_EMISSING: no such command. */
 int avs_cli_help(avs_buf *out, const char *word, avs_err *e);
+/* The same rows as objects, one a line: "command", and "option" of each. */
+int avs_cli_help_json(avs_buf *out, const char *word, avs_err *e);
 void avs_cli_man(avs_buf *out); /* avsweep.1, man macros */
 /* shell: bash, zsh, fish. AVS_EMISSING: none of these. */
 int avs_cli_completion(avs_buf *out, const char *shell, avs_err *e);

@@ -15,7 +15,7 @@
 
 // clang-format off
 const avs_cli_command avs_cli_commands[] = {
-    {"run",        "FILE --db DB",        "run what is missing of a sweep; the same command again resumes", AVS_CMD_RUN,     avs_run,             1, 1, "@file"},
+    {"run",        "FILE.. --db DB",      "run what is missing of sweeps, one after the other; the same command again resumes", AVS_CMD_RUN, avs_run, 1, AVS_CLI_MANY, "@file"},
     {"check",      "FILE",                "validate a sweep file and say nothing when it is right",          AVS_CMD_CHECK,   avs_command_check,   1, 1, "@file"},
     {"expand",     "FILE",                "list the trials of a sweep with their hashes",                    AVS_CMD_EXPAND,  avs_command_expand,  1, 1, "@file"},
     {"report",     "--db DB",             "tables and plots from a database",               AVS_CMD_REPORT,  avs_command_report,  0, 0, NULL},
@@ -31,7 +31,7 @@ const avs_cli_command avs_cli_commands[] = {
     {"compare",    "A B --metric M",      "is B better than A? lists, hashes or sweeps of --db, or databases", AVS_CMD_COMPARE, avs_command_compare, 2, 2, "@file"},
     {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},
     {"bench-dispatch", "[ROW]",          "rates and latencies of this installation, on no-op trials",       AVS_CMD_BENCH,   avs_bench_dispatch,  0, 1, NULL},
-    {"explain",    "CODE | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
+    {"explain",    "CODE.. | MODEL",        "what a message code means, or graph and plan of a model",         AVS_CMD_EXPLAIN, avs_command_explain, 1, AVS_CLI_MANY, "@model"},
     {"repro",      "HASH",                "one trial as a command of its own; --exec runs it and compares", AVS_CMD_REPRO,    avs_command_repro,   1, 1, NULL},
     {"doctor",     "[--db DB]",           "check this node, or with mpirun every node",                      AVS_CMD_DOCTOR,  avs_command_doctor,  0, 0, NULL},
     {"slurm",      "FILE",                "print the sbatch script that runs a sweep",                       AVS_CMD_SLURM,   avs_command_slurm,   1, 1, "@file"},
@@ -52,6 +52,7 @@ const size_t avs_cli_n_commands = sizeof avs_cli_commands / sizeof *avs_cli_comm
 #define TALLY AVS_OPT_TALLY
 #define TEXT AVS_OPT_TEXT
 #define INTEGER AVS_OPT_INTEGER
+#define INDEX AVS_OPT_INDEX
 #define NUMBER AVS_OPT_NUMBER
 #define LIST AVS_OPT_LIST
 #define FILES (C(RUN) | C(CHECK) | C(EXPAND) | C(SHOW) | C(SLURM))
@@ -97,7 +98,7 @@ const avs_cli_option avs_cli_options[] = {
     {"every",         "TIME",   "with --watch: how often",                                  TEXT,    AT(every),         C(STATUS), 0, NULL},
     {"priority",      "N",      "larger comes first; default 1",                            TEXT,    AT(priority),      C(PRIORITISE), 0, NULL},
     {"attempt",       "N",      "of this attempt; default the newest",                      INTEGER, AT(attempt),       C(LOGS), 0, NULL},
-    {"rank",          "R",      "of rank R of a gang",                                      INTEGER, AT(rank),          C(LOGS), 0, NULL},
+    {"rank",          "R",      "of rank R of a gang",                                      INDEX,   AT(rank),          C(LOGS), 0, NULL},
     {"follow",        NULL,     "go on until the attempt ends",                             FLAG,    AT(follow),        C(LOGS), 'f', NULL},
     {"effective",     NULL,     "options, and parameters of a sweep file, with their source", FLAG,  AT(effective),     C(SHOW), 0, NULL},
     {"sweep",         "NAME",   "only this sweep",                                          TEXT,    AT(sweep),         TABLES | C(EXPORT), 0, NULL},

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "avs_version.h"
+#include "base/json.h"
 #include "orchestrator/cli.h"
 #include "sweeps/listing.h"
 
@@ -25,12 +26,15 @@ static const struct {
     {"AVSWEEP_DB", "the database where no --db is given"},
     {"AVSWEEP_CORES", "cores to use on each node"},
     {"AVSWEEP_END_TIME", "when the allocation ends, seconds since 1970 UTC; else SLURM_JOB_END_TIME"},
+    {"AVSWEEP_LOG", "quiet, normal, verbose or debug: what is said without -q, -v, -vv"},
+    {"AVSWEEP_BACKEND", "cpu or cuda: where built-in models run; default: cuda for trials that have a GPU"},
+    {"AVSWEEP_COMM", "nccl or ring: how the ranks of a trial add gradients; default: nccl where it works"},
     {"AVSWEEP_QUIET_WAIT",
      "seconds a latency trial waits for other processes to fall silent; default 10, 0: none"},
     {"AVSWEEP_SCRATCH", "folder on the node for temporary files; else TMPDIR, else /tmp"},
     {"AVSWEEP_TRIAL", "the trial program; default: avsweep-trial beside avsweep"},
     {"AVSWEEP_FAULT",
-     "faults on purpose, for tests: kill:trial=7:after=3s, eio:db:after=100, enospc:db:after=100"},
+     "faults on purpose, for tests: kill:trial=7:after=3s, eio:db:after=100, drop:start:after=2"},
     {"AVSWEEP_WEIGHTS", "folder of pretrained weights; default: weights/"},
     {"NO_COLOR", "no colour, whatever its value"}};
 enum { N_VARIABLES = sizeof variables / sizeof *variables };
@@ -97,6 +101,42 @@ int avs_cli_help(avs_buf *out, const char *word, avs_err *e)
             if (!any) avs_buf_str(out, common ? "\nOptions of every command:\n" : "\nOptions:\n");
             any = true;
             option_line(out, r);
+        }
+    }
+    return AVS_OK;
+}
+
+static void word_or_null(avs_buf *out, const char *name, const char *value)
+{
+    avs_buf_fmt(out, ",\"%s\":", name);
+    if (value)
+        avs_json_write_str(out, value);
+    else
+        avs_buf_str(out, "null");
+}
+
+int avs_cli_help_json(avs_buf *out, const char *word, avs_err *e)
+{
+    if (word && !avs_cli_find_command(word))
+        return avs_fail(e, AVS_EMISSING, "there is no command '%s'; 'avsweep help' lists them", word);
+    for (size_t i = 0; i < avs_cli_n_commands; i++) {
+        const avs_cli_command *c = &avs_cli_commands[i];
+        if (word && strcmp(word, c->word) != 0) continue;
+        avs_buf_str(out, "{\"type\":\"command\",\"v\":1");
+        word_or_null(out, "command", c->word);
+        word_or_null(out, "arguments", c->args);
+        word_or_null(out, "help", c->help);
+        avs_buf_str(out, "}\n");
+        for (size_t k = 0; k < avs_cli_n_options && c->command != AVS_CMD_TRIAL; k++) {
+            const avs_cli_option *r = &avs_cli_options[k];
+            if (!listed_for(c, r)) continue;
+            avs_buf_str(out, "{\"type\":\"option\",\"v\":1");
+            word_or_null(out, "command", c->word);
+            word_or_null(out, "option", r->name);
+            word_or_null(out, "letter", r->letter ? (char[]){r->letter, '\0'} : NULL);
+            word_or_null(out, "value", r->arg);
+            word_or_null(out, "help", r->help);
+            avs_buf_str(out, "}\n");
         }
     }
     return AVS_OK;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fs.h"
+#include "base/json.h"
 
 int avs_complain(int code, const avs_err *err)
 {
@@ -69,6 +70,17 @@ int avs_print(avs_buf *b)
     }
     avs_buf_free(b);
     return rc;
+}
+
+int avs_print_text(const avs_options *o, const char *type, avs_buf *b)
+{
+    avs_buf line = AVS_BUF_INIT;
+    if (!o->json || !avs_buf_ok(b)) return avs_print(b);
+    avs_buf_fmt(&line, "{\"type\":\"%s\",\"v\":1,\"text\":", type);
+    avs_json_write_str(&line, avs_buf_cstr(b));
+    avs_buf_str(&line, "}\n");
+    avs_buf_free(b);
+    return avs_print(&line);
 }
 
 int avs_need_db(const avs_options *o)

@@ -23,6 +23,8 @@ void avs_tell(const avs_options *o, const char *fmt, ...) __attribute__((format(
 void avs_duration(avs_buf *out, double s);
 /* Writes to stdout and frees; returns the exit status. A reader that went away (EPIPE) is no error. */
 int avs_print(avs_buf *b);
+/* The same; with --format json as the text of one object of this type. */
+int avs_print_text(const avs_options *o, const char *type, avs_buf *b);
 /* 0, or the exit status after complaining that no database is named. */
 int avs_need_db(const avs_options *o);
 /* The exit status of a failure: database trouble 4, else usage. */

@@ -195,28 +195,37 @@ int avs_command_export(const avs_options *o)
 
 /* ---- the rest ---- */
 
+static void explanation(const avs_options *o, const avs_explanation *x, avs_buf *b)
+{
+    if (!o->json) {
+        avs_buf_fmt(b, "%s%s: %s\n\n%s\n", b->len ? "\n" : "", x->code, x->title, x->text);
+        return;
+    }
+    avs_buf_fmt(b, "{\"type\":\"explanation\",\"v\":1,\"code\":\"%s\",\"title\":", x->code);
+    avs_json_write_str(b, x->title);
+    avs_buf_str(b, ",\"text\":");
+    avs_json_write_str(b, x->text);
+    avs_buf_str(b, "}\n");
+}
+
+/* Codes, as many as are named; or one model, whose other words are its options. */
 int avs_command_explain(const avs_options *o)
 {
-    const char *w = o->words[0];
-    const avs_explanation *x = avs_explain(w);
     avs_buf b = AVS_BUF_INIT;
-    if (x && o->json) {
-        avs_buf_fmt(&b, "{\"type\":\"explanation\",\"v\":1,\"code\":\"%s\",\"title\":", x->code);
-        avs_json_write_str(&b, x->title);
-        avs_buf_str(&b, ",\"text\":");
-        avs_json_write_str(&b, x->text);
-        avs_buf_str(&b, "}\n");
-        return avs_print(&b);
-    }
-    if (x) {
-        avs_buf_fmt(&b, "%s: %s\n\n%s\n", x->code, x->title, x->text);
-        return avs_print(&b);
-    }
-    if (avs_list_knows_model(w)) return avs_command_trial(o);
     avs_err err = AVS_ERR_INIT;
-    avs_fail(&err, AVS_EMISSING,
-             "'%s' is neither a message code (E012, W031, ..) nor a model (avsweep models)", w);
-    return avs_complain(AVS_EXIT_USAGE, &err);
+    if (avs_list_knows_model(o->words[0])) return avs_command_trial(o);
+    for (int i = 0; i < o->n_words; i++) {
+        const avs_explanation *x = avs_explain(o->words[i]);
+        if (x) {
+            explanation(o, x, &b);
+            continue;
+        }
+        avs_buf_free(&b);
+        avs_fail(&err, AVS_EMISSING,
+                 "'%s' is neither a message code (E012, W031, ..) nor a model (avsweep models)", o->words[i]);
+        return avs_complain(AVS_EXIT_USAGE, &err);
+    }
+    return avs_print(&b);
 }
 
 int avs_command_version(const avs_options *o)
@@ -243,7 +252,7 @@ int avs_command_completion(const avs_options *o)
 {
     avs_buf b = AVS_BUF_INIT;
     avs_err err = AVS_ERR_INIT;
-    if (avs_cli_completion(&b, o->words[0], &err) == AVS_OK) return avs_print(&b);
+    if (avs_cli_completion(&b, o->words[0], &err) == AVS_OK) return avs_print_text(o, "script", &b);
     avs_buf_free(&b);
     return avs_complain(AVS_EXIT_USAGE, &err);
 }
@@ -254,9 +263,10 @@ int avs_command_help(const avs_options *o)
     avs_err err = AVS_ERR_INIT;
     if (o->man) {
         avs_cli_man(&b);
-        return avs_print(&b);
+        return avs_print_text(o, "manual", &b);
     }
-    if (avs_cli_help(&b, o->n_words ? o->words[0] : NULL, &err) == AVS_OK) return avs_print(&b);
+    int (*const tell)(avs_buf *, const char *, avs_err *) = o->json ? avs_cli_help_json : avs_cli_help;
+    if (tell(&b, o->n_words ? o->words[0] : NULL, &err) == AVS_OK) return avs_print(&b);
     avs_buf_free(&b);
     return avs_complain(AVS_EXIT_USAGE, &err);
 }

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "avs_version.h"
 #include "base/fs.h"
 #include "base/json.h"
@@ -20,10 +21,10 @@ typedef struct {
     avs_buf out;
 } task;
 
-/* {"type":"db.WORD","db":PATH: further members and the end are the caller's. */
+/* {"type":"db.WORD","v":1,"db":PATH: further members and the end are the caller's. */
 static void begin_json(task *t, const char *word)
 {
-    avs_buf_fmt(&t->out, "{\"type\":\"db.%s\",\"db\":", word);
+    avs_buf_fmt(&t->out, "{\"type\":\"db.%s\",\"v\":1,\"db\":", word);
     avs_json_write_str(&t->out, t->db);
 }
 
@@ -96,6 +97,33 @@ static int check(task *t, avs_err *e)
     return rc;
 }
 
+/* Whether both paths are one file that is there. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* A copy replaces a file at once: only one that nobody would miss or write to. */
+static int may_replace(const char *db, const char *to, avs_err *e)
+{
+    avs_store *s = NULL;
+    avs_err why = AVS_ERR_INIT;
+    if (same_file(db, to))
+        return avs_fail(e, AVS_ERANGE, "a copy of %s cannot be itself: name another file", db);
+    if (!avs_fs_exists(to)) return AVS_OK;
+    const avs_lease_owner w = avs_lease_look(to);
+    if (w.held && w.alive)
+        return avs_fail(e, AVS_EDB, "%s is in use by avsweep pid %lld on %s; it stays as it is", to,
+                        (long long)w.pid, w.host);
+    const int rc = avs_store_open(to, AVS_STORE_READ, AVS_VERSION, &s, &why);
+    avs_store_close(s);
+    return rc == AVS_OK
+               ? AVS_OK
+               : avs_fail(e, AVS_ERANGE, "%s is there and no copy of a database; it stays as it is (%s)", to,
+                          why.msg);
+}
+
 static int snapshot(task *t, avs_err *e)
 {
     char own[PATH_MAX];
@@ -103,7 +131,8 @@ static int snapshot(task *t, avs_err *e)
     const char *to = t->o->output ? t->o->output : own;
     if ((size_t)snprintf(own, sizeof own, "%s" AVS_STORE_SNAPSHOT_SUFFIX, t->db) >= sizeof own)
         return avs_fail(e, AVS_EIO, "%s: the path is too long", t->db);
-    int rc = avs_store_open(t->db, AVS_STORE_READ, AVS_VERSION, &s, e);
+    int rc = may_replace(t->db, to, e);
+    if (rc == AVS_OK) rc = avs_store_open(t->db, AVS_STORE_READ, AVS_VERSION, &s, e);
     if (rc != AVS_OK) return rc;
     rc = avs_store_copy(s, to, e);
     avs_store_close(s);
@@ -146,6 +175,10 @@ static int merge(task *t, avs_err *e)
     avs_store *s;
     if (t->n_other == 0)
         return avs_fail(e, AVS_ERANGE, "merge needs a file to take over: avsweep db merge TARGET FILE..");
+    for (int i = 0; i < t->n_other; i++)
+        if (same_file(t->db, t->other[i]))
+            return avs_fail(e, AVS_ERANGE, "%s and %s are one file: there is nothing to take over", t->db,
+                            t->other[i]);
     int rc = avs_store_open(t->db, AVS_STORE_WRITE, AVS_VERSION, &s, e);
     for (int i = 0; i < t->n_other && rc == AVS_OK; i++) {
         avs_buf list = AVS_BUF_INIT;

@@ -97,6 +97,29 @@ static void check_gpu(avs_doctor *d, int i, const avs_gpu *g)
                 used ? " (somebody uses it)" : "", warm);
 }
 
+/* GPUs of one island reach each other by NVLink; between islands ranks talk over PCIe and the host. */
+static void check_links(avs_doctor *d, const avs_gpu_inventory *g)
+{
+    avs_buf b = AVS_BUF_INIT;
+    for (int i = 0; i < g->n; i++) {
+        bool first = true, joined = false;
+        for (int k = 0; k < g->n; k++) {
+            if (g->gpu[i].fault[0] || g->gpu[k].fault[0] || g->gpu[k].island != g->gpu[i].island) continue;
+            first &= k >= i;
+            joined |= k != i;
+        }
+        if (!first || !joined) continue;
+        avs_buf_str(&b, b.len ? ";" : "");
+        for (int k = 0; k < g->n; k++)
+            if (!g->gpu[k].fault[0] && g->gpu[k].island == g->gpu[i].island) avs_buf_fmt(&b, " %d", k);
+    }
+    if (b.len)
+        avs_doc_say(d, AVS_DOC_OK, "p2p", "NVLink joins GPUs%s", avs_buf_cstr(&b));
+    else
+        avs_doc_say(d, AVS_DOC_OK, "p2p", "no NVLink between the %d GPUs", (int)g->n);
+    avs_buf_free(&b);
+}
+
 static void check_gpus(avs_doctor *d)
 {
     avs_err err = AVS_ERR_INIT;
@@ -114,6 +137,7 @@ static void check_gpus(avs_doctor *d)
                 g.driver[0] ? g.driver : "?", visible ? ", CUDA_VISIBLE_DEVICES=" : "",
                 visible ? visible : "");
     for (int i = 0; i < g.n; i++) check_gpu(d, i, &g.gpu[i]);
+    if (g.n > 1) check_links(d, &g);
 }
 
 static void check_ring(avs_doctor *d)

@@ -50,6 +50,13 @@ static void setting(const avs_options *o, avs_buf *out, const char *name, const 
 }
 #define VARIABLES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+/* The word; or the variable's own string when that is what said it. */
+static const char *loud(const char *word)
+{
+    const char *v = getenv("AVSWEEP_LOG");
+    return v && strcmp(v, word) == 0 ? v : word;
+}
+
 static void options_part(const avs_options *o, avs_buf *out)
 {
     setting(o, out, "db", o->db, VARIABLES("AVSWEEP_DB"), "none");
@@ -58,6 +65,14 @@ static void options_part(const avs_options *o, avs_buf *out)
     setting(o, out, "trial-program", o->trial_program, VARIABLES("AVSWEEP_TRIAL"), "beside avsweep");
     setting(o, out, "scratch", NULL, VARIABLES("AVSWEEP_SCRATCH", "TMPDIR"), "/tmp");
     setting(o, out, "weights", NULL, VARIABLES("AVSWEEP_WEIGHTS"), "weights");
+    setting(o, out, "log",
+            o->quiet         ? loud("quiet")
+            : o->verbose > 1 ? loud("debug")
+            : o->verbose     ? loud("verbose")
+                             : NULL,
+            VARIABLES("AVSWEEP_LOG"), "normal");
+    setting(o, out, "backend", NULL, VARIABLES("AVSWEEP_BACKEND"), "by the trial's GPUs");
+    setting(o, out, "comm", NULL, VARIABLES("AVSWEEP_COMM"), "by the trial's GPUs");
     setting(o, out, "color", o->color, VARIABLES("NO_COLOR"), "auto");
     setting(o, out, "format", o->format, VARIABLES(NULL), "text");
 }

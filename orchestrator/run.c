@@ -53,12 +53,19 @@ static int index_data(const char *program, const char *root, avs_err *e)
     char *argv[] = {(char *)(uintptr_t) "avsweep-trial", (char *)(uintptr_t) "data",
                     (char *)(uintptr_t) "index", (char *)(uintptr_t)root, NULL};
     posix_spawn_file_actions_t fa;
+    posix_spawnattr_t at;
+    sigset_t none; /* Ctrl-C ends it, also after an earlier file of the same command has run */
     pid_t pid;
     int status = 0;
+    sigemptyset(&none);
+    posix_spawnattr_init(&at);
+    posix_spawnattr_setsigmask(&at, &none);
+    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_adddup2(&fa, STDERR_FILENO, STDOUT_FILENO); /* stdout is for results */
-    int err = posix_spawn(&pid, program, &fa, NULL, argv, environ);
+    int err = posix_spawn(&pid, program, &fa, &at, argv, environ);
     posix_spawn_file_actions_destroy(&fa);
+    posix_spawnattr_destroy(&at);
     if (err) return avs_fail(e, AVS_EIO, "%s: %s", program, strerror(err));
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return AVS_OK;
@@ -501,25 +508,10 @@ static int read_choice(session *s)
     return 0;
 }
 
-int avs_run(const avs_options *o)
+/* One file, from reading it to its exit status. */
+static int run_file(const avs_options *o, const avs_launch *launch)
 {
-    avs_launch launch = avs_launch_read();
     avs_err err = AVS_ERR_INIT;
-    if (launch.rank > 0 && !o->dry_run) return serve_rank(o);
-    if (!o->db && !o->dry_run) {
-        avs_say("error: run needs --db DB (or AVSWEEP_DB)");
-        return AVS_EXIT_USAGE;
-    }
-    if (avs_fault_check(&err) != AVS_OK) {
-        avs_say("error: %s", err.msg);
-        return AVS_EXIT_USAGE;
-    }
-    double seconds;
-    if ((o->walltime && avs_cli_duration(o->walltime, &seconds, &err) != AVS_OK) ||
-        (o->lost_after && avs_cli_duration(o->lost_after, &seconds, &err) != AVS_OK)) {
-        avs_say("error: %s", err.msg);
-        return AVS_EXIT_USAGE;
-    }
     session s = {.o = o, .arena = avs_arena_new(), .helper = {0, -1}, .lease = {.fd = -1}};
     if (!s.arena) return AVS_EXIT_INTERNAL;
     int code = read_choice(&s);
@@ -527,9 +519,13 @@ int avs_run(const avs_options *o)
     if (code == 0 && o->dry_run) {
         code = dry_run(&s);
     } else if (code == 0) {
-        avs_self_block_signals();
-        avs_fault_arm("coordinator", -1);
-        avs_fault_db_install();
+        static bool is_set_up;
+        if (!is_set_up) {
+            avs_self_block_signals();
+            avs_fault_arm("coordinator", -1);
+            avs_fault_db_install();
+        }
+        is_set_up = true;
         int rc = avs_fs_mkdirs_for(o->db, &err);
         if (rc == AVS_OK) rc = avs_lease_take(&s.lease, o->db, o->steal_lease, &err);
         if (rc != AVS_OK) { /* somebody else's, or a folder that cannot be written */
@@ -537,7 +533,7 @@ int avs_run(const avs_options *o)
             code = AVS_EXIT_DB;
         } else {
             remove_exit(o->db);
-            code = run_sweep(&s, &launch);
+            code = run_sweep(&s, launch);
             close_session(&s);
             write_exit(o->db, code);
             avs_lease_drop(&s.lease);
@@ -548,4 +544,69 @@ int avs_run(const avs_options *o)
     avs_trial_list_told(&s.list);
     avs_arena_free(s.arena);
     return code;
+}
+
+/* Every file must be right before the first one starts; what they warn of is said when their turn comes. */
+static int check_files(const avs_options *o)
+{
+    avs_options quiet = *o;
+    int code = 0;
+    quiet.quiet = true;
+    for (int i = 0; i < o->n_words; i++) {
+        avs_arena *a = avs_arena_new();
+        quiet.words[0] = o->words[i];
+        if (!a || !avs_load_sweep(a, &quiet)) code = a ? AVS_EXIT_SWEEP : AVS_EXIT_INTERNAL;
+        avs_arena_free(a);
+    }
+    return code;
+}
+
+/* The files one after the other, each as a run of its own. What stops a run stops the rest; failed trials do not. */
+static int run_files(const avs_options *o, const avs_launch *launch)
+{
+    avs_options one = *o;
+    const int64_t begin = avs_now_ns();
+    double limit = 0;
+    char left[32];
+    int code = o->n_words > 1 ? check_files(o) : 0, last = 0;
+    if (o->walltime) (void)avs_cli_duration(o->walltime, &limit, NULL);
+    one.n_words = 1;
+    for (int i = 0; i < o->n_words && (code == 0 || (code == AVS_EXIT_FAILED && !o->fail_fast)); i++) {
+        if (o->walltime && i > 0) { /* what the files before have left of it */
+            const double rest = limit - (double)(avs_now_ns() - begin) / 1e9;
+            snprintf(left, sizeof left, "%.3f", rest > 0.001 ? rest : 0.001);
+            one.walltime = left;
+        }
+        one.words[0] = o->words[i];
+        last = run_file(&one, launch);
+        if (last != 0) code = last;
+    }
+    if (code != last && !o->dry_run) write_exit(o->db, code);
+    return code;
+}
+
+int avs_run(const avs_options *o)
+{
+    const avs_launch launch = avs_launch_read();
+    avs_err err = AVS_ERR_INIT;
+    double seconds;
+    if (launch.under_launcher && o->n_words > 1 && !o->dry_run) {
+        if (launch.rank <= 0)
+            avs_say("error: under mpirun or srun a run takes one FILE; start avsweep once for each of the %d",
+                    o->n_words);
+        return AVS_EXIT_USAGE;
+    }
+    if (launch.rank > 0 && !o->dry_run) return serve_rank(o);
+    if (!o->db && !o->dry_run) {
+        avs_say("error: run needs --db DB (or AVSWEEP_DB)");
+        return AVS_EXIT_USAGE;
+    }
+    int rc = avs_fault_check(&err);
+    if (rc == AVS_OK && o->walltime) rc = avs_cli_duration(o->walltime, &seconds, &err);
+    if (rc == AVS_OK && o->lost_after) rc = avs_cli_duration(o->lost_after, &seconds, &err);
+    if (rc != AVS_OK) {
+        avs_say("error: %s", err.msg);
+        return AVS_EXIT_USAGE;
+    }
+    return run_files(o, &launch);
 }

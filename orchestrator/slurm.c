@@ -114,15 +114,7 @@ int avs_command_slurm(const avs_options *o)
     int code = AVS_EXIT_SWEEP;
     if (s) {
         script(o, s, self[0] ? self : "avsweep", &b);
-        if (o->json) {
-            avs_buf line = AVS_BUF_INIT;
-            avs_buf_str(&line, "{\"type\":\"script\",\"v\":1,\"text\":");
-            avs_json_write_str(&line, avs_buf_cstr(&b));
-            avs_buf_str(&line, "}\n");
-            avs_buf_free(&b);
-            b = line;
-        }
-        code = avs_print(&b);
+        code = avs_print_text(o, "script", &b);
     }
     avs_arena_free(a);
     return code;

@@ -141,6 +141,7 @@ static void put_json(const avs_comparison *c, const int verdicts[AVS_VERDICTS], 
         const avs_compare_pair *x = &c->pairs[i];
         avs_json *o = avs_json_new(a, AVS_J_OBJ), *keys;
         avs_json_add_str(a, o, "type", "compare");
+        avs_json_add_int(a, o, "v", 1);
         avs_json_add_str(a, o, "metric", c->spec->metric);
         keys = avs_json_add(a, o, "keys", avs_json_new(a, AVS_J_OBJ));
         for (size_t k = 0; k < c->n_by; k++)
@@ -157,7 +158,7 @@ static void put_json(const avs_comparison *c, const int verdicts[AVS_VERDICTS], 
         avs_json_write(out, o, false);
         avs_buf_char(out, '\n');
     }
-    avs_buf_str(out, "{\"type\":\"compare_summary\",\"version\":1");
+    avs_buf_str(out, "{\"type\":\"compare_summary\",\"v\":1");
     for (int v = 0; v < AVS_VERDICTS; v++)
         avs_buf_fmt(out, ",\"%s\":%d", avs_verdict_name((avs_verdict)v), verdicts[v]);
     avs_buf_fmt(out, ",\"only_a\":%d,\"only_b\":%d,\"threshold\":%.9g,\"relative\":%s,\"level\":%.9g}\n",

@@ -124,7 +124,7 @@ int avs_render_json(const avs_table *t, avs_arena *a, avs_buf *out, avs_err *e)
     avs_json *root = avs_json_new(a, AVS_J_OBJ);
 
     avs_json_add_str(a, root, "type", "report");
-    avs_json_add_int(a, root, "version", 1);
+    avs_json_add_int(a, root, "v", 1);
     avs_json_add_str(a, root, "title", t->title);
     avs_json_add_num(a, root, "ci", t->ci);
     avs_json *by = avs_json_add(a, root, "by", avs_json_new(a, AVS_J_ARR));

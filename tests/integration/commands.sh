@@ -30,10 +30,17 @@ expect 2 $? "exit for a name that no trial has"
 grep -q no_such_key w.err || fail "the missing name is not told: $(cat w.err)"
 a ls --where 'seed == 99' 2> w.err
 expect 2 $? "exit where nothing matches"
+a ls --sweep nosuch 2> w.err
+expect 2 $? "exit of ls for a sweep that is not there"
+grep -q "r.db has no sweep 'nosuch'" w.err || fail "the missing sweep is not named: $(cat w.err)"
+a retry true --sweep nosuch 2> w.err
+grep -q "r.db has no sweep 'nosuch'" w.err || fail "the missing sweep is not named by retry: $(cat w.err)"
 a ls --metrics miou,nothing | grep -q "miou 0\..*nothing -" || fail "ls --metrics"
 
 done_one=$(a ls --state done | head -1 | cut -c1-12)
 failed=$(a ls --state failed | cut -c1-12)
+upper=$(echo "$done_one" | tr a-f A-F)
+[ "$(a show "$upper")" = "$(a show "$done_one")" ] || fail "a hash in capital letters"
 a show "$done_one" | grep -q "result    miou:test" || fail "show prints no result"
 a show "$failed" | grep -q "exit status 3" || fail "show prints no reason"
 a show abcdef012345 2> s.err
@@ -45,6 +52,7 @@ grep -q "the last words of seed 3" log.txt || fail "the log is not printed"
 a logs "$failed" --attempt 1 | grep -q "last words" || fail "logs --attempt"
 a logs "$failed" --attempt 9 2> l.err
 expect 2 $? "exit of logs for an attempt that is not there"
+a logs "$failed" --rank 0 | grep -q "last words" || fail "logs --rank 0"
 a logs "$failed" -f | grep -q "last words" || fail "logs -f of an attempt that is over"
 mv r.db.work/logs away
 a logs "$failed" 2> l.err
@@ -53,7 +61,10 @@ grep -q "No such file" l.err || fail "the path of the log is not told"
 mv away r.db.work/logs
 
 for c in "ls" "ls --metrics miou" "show $done_one" "show $failed" "logs $failed" "show --effective" "show --effective demo.yaml" \
-    "check demo.yaml" "expand demo.yaml" "expand demo.yaml --count" "explain E012" "version"; do
+    "check demo.yaml" "expand demo.yaml" "expand demo.yaml --count" "explain E012" "explain E012 W031" "version" \
+    "status" "report" "compare num_queries=16 num_queries=16 --metric miou" "export --to json" "repro $done_one --trial-program $FAKE" \
+    "run demo.yaml -n" "slurm demo.yaml" "db check" "db gc" "db init" "db migrate" "db snapshot -o copy.db" "db merge r.db copy.db" \
+    "completion bash" "help" "help run" "help --man"; do
     a $c --format json > j.json 2> j.err || fail "$c --format json"
     json j.json
     a --format json $c > k.json 2> j.err
@@ -90,6 +101,29 @@ a retry "seed == 3" 2> /dev/null || fail "retry of a paused trial"
 avs run demo.yaml 2> again.err
 expect 0 $? "exit of the second run"
 expect "done 8 " "$(states r.db)" "states at the end"
+
+# Several codes at once; one that is none spoils them all.
+expect 2 "$(a explain E012 W031 | grep -c '^[EW]0[0-9]*: ')" "explained codes"
+a explain E012 E999 2> x.err > x.out
+expect 2 $? "exit of explain with a code that is none"
+[ -s x.out ] && fail "explain prints half of what was asked"
+
+# AVSWEEP_LOG speaks where no option does; an empty variable says nothing.
+AVSWEEP_LOG=quiet a retry "seed == 3" 2> q.err
+AVSWEEP_LOG=quiet avs run demo.yaml 2> q.err
+[ -s q.err ] && fail "AVSWEEP_LOG=quiet: $(cat q.err)"
+AVSWEEP_LOG=verbose avs run demo.yaml --db v.db 2> v.err
+grep -q "attempt" v.err || fail "AVSWEEP_LOG=verbose: $(cat v.err)"
+AVSWEEP_LOG=verbose avs run demo.yaml --db v2.db -q 2> v.err
+[ -s v.err ] && fail "-q is weaker than AVSWEEP_LOG: $(cat v.err)"
+AVSWEEP_LOG=loud a ls 2> v.err
+expect 2 $? "exit for an AVSWEEP_LOG that is none"
+AVSWEEP_LOG=debug a show --effective | grep -q "^log  *debug .*environment AVSWEEP_LOG" || fail "show --effective: log"
+AVSWEEP_DB= a ls 2> v.err
+expect 2 $? "exit with an empty AVSWEEP_DB"
+a bench-dispatch nothing 2> v.err
+expect 2 $? "exit of bench-dispatch for a row that is none"
+grep -q "no-ops as processes" v.err || fail "bench-dispatch names no rows: $(cat v.err)"
 
 # Exit codes: usage 2, no database 4.
 a ls --db nothing.db 2> n.err

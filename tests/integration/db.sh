@@ -21,7 +21,7 @@ expect() { # expect STATUS WORDS COMMAND..: exit status and a text in what it sa
 expect 0 "created, schema version 2, journal wal" "$avsweep" db init new.db
 expect 0 "is there already" "$avsweep" db init new.db
 expect 0 "new.db is sound" "$avsweep" db check --db new.db
-expect 0 '"type":"db.check","db":"new.db","schema":2,"violations":[]' "$avsweep" db check new.db --json
+expect 0 '"type":"db.check","v":1,"db":"new.db","schema":2,"violations":[]' "$avsweep" db check new.db --json
 expect 0 "copied to two.db" "$avsweep" db snapshot new.db -o two.db
 expect 0 "0 trials, 0 attempts" "$avsweep" db merge new.db two.db
 expect 0 "0 trials, 0 attempts" "$avsweep" db merge two.db --db new.db
@@ -31,6 +31,15 @@ expect 2 "'db tidy' is not known" "$avsweep" db tidy new.db
 expect 2 "does not take 'two.db'" "$avsweep" db check new.db two.db
 expect 4 "there is no such database" "$avsweep" db check absent.db
 expect 4 "there is no such database" "$avsweep" db gc absent.db
+expect 2 "a copy of new.db cannot be itself" "$avsweep" db snapshot new.db -o ./new.db
+ln -s new.db link.db
+expect 2 "cannot be itself" "$avsweep" db snapshot new.db -o link.db
+echo "somebody's notes, not to be lost" > notes.txt
+expect 2 "it stays as it is" "$avsweep" db snapshot new.db -o notes.txt
+grep -q "not to be lost" notes.txt || fail "notes.txt was replaced"
+expect 0 "copied to two.db" "$avsweep" db snapshot new.db -o two.db
+expect 2 "are one file" "$avsweep" db merge new.db link.db
+expect 0 "new.db is sound" "$avsweep" db check --db new.db
 [ -e absent.db ] && fail "gc made a file"
 if command -v sqlite3 > /dev/null; then
     sqlite3 old.db < "$schema" || fail "the old schema"

@@ -96,6 +96,9 @@ FAKE_GPUS=2 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
 grep -q "^ok .*gpu .*2 GPUs, driver 580.159.04" gpu.txt || fail "GPUs: $(grep gpu gpu.txt)"
 grep -q "^ok .*0 NVIDIA H100 80GB HBM3, GPU-fake-0, 80.0 of 80.0 GiB free, 41 C" gpu.txt || fail "the first GPU: $(grep gpu gpu.txt)"
 grep -q "^warn .*1 NVIDIA A100-SXM4-40GB.*somebody uses it" gpu.txt || fail "a GPU in use: $(grep gpu gpu.txt)"
+grep -q "^ok .*p2p .*no NVLink between the 2 GPUs" gpu.txt || fail "links of two GPUs: $(grep p2p gpu.txt)"
+FAKE_GPUS=4 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
+grep -q "^ok .*p2p .*NVLink joins GPUs 0 2$" gpu.txt || fail "links of four GPUs: $(grep p2p gpu.txt)"
 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
 expect 1 $? "exit of doctor when the driver does not answer"
 grep -q "^FAIL .*gpu .*nvmlInit: Driver Not Loaded" gpu.txt || fail "a driver that does not answer: $(grep gpu gpu.txt)"

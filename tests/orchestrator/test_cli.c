@@ -59,12 +59,35 @@ static void missing_and_wrong_values_are_refused(void **state)
     avs_err e = AVS_ERR_INIT;
     assert_int_equal(PARSE("run"), AVS_ERANGE);
     assert_non_null(strstr(e.msg, "FILE"));
-    assert_int_equal(PARSE("run", "a", "b"), AVS_ERANGE);
+    assert_int_equal(PARSE("check", "a", "b"), AVS_ERANGE);
     assert_int_equal(PARSE("run", "a", "--db"), AVS_ERANGE);
     assert_int_equal(PARSE("run", "a", "--max-parallel", "0"), AVS_ERANGE);
     assert_int_equal(PARSE("run", "a", "--max-parallel", "3x"), AVS_ERANGE);
     assert_int_equal(PARSE("run", "a", "--dry-run=yes"), AVS_ERANGE);
-    assert_int_equal(PARSE("report", "--ci", "nan"), AVS_ERANGE);
+    for (const char *const *w = (const char *const[]){"nan", "0", "-3", "inf", "95x", "", NULL}; *w; w++) {
+        assert_int_equal(PARSE("report", "--ci", *w), AVS_ERANGE);
+        assert_int_equal(PARSE("run", "a", "--max-gpu-hours", *w), AVS_ERANGE);
+        assert_non_null(strstr(e.msg, "a number above 0"));
+    }
+    assert_int_equal(PARSE("run", "a", "--fail-fast", "--keep-going"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "contradict"));
+    assert_int_equal(PARSE("logs", "abcdef", "--rank", "-1"), AVS_ERANGE);
+    assert_int_equal(PARSE("logs", "abcdef", "--rank", "0"), AVS_OK);
+    assert_int_equal(PARSE("logs", "abcdef", "--attempt", "0"), AVS_ERANGE);
+}
+
+static void more_words_than_fit_are_refused(void **state)
+{
+    (void)state;
+    static char word[] = "x.db", db[] = "db", merge[] = "merge", program[] = "avsweep";
+    char *argv[AVS_CLI_MANY + 8] = {program, db, merge};
+    avs_options o;
+    avs_err e = AVS_ERR_INIT;
+    for (int i = 3; i < AVS_CLI_MANY + 8; i++) argv[i] = word;
+    assert_int_equal(avs_cli_parse(&o, AVS_CLI_MANY + 2, argv, &e), AVS_OK);
+    assert_int_equal(o.n_words, AVS_CLI_MANY);
+    assert_int_equal(avs_cli_parse(&o, AVS_CLI_MANY + 3, argv, &e), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "at most 64 words"));
 }
 
 static void global_options_stand_before_or_after_the_command(void **state)
@@ -110,7 +133,21 @@ static void an_option_comes_before_the_environment(void **state)
     assert_string_equal(o.db, "env.db");
     assert_int_equal(PARSE("status", "--db", "flag.db"), AVS_OK);
     assert_string_equal(o.db, "flag.db");
+    setenv("AVSWEEP_DB", "", 1);
+    assert_int_equal(PARSE("status"), AVS_OK);
+    assert_null(o.db);
     unsetenv("AVSWEEP_DB");
+    setenv("AVSWEEP_LOG", "debug", 1);
+    assert_int_equal(PARSE("status"), AVS_OK);
+    assert_int_equal(o.verbose, 2);
+    assert_int_equal(PARSE("status", "-v"), AVS_OK);
+    assert_int_equal(o.verbose, 1);
+    assert_int_equal(PARSE("status", "-q"), AVS_OK);
+    assert_int_equal(o.verbose, 0);
+    setenv("AVSWEEP_LOG", "loud", 1);
+    assert_int_equal(PARSE("status"), AVS_ERANGE);
+    assert_non_null(strstr(e.msg, "quiet normal verbose debug"));
+    unsetenv("AVSWEEP_LOG");
 }
 
 static void every_row_of_the_table_is_complete(void **state)
@@ -177,6 +214,7 @@ int main(void)
         cmocka_unit_test(options_and_words_may_be_mixed),
         cmocka_unit_test(misspelt_words_get_a_suggestion),
         cmocka_unit_test(missing_and_wrong_values_are_refused),
+        cmocka_unit_test(more_words_than_fit_are_refused),
         cmocka_unit_test(global_options_stand_before_or_after_the_command),
         cmocka_unit_test(values_outside_their_list_are_refused),
         cmocka_unit_test(an_option_comes_before_the_environment),
