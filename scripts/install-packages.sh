@@ -7,7 +7,7 @@ set -eu
 # Debian's torch is built against any BLAS; without libopenblas it runs on the slow reference one, and no comparison
 # with it would be fair.
 build="build-essential cmake ninja-build pkg-config git libdnnl-dev libopenmpi-dev openmpi-bin libsqlite3-dev sqlite3
-       libyaml-dev libpng-dev libjpeg-dev libsndfile1-dev"
+       libyaml-dev libutf8proc-dev libpng-dev libjpeg-dev libsndfile1-dev"
 demo="tuxpaint-stamps-default lomiri-wallpapers-16.04 mate-backgrounds"
 test="libcmocka-dev iproute2 clang clang-format clang-tidy libclang-rt-14-dev"
 bench="libopenblas0-openmp python3-torch python3-torchvision python3-numpy python3-matplotlib python3-pil"

@@ -1,6 +1,7 @@
 /* Identities: what makes two trials the same trial.
  *
  *   config_hash = SHA-256("avsweep-config-1\n" + canonical JSON {data_fingerprint, kind, model, model_schema, params, task})
+ *   (UTF-8 in normal form C: nfc.h)
  *   trial_hash  = SHA-256("avsweep-trial-1\n" + hex(config_hash) + "\n" + seed + ("\n" + hex(upstream hash))*)
  *
  * Not in the identity: resources, limits, order, host, file and sweep name, data_root (its fingerprint is). For

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/hash.h"
 #include "sweeps/identity.h"
+#include "sweeps/nfc.h"
 
 enum { SLOTS = 2 * AVS_SHAPES, KEYS = 64 };
 
@@ -103,7 +104,8 @@ typedef struct {
     uint32_t len;
 } hole;
 
-/* The text of a free value; kept with the setting when that outlives the point. */
+/* The text of a free value; kept with the setting when that outlives the point. false: it has none, or one that the
+ * identity holds in another form (nfc.h), so that it cannot be put into a hole. */
 static bool value_text(avs_shapes *h, avs_arena *a, avs_setting *s, const avs_param_spec *spec, hole *out)
 {
     avs_json v;
@@ -120,7 +122,7 @@ static bool value_text(avs_shapes *h, avs_arena *a, avs_setting *s, const avs_pa
         s->spec = spec;
     }
     *out = (hole){spec, s->text, s->text_len};
-    return true;
+    return avs_is_ascii(s->text, s->text_len);
 }
 
 /* A value as bytes: not JSON, because it may be infinite and nobody reads it. */
@@ -240,6 +242,26 @@ static const char *fingerprint(avs_shapes *h, const avs_cfg *cfg)
     return seen->print;
 }
 
+/* The text in normal form C, piece by piece: pieces begin and end with signs of JSON, which combine with nothing. */
+static bool normalise(avs_buf *text, holed *x, int n)
+{
+    avs_buf out = AVS_BUF_INIT;
+    size_t at = 0;
+    if (avs_is_ascii(text->data, text->len)) return true;
+    for (int i = 0; i <= n; i++) {
+        const size_t end = i < n ? x->cut[i] : text->len;
+        if (!avs_nfc(&out, text->data + at, end - at)) {
+            avs_buf_free(&out);
+            return false;
+        }
+        at = end;
+        if (i < n) x->cut[i] = (uint32_t)out.len;
+    }
+    avs_buf_free(text);
+    *text = out;
+    return true;
+}
+
 /* The texts of a shape into two buffers; false without memory. */
 static bool write_texts(avs_shapes *h, avs_arena *a, const avs_cfg *cfg, const avs_stage_def *s,
                         const hole *holes, avs_shape *x, avs_buf *params, avs_buf *identity)
@@ -255,7 +277,7 @@ static bool write_texts(avs_shapes *h, avs_arena *a, const avs_cfg *cfg, const a
         !write_holed(a, avs_cfg_identity_json(cfg), holes, x->n, identity, &x->identity))
         return false;
     avs_identity_end(identity, cfg);
-    return avs_buf_ok(params) && avs_buf_ok(identity);
+    return avs_buf_ok(params) && avs_buf_ok(identity) && normalise(identity, &x->identity, x->n);
 }
 
 /* A shape for this key, in the pool; without holes and for this point alone when n is 0 and key NULL. */

@@ -274,6 +274,46 @@ static void hashes_ignore_spelling_and_see_values(void **state)
     }
 }
 
+#define EXEC(model) "avsweep: 1\nname: t\nkind: exec\nbase: {command: [sh], model: \"" model "\"}\n"
+#define INIT(path)  HEAD "base: {model: avesformer, init: \"" path "\"}\n"
+#define AXIS(path)  HEAD "base: {model: avesformer}\nsweep: [{grid: {lr: [0.1], init: [\"" path "\"]}}]\n"
+
+static void texts_are_hashed_in_normal_form_c(void **state)
+{
+    (void)state;
+    static const char *const same[][2] = {
+        {EXEC("Caf\u00e9"), EXEC("Cafe\u0301")},
+        {INIT("/w/Caf\u00e9.pth"), INIT("/w/Cafe\u0301.pth")},
+        {AXIS("/w/Caf\u00e9.pth"), AXIS("/w/Cafe\u0301.pth")},
+        {EXEC("a\u0323\u0307"), EXEC("a\u0307\u0323")}, /* two marks in either order */
+        {EXEC("\ud55c"), EXEC("\u1112\u1161\u11ab")},   /* a syllable and its letters */
+        {EXEC("\u212b"), EXEC("\u00c5")},               /* the sign of the unit is the letter */
+    };
+    static const char *const other[][2] = {
+        {EXEC("Cafe"), EXEC("Caf\u00e9")},
+        {EXEC("\ufb01"), EXEC("fi")}, /* a ligature is another text */
+        {EXEC("\u00e9"), EXEC("\u00e8")},
+    };
+    char a[65], b[65];
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        hash_of(same[i][0], a);
+        hash_of(same[i][1], b);
+        assert_string_equal(a, b);
+    }
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
+        hash_of(other[i][0], a);
+        hash_of(other[i][1], b);
+        assert_string_not_equal(a, b);
+    }
+    /* A path is given to the trial as it was written, and one trial remains of two spellings. */
+    loaded l =
+        parse(HEAD "base: {model: avesformer}\nsweep: [{grid: {init: [\"Cafe\u0301\", \"Caf\u00e9\"]}}]\n");
+    assert_int_equal(l.s->n_trials, 1);
+    assert_non_null(strstr(params_of(&l, l.s->trials[0]), "\"init\":\"Cafe\u0301\""));
+    assert_non_null(strstr(avs_buf_cstr(&l.text), "warning[W030]: 1 point"));
+    unload(&l);
+}
+
 static void hash_is_sha256_of_the_documented_text(void **state)
 {
     (void)state;
@@ -702,6 +742,7 @@ int main(void)
         cmocka_unit_test(numeric_axes_give_the_written_values),
         cmocka_unit_test(random_draws_do_not_depend_on_other_parameters_or_on_n),
         cmocka_unit_test(hashes_ignore_spelling_and_see_values),
+        cmocka_unit_test(texts_are_hashed_in_normal_form_c),
         cmocka_unit_test(hash_is_sha256_of_the_documented_text),
         cmocka_unit_test(data_enter_the_identity_by_fingerprint_not_by_path),
         cmocka_unit_test(repeated_points_collapse_with_a_warning),
