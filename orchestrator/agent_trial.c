@@ -428,6 +428,14 @@ static void crash_text(agent_trial *t, const agent_rank *r, const avs_spawn_repo
                  r->said_done ? " after DONE" : " without DONE, FAIL or STOPPED", join, words);
 }
 
+/* Whether a trial that has a GPU ended for want of its memory: the code of our own programs, the words of everybody's. */
+static bool lacked_gpu_memory(const agent_trial *t, const agent_rank *r)
+{
+    if (!r->gpus) return false;
+    return (r->said_fail && t->fail_code == AVS_ENOMEM) || strcasestr(t->text, "out of memory") ||
+           strcasestr(t->text, "OutOfMemory");
+}
+
 static avs_outcome verdict(agent_trial *t, const agent_rank *r, const avs_spawn_report *rep)
 {
     int code = WIFEXITED(rep->status) ? WEXITSTATUS(rep->status) : -1;
@@ -440,8 +448,9 @@ static avs_outcome verdict(agent_trial *t, const agent_rank *r, const avs_spawn_
         return AVS_OUT_KILLED;
     }
     if (r->broken) return AVS_OUT_CRASH;
-    if (r->said_fail) return AVS_OUT_ERROR;
+    if (r->said_fail) return lacked_gpu_memory(t, r) ? AVS_OUT_OOM_GPU : AVS_OUT_ERROR;
     crash_text(t, r, rep);
+    if (WIFEXITED(rep->status) && lacked_gpu_memory(t, r)) return AVS_OUT_OOM_GPU;
     if (!WIFSIGNALED(rep->status) || WTERMSIG(rep->status) != SIGKILL) return AVS_OUT_CRASH;
     long long before = *t->memory_kills;
     *t->memory_kills = agent_memory_kills();

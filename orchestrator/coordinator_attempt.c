@@ -76,6 +76,7 @@ static void requeue_or_fail(avs_coord *c, int32_t i, avs_outcome o, uint64_t tex
     case AVS_OUT_CRASH:
     case AVS_OUT_HANG:
     case AVS_OUT_OOM:
+    case AVS_OUT_OOM_GPU:
         again = t->faults < k->retries && !k->no_retry[o];
         if (t->faults < UINT8_MAX) t->faults++;
         if (o == AVS_OUT_ERROR && t->text_hash && t->text_hash == text_hash) again = false;

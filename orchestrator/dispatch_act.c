@@ -213,7 +213,7 @@ static avs_end_reason reason_of(avs_outcome o)
         [AVS_OUT_TIMEOUT] = AVS_END_TIMEOUT,  [AVS_OUT_STOPPED] = AVS_END_PREEMPTED,
         [AVS_OUT_KILLED] = AVS_END_CANCELLED, [AVS_OUT_INFRA] = AVS_END_INFRA,
         [AVS_OUT_LOST] = AVS_END_LOST,        [AVS_OUT_OOM] = AVS_END_OOM_HOST,
-        [AVS_OUT_DISTURBED] = AVS_END_INFRA};
+        [AVS_OUT_OOM_GPU] = AVS_END_OOM_GPU,  [AVS_OUT_DISTURBED] = AVS_END_INFRA};
     return map[o];
 }
 

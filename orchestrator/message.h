@@ -87,6 +87,7 @@ typedef enum {
     AVS_OUT_INFRA,     /* could not be started: no program, no memory, no folder     */
     AVS_OUT_LOST,      /* the agent is gone                                          */
     AVS_OUT_OOM,       /* the kernel killed it for want of memory                    */
+    AVS_OUT_OOM_GPU,   /* it said that the memory of a GPU does not suffice           */
     AVS_OUT_DISTURBED, /* a latency that is suspect; measured again twice, then it counts as done */
     AVS_OUT_COUNT
 } avs_outcome;

@@ -217,6 +217,7 @@ typedef struct {
     avs_transport *local, *mpi;
     char program[4096];
     bool under_mpi;
+    int max_failures; /* that ended the run, counting earlier ones; 0: no number does */
     avs_dispatch_result result;
 } session;
 
@@ -375,6 +376,11 @@ static void summary(const session *s)
     avs_say("%s: %d of %d trials done (%d before), %d failed, %d blocked, %d left", s->sweep->name, c->done,
             c->total, c->done_before, c->failed, c->blocked, c->pending + c->waiting + c->running);
     if (c->pruned > 0) avs_say("%d trials were stopped early", c->pruned);
+    const bool enough = s->max_failures > 0 && c->failed >= s->max_failures;
+    if (s->result.code == 1 && enough && c->pending + c->waiting + c->running > 0)
+        avs_say("stopped: %d trials failed in this run, %s; --keep-going never stops early",
+                c->failed - s->list.failed_before,
+                s->o->fail_fast ? "and --fail-fast allows none" : "as many as limits.max_failures allows");
     if (s->result.code == 75 || s->result.code == 130) avs_say("run the same command again for the rest");
     if (c->failed > 0)
         avs_say("'avsweep status --db %s' shows why trials failed; --retry failed tries them again",
@@ -417,6 +423,7 @@ static int run_sweep(session *s, const avs_launch *launch)
     }
     if (rc == AVS_OK) {
         code = s->result.code;
+        s->max_failures = d.coord.max_failures;
         summary(s);
         if ((code == 0 || code == 1) && !s->o->only) {
             rc = avs_store_sweep_end(s->db, s->list.sweep_id, &err);

@@ -105,7 +105,7 @@ static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits
     k.no_retry[AVS_OUT_HANG] = !(m->retry_on & AVS_RETRY_HANG);
     k.no_retry[AVS_OUT_INFRA] = !(m->retry_on & AVS_RETRY_INFRA);
     k.no_retry[AVS_OUT_ERROR] = !(m->retry_on & AVS_RETRY_ERROR);
-    k.no_retry[AVS_OUT_OOM] = !(m->retry_on & AVS_RETRY_OOM);
+    k.no_retry[AVS_OUT_OOM] = k.no_retry[AVS_OUT_OOM_GPU] = !(m->retry_on & AVS_RETRY_OOM);
     return k;
 }
 

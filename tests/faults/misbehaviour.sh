@@ -32,3 +32,29 @@ expect 5 $(($(grep -c ^start "$FAKE_LOG") - before)) "attempts with --retry fail
 expect "done 14 " "$(states r.db)" "states at the end"
 sound r.db
 no_leftovers
+
+# The time limit ends an attempt for good, whatever retry_on says.
+sweep slow 2 "time: 1s, retry_on: [crash, hang, infra, error]"
+FAKE_PLAN="0=hang" avs run slow.yaml --db s.db 2> slow.err
+expect 1 $? "exit after a time limit"
+expect "timeout: the time limit of 1 s is over" "$(sqlite3 s.db "SELECT r.name || ': ' || a.message FROM attempt a JOIN reason_name r USING(reason) JOIN trial USING(trial_id) WHERE seed=0")" "the end by the time limit"
+no_leftovers
+
+# Enough failures end the run early and say so; the rest is left for the next one.
+sweep many 30 "max_failures: 4"
+FAKE_PLAN="*=error" avs run many.yaml --db m.db --max-parallel 1 2> many.err
+expect 1 $? "exit after max_failures"
+expect "failed 4 pending 26 " "$(states m.db)" "states after max_failures"
+expect 4 "$(grep -c "error: data/x.png: not a PNG; failed" many.err)" "errors in full"
+grep -q "stopped: 4 trials failed in this run, as many as limits.max_failures allows" many.err || fail "the reason of the early end: $(cat many.err)"
+FAKE_PLAN="*=error" avs run many.yaml --db m.db --fail-fast --max-parallel 1 2> fast.err
+expect "failed 5 pending 25 " "$(states m.db)" "states after --fail-fast"
+grep -q "stopped: 1 trials failed in this run, and --fail-fast allows none" fast.err || fail "the reason of --fail-fast: $(cat fast.err)"
+FAKE_PLAN="*=error" avs run many.yaml --db m.db --keep-going 2> going.err
+expect "failed 30 " "$(states m.db)" "states after --keep-going"
+grep -q "stopped:" going.err && fail "--keep-going stops early"
+sweep default 30
+FAKE_PLAN="*=error" avs run default.yaml --db d.db --max-parallel 1 2> default.err
+expect "failed 20 pending 10 " "$(states d.db)" "states after the default of max_failures"
+sound m.db
+no_leftovers

@@ -32,6 +32,17 @@ avs run wide.yaml --db wide.db 2> wide.err
 expect 6 $? "exit of a gang of three on two GPUs"
 grep -q "error\[R006\].*3 GPUs on one node; the largest node has 2" wide.err || fail "no R006 for three GPUs"
 
+# A GPU whose memory does not suffice: told apart from other errors, and not tried again unless the file says so.
+train small 3 1
+FAKE_PLAN="0=oom,1=torch-oom,2=error" avs run small.yaml --db small.db 2> small.err
+expect 1 $? "exit with too little GPU memory"
+expect "0 oom_gpu 1|1 oom_gpu 1|2 error 1" "$(sqlite3 -separator ' ' small.db "SELECT seed, r.name, count(*) FROM attempt JOIN trial USING(trial_id)
+    JOIN reason_name r USING(reason) GROUP BY 1, 2 ORDER BY 1" | paste -sd '|')" "ends with too little GPU memory"
+sed 's/^resources.*/&\nlimits: {retries: 2, retry_on: [oom]}/; s/name: small/name: again/' small.yaml > again.yaml
+FAKE_PLAN="0=oom*1,1=torch-oom*1" avs run again.yaml --db again.db 2> again.err
+expect 0 $? "exit with retry_on: [oom]"
+expect 5 "$(sqlite3 again.db "SELECT count(*) FROM attempt")" "attempts with retry_on: [oom]"
+
 # Without a driver training says that it runs on the host; who asks for the GPU's backend is refused.
 train host 1 1
 LD_LIBRARY_PATH= avs run host.yaml --db host.db 2> host.err

@@ -148,12 +148,19 @@ static void misbehave(fake *f)
         fprintf(stderr, "the last words of seed %lld\n", (long long)f->seed);
         exit(3);
     }
-    if (is(f, "error") || is(f, "error-new")) {
+    if (is(f, "torch-oom")) { /* as a program of others says it */
+        fprintf(stderr, "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n");
+        exit(1);
+    }
+    if (is(f, "error") || is(f, "error-new") || is(f, "oom")) {
         char text[80];
-        snprintf(text, sizeof text, is(f, "error") ? "data/x.png: not a PNG" : "bad luck number %lld",
+        snprintf(text, sizeof text,
+                 is(f, "error") ? "data/x.png: not a PNG"
+                 : is(f, "oom") ? "the plan takes 90000.0 MiB on the device"
+                                : "bad luck number %lld",
                  (long long)f->tries);
         size_t m = begin(f, AVS_F_FAIL);
-        avs_frame_put_i64(&f->out, AVS_T_CODE, AVS_EPARSE);
+        avs_frame_put_i64(&f->out, AVS_T_CODE, is(f, "oom") ? AVS_ENOMEM : AVS_EPARSE);
         avs_frame_put_str(&f->out, AVS_T_TEXT, text);
         end(f, m);
         exit(1);

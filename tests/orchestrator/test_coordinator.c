@@ -224,6 +224,87 @@ static void a_gang_whose_ready_or_go_was_lost_is_told_again(void **state)
     avs_coord_free(b.c);
 }
 
+static void a_trial_that_took_two_nodes_down_is_poison(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.cores = 1, .retries = 5};
+    avs_coord_cfg cfg = avs_coord_cfg_default();
+    cfg.agents_expected = 3;
+    bench b = bench_new(cfg, &t, 1);
+    for (int32_t i = 0; i < 3; i++) tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .agent = i, .cores = 1});
+    const avs_action one = *first(&b, AVS_ACT_START);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_DOWN, .agent = one.agent});
+    assert_int_equal(first(&b, AVS_ACT_RECORD)->outcome, AVS_OUT_LOST);
+    assert_int_not_equal(first(&b, AVS_ACT_RECORD)->state, AVS_JOB_FAILED);
+    const avs_action two = *first(&b, AVS_ACT_START);
+    assert_int_not_equal(two.agent, one.agent);
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_DOWN, .agent = two.agent});
+    assert_int_equal(first(&b, AVS_ACT_RECORD)->state, AVS_JOB_FAILED);
+    assert_null(first(&b, AVS_ACT_START)); /* the third node is spared */
+    assert_int_equal(first(&b, AVS_ACT_FINISH)->code, 1);
+    avs_coord_free(b.c);
+}
+
+static void a_failed_attempt_is_repeated_on_another_node(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.cores = 1, .retries = 5};
+    avs_coord_cfg cfg = avs_coord_cfg_default();
+    cfg.agents_expected = 2;
+    bench b = bench_new(cfg, &t, 1);
+    for (int32_t i = 0; i < 2; i++) tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .agent = i, .cores = 1});
+    avs_action s = *first(&b, AVS_ACT_START);
+    for (int i = 0; i < 3; i++) {
+        const int32_t before = s.agent;
+        end_attempt(&b, s, AVS_OUT_CRASH, 0);
+        b.now = avs_coord_next_ms(b.c);
+        tell(&b, (avs_event){.type = AVS_EV_TICK});
+        s = *first(&b, AVS_ACT_START);
+        assert_int_not_equal(s.agent, before);
+    }
+    avs_coord_free(b.c);
+}
+
+/* How many attempts a trial gets when all of them end so. The node lives on meanwhile. */
+static int attempts_until_failed(avs_outcome o, avs_coord_class t)
+{
+    bench b = bench_new(avs_coord_cfg_default(), &t, 1);
+    int n = 0;
+    tell(&b, (avs_event){.type = AVS_EV_AGENT_UP, .cores = 1});
+    for (int turn = 0; turn < 1000 && !first(&b, AVS_ACT_FINISH); turn++) {
+        const avs_action *start = first(&b, AVS_ACT_START);
+        if (start) {
+            n++;
+            end_attempt(&b, *start, o, (uint64_t)n);
+        } else {
+            const int64_t next = avs_coord_next_ms(b.c);
+            b.now = next < b.now + 5000 ? next : b.now + 5000;
+            tell(&b, (avs_event){.type = AVS_EV_SEEN});
+        }
+    }
+    assert_int_equal(first(&b, AVS_ACT_FINISH)->code, 1);
+    avs_coord_free(b.c);
+    return n;
+}
+
+static void each_kind_of_end_has_its_own_number_of_attempts(void **state)
+{
+    (void)state;
+    avs_coord_class t = {.cores = 1, .retries = 2};
+    static const avs_outcome counted[] = {AVS_OUT_CRASH, AVS_OUT_ERROR, AVS_OUT_HANG, AVS_OUT_OOM,
+                                          AVS_OUT_OOM_GPU};
+    for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
+        t.no_retry[counted[i]] = false;
+        assert_int_equal(attempts_until_failed(counted[i], t), 3);
+        t.no_retry[counted[i]] = true;
+        assert_int_equal(attempts_until_failed(counted[i], t), 1);
+    }
+    assert_int_equal(attempts_until_failed(AVS_OUT_TIMEOUT, t), 1);
+    t.retries = 0; /* what is nobody's fault costs none, and yet ends after ten */
+    assert_int_equal(attempts_until_failed(AVS_OUT_KILLED, t), 11);
+    assert_int_equal(attempts_until_failed(AVS_OUT_STOPPED, t), 11);
+}
+
 static void three_infra_failures_quarantine_a_node(void **state)
 {
     (void)state;
@@ -327,6 +408,9 @@ int main(void)
         cmocka_unit_test(a_disturbed_latency_is_measured_three_times_and_then_kept),
         cmocka_unit_test(a_start_that_was_lost_is_made_good_at_the_next_beat),
         cmocka_unit_test(a_gang_whose_ready_or_go_was_lost_is_told_again),
+        cmocka_unit_test(a_trial_that_took_two_nodes_down_is_poison),
+        cmocka_unit_test(a_failed_attempt_is_repeated_on_another_node),
+        cmocka_unit_test(each_kind_of_end_has_its_own_number_of_attempts),
         cmocka_unit_test(three_infra_failures_quarantine_a_node),
         cmocka_unit_test(a_database_that_fails_ends_the_run_and_keeps_results_in_the_spools),
         cmocka_unit_test(a_failed_upstream_trial_blocks_what_needs_it),
