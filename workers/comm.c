@@ -19,6 +19,19 @@ static int ring_start(avs_comm *c, float *slab, int64_t n, avs_err *e)
     return rc;
 }
 
+static int ring_sum(avs_comm *c, double *x, int64_t n, avs_err *e)
+{
+    const size_t bytes = (size_t)n * sizeof *x;
+    if (!avs_plan_is_device(c->plan)) return avs_ring_sum(c->ring, x, n, e);
+    double *own = avs_xalloc(bytes);
+    int rc = own ? avs_plan_read(c->plan, own, x, bytes, e)
+                 : avs_fail(e, AVS_ENOMEM, "out of memory for batch statistics on their way to other ranks");
+    if (rc == AVS_OK) rc = avs_ring_sum(c->ring, own, n, e);
+    if (rc == AVS_OK) rc = avs_plan_write(c->plan, x, own, bytes, e);
+    avs_xfree(own);
+    return rc;
+}
+
 static int ring_wait(avs_comm *c, avs_err *e)
 {
     (void)c;
@@ -31,7 +44,7 @@ static void ring_close(avs_comm *c)
     avs_xfree(c);
 }
 
-static const avs_comm_ops ring_ops = {"ring", ring_start, ring_wait, ring_close};
+static const avs_comm_ops ring_ops = {"ring", ring_start, ring_wait, ring_sum, ring_close};
 
 static int open_ring(avs_comm **out, avs_ring *ring, int rank, int ranks, avs_plan *plan, avs_err *e)
 {
@@ -73,4 +86,10 @@ int avs_comm_bucket(void *ctx, const avs_plan_bucket *b, avs_err *e)
     int64_t n;
     float *grad = avs_plan_slab(c->plan, AVS_SLAB_GRAD, &n);
     return avs_comm_start(c, grad + b->off, b->len, e);
+}
+
+int avs_comm_sum(void *ctx, double *x, int64_t n, avs_err *e)
+{
+    avs_comm *c = ctx;
+    return c->ops->sum(c, x, n, e);
 }

@@ -16,6 +16,8 @@ typedef struct {
     const char *name;                                              /* "ring", "nccl" */
     int (*start)(avs_comm *c, float *slab, int64_t n, avs_err *e); /* in place */
     int (*wait)(avs_comm *c, avs_err *e);
+    int (*sum)(avs_comm *c, double *x, int64_t n,
+               avs_err *e);     /* in place, done on return or in the plan's queue */
     void (*close)(avs_comm *c); /* aborts what runs */
 } avs_comm_ops;
 struct avs_comm {
@@ -38,6 +40,9 @@ static inline int avs_comm_wait(avs_comm *c, avs_err *e)
 }
 /* For avs_plan_on_bucket: starts the bucket's range of the GRAD slab; ctx is the avs_comm. */
 int avs_comm_bucket(void *ctx, const avs_plan_bucket *b, avs_err *e);
+
+/* For avs_plan_on_sum: small sums inside steps, behind the buckets that were started; ctx is the avs_comm. */
+int avs_comm_sum(void *ctx, double *x, int64_t n, avs_err *e);
 
 /* NCCL's filling of the table (workers/gpu); AVS_EMISSING where the library is not installed. */
 int avs_comm_nccl_open(avs_comm **out, avs_ring *ring, int rank, int ranks, avs_plan *plan, avs_err *e);

@@ -33,6 +33,7 @@ static int build(avs_net *n, const avs_cfg *cfg, const avs_net_cfg *nc, avs_err 
                            .with_loss = nc->training,
                            .with_frame_mask = avs_cfg_is(cfg, "task", "avss"),
                            .audio_input = nc->features ? AVS_AUDIO_FEATURE : AVS_AUDIO_MEL};
+    n->graph->is_bn_sync = nc->training && avs_cfg_bool(cfg, "sync_batchnorm");
     int rc = rule->build(n->graph, cfg, &n->build, &io, e);
     avs_model_freeze(n->graph, rule, cfg, nc->phase == 1 ? 1 : 2);
     if (rc == AVS_OK && nc->training) rc = avs_backward(n->graph, io.loss);

@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "engine/graph/ops.h"
 #include "engine/optim/adamw.h"
 #include "workers/checkpoint.h"
 #include "workers/comm.h"
@@ -117,6 +118,7 @@ static int open_slabs(trainer *r, avs_err *e)
     if (!r->v || (r->passes > 1 && !r->sum)) return AVS_ENOMEM;
     int rc = avs_comm_open(&r->comm, r->t->ring, r->t->job->rank, r->t->job->ranks, r->net.plan, e);
     if (rc == AVS_OK && r->comm && !r->sum) avs_plan_on_bucket(r->net.plan, avs_comm_bucket, r->comm);
+    if (rc == AVS_OK && r->comm) avs_plan_on_sum(r->net.plan, avs_comm_sum, r->comm);
     return rc == AVS_OK ? make_segments(r, e) : rc;
 }
 
@@ -582,6 +584,15 @@ static int loop(trainer *r, avs_err *e)
 
 /* ------------------------------------------------------------------ whole runs */
 
+/* Ranks over whose rows a batch statistic was taken; 0: none was, by running statistics or for want of BatchNorm. */
+static int batchnorm_ranks(const trainer *r)
+{
+    for (uint32_t i = 1; i < r->net.graph->n_node; i++)
+        if (r->net.graph->node[i].op == AVS_OP_BATCHNORM)
+            return r->net.graph->is_bn_sync ? r->t->job->ranks : 1;
+    return 0;
+}
+
 static int final_scores(trainer *r, avs_err *e)
 {
     avs_control *c = &r->t->control;
@@ -598,6 +609,7 @@ static int final_scores(trainer *r, avs_err *e)
     avs_control_result(c, "params", "", (double)avs_graph_param_count(r->net.graph, false), "count", 0);
     avs_control_result(c, "params_trainable", "", (double)avs_graph_param_count(r->net.graph, true), "count",
                        0);
+    avs_control_result(c, "batchnorm_ranks", "", batchnorm_ranks(r), "count", 0);
     int rc = avs_control_file(c, "best", "weights", ckpt, r->info.best_step, e);
     return rc == AVS_OK ? avs_report_scores(r->t, r->cfg, ckpt, r->train, e) : rc;
 }

@@ -126,7 +126,8 @@ static void put_attr(const avs_node *n, FILE *f)
     case AVS_OP_LAYERNORM_BWD:
     case AVS_OP_BATCHNORM:
     case AVS_OP_BATCHNORM_BWD:
-        fprintf(f, "eps %.9g%s", (double)norm->eps, norm->act == AVS_ACT_RELU ? " relu" : "");
+        fprintf(f, "eps %.9g%s%s", (double)norm->eps, norm->act == AVS_ACT_RELU ? " relu" : "",
+                norm->is_sync ? " sync" : "");
         break;
     case AVS_OP_POOL_MAX:
     case AVS_OP_POOL_MAX_BWD:

@@ -91,6 +91,7 @@ typedef struct avs_graph {
     uint32_t n_frozen, cap_frozen;
     avs_val first_grad; /* values from here on were made by avs_backward or after it; 0: no backward */
     bool training;      /* what builders of dropout and batch normalisation go by */
+    bool is_bn_sync;    /* batch statistics are those of all ranks */
     uint32_t n_stream;  /* ordinal for dropout streams */
     avs_err err;        /* first error */
 } avs_graph;

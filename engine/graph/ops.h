@@ -56,7 +56,8 @@ typedef struct {
  *   LAYERNORM_BWD  gy x gamma mean rstd -> gx dgamma dbeta
  * BATCHNORM (training)  x[..,C] gamma beta running_mean running_var -> y, mean[C], invstd[C], new running_mean,
  *   new running_var (momentum; unbiased variance); over all axes but the last. act: y = act(..).
- *   n = 1 element per channel is AVS_ESHAPE, as in the reference.
+ *   n = 1 element per channel is AVS_ESHAPE, as in the reference. is_sync: statistics, and the two sums of the backward
+ *   that gx goes by, are those of all ranks (avs_runtime.sum); dgamma and dbeta stay the rank's own.
  *   BATCHNORM_BWD  gy x gamma mean invstd beta? -> gx dgamma dbeta; with act RELU beta is given, and gy counts where
  *   (x - mean) invstd gamma + beta > 0, so that y need not be kept
  * GROUPNORM  x[B,..,C] gamma beta -> y, mean[B,G], rstd[B,G]; channel c is in group c/(C/G).  GROUPNORM_BWD alike. */
@@ -64,6 +65,7 @@ typedef struct {
     float eps, momentum;
     int32_t groups;
     int32_t act;
+    int32_t is_sync;
 } avs_norm_attr;
 
 /* POOL_MAX  x[B,H,W,C] -> y, argmax u8[B,Ho,Wo,C] (index ky*k+kx inside the window, first maximum in row-major order;
@@ -251,6 +253,10 @@ typedef struct {
     uint64_t seed;   /* of the stream "dropout" of the trial */
     int64_t step;    /* optimiser step                       */
     int64_t sample0; /* global number of row 0 of this rank  */
+    /* x [n], where the step's operands lie, becomes its sum over the ranks of a trial, with the same bits on all; every
+     * rank calls it in the same steps. Returns an avs_code. NULL: one rank. */
+    int (*sum)(void *ctx, double *x, int64_t n);
+    void *sum_ctx;
 } avs_runtime;
 typedef struct {
     avs_tensor in[AVS_MAX_IN], out[AVS_MAX_OUT]; /* all outputs are always present */

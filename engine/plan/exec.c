@@ -15,6 +15,12 @@ int avs_plan_step_run(avs_plan *p, const avs_plan_step *s, avs_err *e)
     }
     int rc = s->step.run(s->step.ctx, p->work);
     if (rc == AVS_OK) return p->cfg.check_nan ? avs_plan_check_finite(p, s, e) : AVS_OK;
+    if (p->sum_err.code != AVS_OK) {
+        if (e) *e = p->sum_err;
+        p->sum_err = AVS_ERR_INIT;
+        avs_ctx(e, "step %s in '%s'", avs_plan_step_op(p, s), avs_plan_step_scope(p, s));
+        return rc;
+    }
     if (p->ops->device && rc == AVS_ECUDA)
         return avs_fail(e, AVS_ECUDA, "step %s (%s) in '%s' failed: %s", avs_plan_step_op(p, s), s->step.impl,
                         avs_plan_step_scope(p, s), p->ops->device->why(p->be));
@@ -112,6 +118,20 @@ int avs_plan_run(avs_plan *p, avs_err *e)
 {
     const int rc = p->ops->device ? avs_plan_io_begin(p, e) : AVS_OK;
     return rc == AVS_OK ? avs_plan_execute(p, e) : rc;
+}
+
+static int sum_over_ranks(void *ctx, double *x, int64_t n)
+{
+    avs_plan *p = ctx;
+    return p->on_sum(p->sum_ctx, x, n, &p->sum_err);
+}
+
+void avs_plan_on_sum(avs_plan *p, avs_sum_fn fn, void *ctx)
+{
+    p->on_sum = fn;
+    p->sum_ctx = ctx;
+    p->rt.sum = fn ? sum_over_ranks : NULL;
+    p->rt.sum_ctx = p;
 }
 
 void avs_plan_set_step(avs_plan *p, int64_t step, int64_t sample0)

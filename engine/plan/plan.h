@@ -92,6 +92,9 @@ float *avs_plan_slab_new(avs_plan *p, avs_err *e);
 /* n elements between the host and a slab, from element off; both wait. */
 int avs_plan_slab_read(avs_plan *p, const float *slab, int64_t off, int64_t n, float *host, avs_err *e);
 int avs_plan_slab_write(avs_plan *p, float *slab, int64_t off, int64_t n, const float *host, avs_err *e);
+/* Bytes between the host and memory of the plan; both wait. */
+int avs_plan_write(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
+int avs_plan_read(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
 /* n elements from off become 0; queued behind what runs. */
 int avs_plan_slab_clear(avs_plan *p, float *slab, int64_t off, int64_t n, avs_err *e);
 /* The optimiser's passes over slabs, as engine/optim/adamw.h says, wherever the slabs lie; on a GPU one launch each. sum
@@ -127,6 +130,11 @@ const avs_plan_bucket *avs_plan_bucket_at(const avs_plan *p, int i);
  * more calls. */
 typedef int (*avs_bucket_fn)(void *ctx, const avs_plan_bucket *b, avs_err *e);
 void avs_plan_on_bucket(avs_plan *p, avs_bucket_fn fn, void *ctx);
+/* What batch statistics over ranks (avs_graph.is_bn_sync) call inside their steps, forward, backward and where a forward is
+ * computed again: x [n] in the plan's memory becomes its sum over the ranks, with the same bits on all. Plans of one graph and
+ * one configuration call it, and whoever waits for buckets, in the same order on every rank. fn NULL: one rank. */
+typedef int (*avs_sum_fn)(void *ctx, double *x, int64_t n, avs_err *e);
+void avs_plan_on_sum(avs_plan *p, avs_sum_fn fn, void *ctx);
 
 typedef struct {
     size_t arena_bytes, lower_bound_bytes, param_bytes, workspace_bytes;

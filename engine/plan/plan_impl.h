@@ -75,6 +75,9 @@ struct avs_plan {
     int n_bucket;
     avs_bucket_fn on_bucket;
     void *bucket_ctx;
+    avs_sum_fn on_sum;
+    void *sum_ctx;
+    avs_err sum_err; /* what on_sum said; steps return its code alone */
     avs_param_rec *param;
     int n_param;
     avs_io *input, *output;
@@ -125,9 +128,6 @@ avs_param_rec *avs_plan_param_rec(const avs_plan *p, const char *key);
 /* n elements between f32 and the plan's storage of f32 values, in the host's memory. */
 void avs_plan_store(const avs_plan *p, const float *src, void *dst, int64_t n);
 void avs_plan_load(const avs_plan *p, const void *src, float *dst, int64_t n);
-/* Bytes between the host and the plan's memory; both wait. */
-int avs_plan_write(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
-int avs_plan_read(avs_plan *p, void *dst, const void *src, size_t bytes, avs_err *e);
 /* Devices: waits for the queue. */
 int avs_plan_wait(avs_plan *p, avs_err *e);
 

@@ -115,20 +115,24 @@ static int share_id(nccl *c, ncclUniqueId *id, avs_err *e)
     return AVS_OK;
 }
 
-static int nccl_start(avs_comm *base, float *slab, int64_t n, avs_err *e)
+/* Queued behind what the plan has queued and what this stream holds. */
+static int reduce(nccl *c, void *x, int64_t n, ncclDataType_t type, ncclRedOp_t op, avs_err *e)
 {
-    nccl *c = (nccl *)base;
     int rc = AVS_OK;
     bool is_pending;
     AVS_TRY(look(c, &is_pending, e));
-    AVS_TRY(cuda(cudaEventRecord(c->ready, avs_plan_queue(base->plan)), "cudaEventRecord", e));
+    AVS_TRY(cuda(cudaEventRecord(c->ready, avs_plan_queue(c->base.plan)), "cudaEventRecord", e));
     AVS_TRY(cuda(cudaStreamWaitEvent(c->stream, c->ready, 0), "cudaStreamWaitEvent", e));
-    AVS_TRY(told(c, c->ncclAllReduce(slab, slab, (size_t)n, ncclFloat, ncclAvg, c->comm, c->stream),
-                 "ncclAllReduce", e));
+    AVS_TRY(told(c, c->ncclAllReduce(x, x, (size_t)n, type, op, c->comm, c->stream), "ncclAllReduce", e));
     AVS_TRY(settle(c, e));
     c->is_waiting = true;
 out:
     return rc;
+}
+
+static int nccl_start(avs_comm *base, float *slab, int64_t n, avs_err *e)
+{
+    return reduce((nccl *)base, slab, n, ncclFloat, ncclAvg, e);
 }
 
 static int nccl_wait(avs_comm *base, avs_err *e)
@@ -151,6 +155,13 @@ out:
     return rc;
 }
 
+/* The host waits, as in nccl_wait: a rank that dies between two layers must not leave this one in the queue for ever. */
+static int nccl_sum(avs_comm *base, double *x, int64_t n, avs_err *e)
+{
+    const int rc = reduce((nccl *)base, x, n, ncclDouble, ncclSum, e);
+    return rc == AVS_OK ? nccl_wait(base, e) : rc;
+}
+
 static void nccl_close(avs_comm *base)
 {
     nccl *c = (nccl *)base;
@@ -168,7 +179,7 @@ static void nccl_close(avs_comm *base)
     avs_xfree(c);
 }
 
-static const avs_comm_ops nccl_ops = {"nccl", nccl_start, nccl_wait, nccl_close};
+static const avs_comm_ops nccl_ops = {"nccl", nccl_start, nccl_wait, nccl_sum, nccl_close};
 
 int avs_comm_nccl_open(avs_comm **out, avs_ring *ring, int rank, int ranks, avs_plan *plan, avs_err *e)
 {

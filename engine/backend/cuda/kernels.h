@@ -24,7 +24,7 @@ typedef struct {
     float *part;
     int64_t S, n, C, G;
     float eps, momentum;
-    int32_t has_relu;
+    int32_t has_relu, is_sync;
 } avs_norm_p;
 /* Backward; beta: where a ReLU follows, else NULL. gx may be gy. */
 typedef struct {
@@ -32,12 +32,19 @@ typedef struct {
     float *gx, *dgamma, *dbeta;
     float *part;
     int64_t S, n, C, G;
+    int32_t is_sync;
 } avs_norm_bwd_p;
 enum { AVS_NORM_ROWS = 128 };
-static inline int64_t avs_norm_work(int64_t S, int64_t n, int64_t C)
+/* Offset in part, in floats, of the 2 C + 1 doubles that ranks add (is_sync; engine/kernel/moments.k.h): the launchers norm
+ * and norm_bwd then stop before that sum, norm_finish and norm_bwd_finish go on behind it. */
+static inline int64_t avs_norm_over(int64_t S, int64_t n, int64_t C)
 {
     const int64_t chunks = (n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS;
-    return 3 * S * chunks * C + 8 * S * C;
+    return (3 * S * chunks * C + 8 * S * C + 1) / 2 * 2;
+}
+static inline int64_t avs_norm_work(int64_t S, int64_t n, int64_t C)
+{
+    return avs_norm_over(S, n, C) + 2 * (2 * C + 1);
 }
 
 /* CONCAT, SLICE and PAD in units of 1, 4 or 16 bytes: position q of a run of y lies in part i with at[i] <= q < at[i+1]
@@ -252,7 +259,9 @@ typedef struct {
     X(layernorm_bwd, avs_layernorm_bwd_p)                                                                    \
     X(layernorm_params, avs_layernorm_params_p)                                                              \
     X(norm, avs_norm_p)                                                                                      \
+    X(norm_finish, avs_norm_p)                                                                               \
     X(norm_bwd, avs_norm_bwd_p)                                                                              \
+    X(norm_bwd_finish, avs_norm_bwd_p)                                                                       \
     X(pool_max, avs_pool_max_p)                                                                              \
     X(pool_max_bwd, avs_pool_max_bwd_p)                                                                      \
     X(pool_avg, avs_pool_avg_p)                                                                              \

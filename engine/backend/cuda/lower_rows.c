@@ -73,6 +73,36 @@ static norm_extents extents_of(const avs_type *x, const avs_norm_attr *at, bool 
     return q;
 }
 
+/* Batch statistics over ranks: kernels, the sum of what they left, kernels. */
+typedef struct {
+    avs_backend *be;
+    avs_cuda_launch *before, *after;
+    const avs_runtime *rt;
+    int64_t over, count; /* where in the workspace, in floats; doubles */
+} ranks_ctx;
+
+static int ranks_run(void *ctx, void *workspace)
+{
+    const ranks_ctx *c = ctx;
+    int rc = avs_cuda_launch_run(c->be, c->before, workspace);
+    if (rc == AVS_OK && c->rt->sum)
+        rc = c->rt->sum(c->rt->sum_ctx, (double *)(void *)((float *)workspace + c->over), c->count);
+    return rc == AVS_OK ? avs_cuda_launch_run(c->be, c->after, workspace) : rc;
+}
+
+/* `out` is that of the kernels before the sum; the same parameters serve those behind it. */
+static int over_ranks(avs_backend *be, const avs_lower_req *r, const norm_extents *q, avs_cuda_launch *before,
+                      avs_cuda_launch *after, avs_step *out, avs_err *e)
+{
+    ranks_ctx *c = before && after ? AVS_NEW(be->arena, ranks_ctx) : NULL;
+    if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");
+    after->work_at = before->work_at;
+    *c = (ranks_ctx){be, before, after, r->rt, avs_norm_over(q->S, q->n, q->C), 2 * q->C + 1};
+    out->run = ranks_run;
+    out->ctx = c;
+    return AVS_OK;
+}
+
 static int norm(avs_backend *be, const avs_lower_req *r, bool is_batch, avs_step *out, avs_err *e)
 {
     const avs_norm_attr *at = r->g->node[r->node].attr;
@@ -93,10 +123,13 @@ static int norm(avs_backend *be, const avs_lower_req *r, bool is_batch, avs_step
                           .G = q.G,
                           .eps = at->eps,
                           .momentum = at->momentum,
-                          .has_relu = at->act == AVS_ACT_RELU};
+                          .has_relu = at->act == AVS_ACT_RELU,
+                          .is_sync = is_batch && at->is_sync};
     avs_cuda_launch *l = AVS_CUDA_LAUNCH(be, norm, p, 0, e);
     if (l) l->work_at = offsetof(avs_norm_p, part);
-    return avs_cuda_step(be, l, (size_t)avs_norm_work(q.S, q.n, q.C) * sizeof(float), "norm", out, e);
+    const int rc = avs_cuda_step(be, l, (size_t)avs_norm_work(q.S, q.n, q.C) * sizeof(float), "norm", out, e);
+    if (rc != AVS_OK || !p.is_sync) return rc;
+    return over_ranks(be, r, &q, l, AVS_CUDA_LAUNCH(be, norm_finish, p, 0, e), out, e);
 }
 
 static int norm_bwd(avs_backend *be, const avs_lower_req *r, bool is_batch, avs_step *out, avs_err *e)
@@ -115,10 +148,14 @@ static int norm_bwd(avs_backend *be, const avs_lower_req *r, bool is_batch, avs_
                               .S = q.S,
                               .n = q.n,
                               .C = q.C,
-                              .G = q.G};
+                              .G = q.G,
+                              .is_sync = is_batch && ((const avs_norm_attr *)n->attr)->is_sync};
     avs_cuda_launch *l = AVS_CUDA_LAUNCH(be, norm_bwd, p, 0, e);
     if (l) l->work_at = offsetof(avs_norm_bwd_p, part);
-    return avs_cuda_step(be, l, (size_t)avs_norm_work(q.S, q.n, q.C) * sizeof(float), "norm_bwd", out, e);
+    const int rc =
+        avs_cuda_step(be, l, (size_t)avs_norm_work(q.S, q.n, q.C) * sizeof(float), "norm_bwd", out, e);
+    if (rc != AVS_OK || !p.is_sync) return rc;
+    return over_ranks(be, r, &q, l, AVS_CUDA_LAUNCH(be, norm_bwd_finish, p, 0, e), out, e);
 }
 
 static int64_t pixels_of(const avs_type *t)

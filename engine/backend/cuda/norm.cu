@@ -6,9 +6,11 @@
  * mean, factor and shift per channel; then one pass over elements, four per thread where C allows.
  * Backward: column sums of g and g (x - mean), then coefficients per channel, then gx = k1 g - k2 - (x - mean) k3, where
  * with a ReLU g is gy where the forward's value before it is above 0.
+ * Over ranks (is_sync) each direction is two launchers, between which the host has the ranks' moments or sums added.
  * Not measured on a device yet. */
 #include "engine/backend/cuda/kernels.h"
 #include "engine/kernel/lane.k.h"
+#include "engine/kernel/moments.k.h"
 
 #include <math.h>
 
@@ -17,6 +19,7 @@ enum { NORM_COLS = 32, NORM_STRIPS = 8 };
 typedef struct {
     avs_norm_p q;
     float *table; /* [S][3][C]: mean, factor, shift */
+    double *over; /* of the ranks */
     int64_t chunks, n_col_blocks;
 } norm_stage_p;
 
@@ -55,6 +58,29 @@ AVS_GLOBAL(norm_stats, norm_stage_p)
     }
 }
 
+/* Statistic i from mean and sum of squared deviations of `total` elements: results, and its channels' rows of the table. */
+AVS_FN void norm_statistic(const norm_stage_p *p, int64_t i, double m, double v, double total)
+{
+    const avs_norm_p *q = &p->q;
+    const int64_t C = q->C, Cg = C / q->G, c0 = i % q->G * Cg;
+    const float mean = (float)m, rstd = (float)(1.0 / sqrt(v / total + (double)q->eps));
+    float *table = p->table + i / q->G * 3 * C;
+    for (int64_t c = c0 + AVS_LANE; c < c0 + Cg; c += AVS_LANES) {
+        const float factor = rstd * q->gamma[c];
+        table[c] = mean;
+        table[C + c] = factor;
+        table[2 * C + c] = (float)((double)q->beta[c] - (m - (double)mean) * (double)factor);
+    }
+    if (AVS_LANE != 0) return;
+    q->mean[i] = mean;
+    q->rstd[i] = rstd;
+    if (q->nm) {
+        const double f = (double)q->momentum;
+        q->nm[i] = (float)((1 - f) * (double)q->rm[i] + f * m);
+        q->nv[i] = (float)((1 - f) * (double)q->rv[i] + f * v / (total - 1));
+    }
+}
+
 /* Group i: all its (chunk, channel) pairs over the lanes. */
 typedef norm_stage_p avs_norm_join_p;
 AVS_FN void avs_norm_join_body(const avs_norm_join_p *p, int64_t i)
@@ -78,24 +104,22 @@ AVS_FN void avs_norm_join_body(const avs_norm_join_p *p, int64_t i)
     }
     v = avs_lane_sum_d(v);
     v = v > 0 ? v : 0;
-    const float mean = (float)m, rstd = (float)(1.0 / sqrt(v / (double)(q->n * Cg) + (double)q->eps));
-    float *table = p->table + s * 3 * C;
-    for (int64_t c = c0 + AVS_LANE; c < c0 + Cg; c += AVS_LANES) {
-        const float factor = rstd * q->gamma[c];
-        table[c] = mean;
-        table[C + c] = factor;
-        table[2 * C + c] = (float)((double)q->beta[c] - (m - (double)mean) * (double)factor);
-    }
-    if (AVS_LANE != 0) return;
-    q->mean[i] = mean;
-    q->rstd[i] = rstd;
-    if (q->nm) {
-        const double f = (double)q->momentum;
-        q->nm[i] = (float)((1 - f) * (double)q->rm[i] + f * m);
-        q->nv[i] = (float)((1 - f) * (double)q->rv[i] + f * v / (double)(q->n - 1));
-    }
+    if (!q->is_sync)
+        norm_statistic(p, i, m, v, (double)(q->n * Cg));
+    else if (AVS_LANE == 0)
+        avs_moments_put(p->over, C, i, (double)q->n, (double)q->rm[i], m, v);
 }
 AVS_OWN_ROW(avs_norm_join, avs_norm_join_p)
+
+/* Channel i, from what the ranks added. */
+typedef norm_stage_p avs_norm_ranks_p;
+AVS_FN void avs_norm_ranks_body(const avs_norm_ranks_p *p, int64_t i)
+{
+    double m, v;
+    avs_moments_get(p->over, p->q.C, i, (double)p->q.rm[i], &m, &v);
+    norm_statistic(p, i, m, v, p->over[0]);
+}
+AVS_OWN_ROW(avs_norm_ranks, avs_norm_ranks_p)
 
 AVS_FN float norm_value(const avs_norm_p *q, const float *table, int64_t c, float x)
 {
@@ -130,18 +154,38 @@ static inline int norm_is_quad(int64_t C, const void *a, const void *b, const vo
     return C % 4 == 0 && ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) % 16 == 0;
 }
 
+static inline norm_stage_p norm_stages(const avs_norm_p *p)
+{
+    const int64_t chunks = (p->n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS;
+    const norm_stage_p q = {*p, p->part + 3 * p->S * chunks * p->C,
+                            (double *)(p->part + avs_norm_over(p->S, p->n, p->C)), chunks,
+                            (p->C + NORM_COLS - 1) / NORM_COLS};
+    return q;
+}
+
+static inline int norm_apply(const norm_stage_p *q, void *stream)
+{
+    const avs_norm_p *p = &q->q;
+    const int64_t total = p->S * p->n * p->C;
+    return norm_is_quad(p->C, p->x, p->y, p->y) ? avs_norm_apply4_cuda(q, total / 4, stream)
+                                                : avs_norm_apply_cuda(q, total, stream);
+}
+
 AVS_HOST(int) avs_norm_cuda(const avs_norm_p *p, int64_t n, void *stream)
 {
-    const int64_t chunks = (p->n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS,
-                  blocks = (p->C + NORM_COLS - 1) / NORM_COLS;
-    const int64_t total = p->S * p->n * p->C;
-    const norm_stage_p q = {*p, p->part + 3 * p->S * chunks * p->C, chunks, blocks};
+    const norm_stage_p q = norm_stages(p);
     (void)n;
-    int rc = AVS_LAUNCH(norm_stats, p->S * chunks * blocks, NORM_COLS * NORM_STRIPS, stream, q);
+    int rc = AVS_LAUNCH(norm_stats, p->S * q.chunks * q.n_col_blocks, NORM_COLS * NORM_STRIPS, stream, q);
     if (!rc) rc = avs_norm_join_cuda(&q, p->S * p->G, stream);
-    if (rc) return rc;
-    return norm_is_quad(p->C, p->x, p->y, p->y) ? avs_norm_apply4_cuda(&q, total / 4, stream)
-                                                : avs_norm_apply_cuda(&q, total, stream);
+    return rc || p->is_sync ? rc : norm_apply(&q, stream);
+}
+
+AVS_HOST(int) avs_norm_finish_cuda(const avs_norm_p *p, int64_t n, void *stream)
+{
+    const norm_stage_p q = norm_stages(p);
+    (void)n;
+    const int rc = avs_norm_ranks_cuda(&q, p->C, stream);
+    return rc ? rc : norm_apply(&q, stream);
 }
 
 /* ------------------------------------------------------------------ backward */
@@ -150,6 +194,7 @@ typedef struct {
     avs_norm_bwd_p q;
     float *sums;  /* [S][2][C]: A, B             */
     float *table; /* [S][4][C]: mean, k1, k2, k3 */
+    double *over; /* of the ranks                */
     int64_t chunks, n_col_blocks;
 } norm_grad_p;
 
@@ -201,8 +246,14 @@ AVS_FN void avs_norm_table_body(const avs_norm_table_p *p, int64_t i)
         s1 += (double)q->gamma[j] * (double)A[j];
         s2 += (double)q->gamma[j] * (double)B[j];
     }
+    double m = (double)(q->n * Cg);
+    if (q->is_sync) {
+        s1 = (double)q->gamma[c] * p->over[1 + c];
+        s2 = (double)q->gamma[c] * p->over[1 + C + c];
+        m = p->over[0];
+    }
     const float rstd = q->rstd[s * q->G + g];
-    const double m = (double)(q->n * Cg), k = (double)rstd;
+    const double k = (double)rstd;
     float *table = p->table + s * 4 * C;
     table[c] = q->mean[s * q->G + g];
     table[C + c] = rstd * q->gamma[c];
@@ -218,6 +269,15 @@ AVS_FN void avs_norm_table_body(const avs_norm_table_p *p, int64_t i)
     q->dgamma[c] = (float)b;
 }
 AVS_OWN_EW(avs_norm_table, avs_norm_table_p)
+
+/* Index = one of the 2 C sums: this rank's, to be added. */
+typedef norm_grad_p avs_norm_grad_put_p;
+AVS_FN void avs_norm_grad_put_body(const avs_norm_grad_put_p *p, int64_t i)
+{
+    if (i == 0) p->over[0] = (double)p->q.n;
+    p->over[1 + i] = (double)p->sums[i];
+}
+AVS_OWN_EW(avs_norm_grad_put, avs_norm_grad_put_p)
 
 AVS_FN float norm_grad(const avs_norm_bwd_p *q, const float *table, int64_t c, float gy, float x)
 {
@@ -247,19 +307,43 @@ AVS_FN void avs_norm_grad_body(const avs_norm_grad_p *p, int64_t i)
 }
 AVS_OWN_EW(avs_norm_grad, avs_norm_grad_p)
 
+static inline norm_grad_p norm_grad_stages(const avs_norm_bwd_p *p)
+{
+    const int64_t chunks = (p->n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS, C = p->C;
+    float *sums = p->part + 2 * p->S * chunks * C;
+    const norm_grad_p q = {*p,
+                           sums,
+                           sums + 2 * p->S * C,
+                           (double *)(p->part + avs_norm_over(p->S, p->n, C)),
+                           chunks,
+                           (C + NORM_COLS - 1) / NORM_COLS};
+    return q;
+}
+
+static inline int norm_grad_apply(const norm_grad_p *q, void *stream)
+{
+    const avs_norm_bwd_p *p = &q->q;
+    const int64_t total = p->S * p->n * p->C;
+    const int rc = avs_norm_table_cuda(q, p->S * p->C, stream);
+    if (rc) return rc;
+    return norm_is_quad(p->C, p->x, p->gy, p->gx) ? avs_norm_grad4_cuda(q, total / 4, stream)
+                                                  : avs_norm_grad_cuda(q, total, stream);
+}
+
 AVS_HOST(int) avs_norm_bwd_cuda(const avs_norm_bwd_p *p, int64_t n, void *stream)
 {
-    const int64_t chunks = (p->n + AVS_NORM_ROWS - 1) / AVS_NORM_ROWS,
-                  blocks = (p->C + NORM_COLS - 1) / NORM_COLS;
-    const int64_t total = p->S * p->n * p->C, C = p->C;
-    float *sums = p->part + 2 * p->S * chunks * C, *table = sums + 2 * p->S * C;
-    const norm_grad_p q = {*p, sums, table, chunks, blocks};
-    const avs_reduce_p join = {p->part, sums, table + 4 * p->S * C, p->S, chunks, 2 * C, 1.f};
+    const norm_grad_p q = norm_grad_stages(p);
+    const avs_reduce_p join = {p->part, q.sums, q.table + 4 * p->S * p->C, p->S, q.chunks, 2 * p->C, 1.f};
     (void)n;
-    int rc = AVS_LAUNCH(norm_grad_sums, p->S * chunks * blocks, NORM_COLS * NORM_STRIPS, stream, q);
+    int rc = AVS_LAUNCH(norm_grad_sums, p->S * q.chunks * q.n_col_blocks, NORM_COLS * NORM_STRIPS, stream, q);
     if (!rc) rc = avs_reduce_cuda(&join, 0, stream);
-    if (!rc) rc = avs_norm_table_cuda(&q, p->S * C, stream);
     if (rc) return rc;
-    return norm_is_quad(C, p->x, p->gy, p->gx) ? avs_norm_grad4_cuda(&q, total / 4, stream)
-                                               : avs_norm_grad_cuda(&q, total, stream);
+    return p->is_sync ? avs_norm_grad_put_cuda(&q, 2 * p->C, stream) : norm_grad_apply(&q, stream);
+}
+
+AVS_HOST(int) avs_norm_bwd_finish_cuda(const avs_norm_bwd_p *p, int64_t n, void *stream)
+{
+    const norm_grad_p q = norm_grad_stages(p);
+    (void)n;
+    return norm_grad_apply(&q, stream);
 }

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include "base/arena.h"
+
 typedef struct {
     int64_t n_set, outer, inner, C;
     int64_t per_item, item; /* base(k) = k / per_item * item + k % per_item * inner */
@@ -34,41 +36,63 @@ static sets group_sets(const avs_type *x, int groups)
     return (sets){(int64_t)x->d[0] * groups, item / C, C / groups, C, groups, item};
 }
 
-/* y, mean, rstd of x gamma beta; var gets the biased variances, or is NULL. */
-static void forward(const sets *s, const avs_norm_attr *a, const ref_io *io, double *var)
+/* x [n] and *count summed over the ranks where the op asks for it. */
+static int over_ranks(const avs_kernel_args *k, double *x, int64_t n, double *count)
 {
+    const avs_norm_attr *a = k->attr;
+    if (!a->is_sync || !k->rt || !k->rt->sum) return AVS_OK;
+    const int rc = k->rt->sum(k->rt->sum_ctx, x, n);
+    return rc == AVS_OK ? k->rt->sum(k->rt->sum_ctx, count, 1) : rc;
+}
+
+/* y, mean, rstd of x gamma beta; var [n_set] gets the biased variances. Ranks add their sums, then their squares of
+ * deviations from the common mean. *count: elements of a set. */
+static int forward(const sets *s, const avs_kernel_args *k, const ref_io *io, double *var, double *count)
+{
+    const avs_norm_attr *a = k->attr;
     const double *x = io->in[0], *gamma = io->in[1], *beta = io->in[2];
-    double n = (double)(s->outer * s->inner);
-    for (int64_t k = 0; k < s->n_set; k++) {
-        double sum = 0, square = 0;
-        int64_t b = base(s, k);
+    double *mean = io->out[1], n = (double)(s->outer * s->inner), own = n;
+    for (int64_t j = 0; j < s->n_set; j++) {
+        int64_t b = base(s, j);
+        mean[j] = var[j] = 0;
         for (int64_t o = 0; o < s->outer; o++)
-            for (int64_t i = 0; i < s->inner; i++) sum += x[b + o * s->C + i];
-        double mean = sum / n;
+            for (int64_t i = 0; i < s->inner; i++) mean[j] += x[b + o * s->C + i];
+    }
+    int rc = over_ranks(k, mean, s->n_set, &n);
+    for (int64_t j = 0; j < s->n_set; j++) {
+        int64_t b = base(s, j);
+        mean[j] /= n;
         for (int64_t o = 0; o < s->outer; o++)
             for (int64_t i = 0; i < s->inner; i++) {
-                double d = x[b + o * s->C + i] - mean;
-                square += d * d;
+                double d = x[b + o * s->C + i] - mean[j];
+                var[j] += d * d;
             }
-        double rstd = 1 / sqrt(square / n + (double)a->eps);
+    }
+    if (rc == AVS_OK) rc = over_ranks(k, var, s->n_set, &own);
+    for (int64_t j = 0; j < s->n_set; j++) {
+        int64_t b = base(s, j);
+        var[j] /= n;
+        double rstd = 1 / sqrt(var[j] + (double)a->eps);
         for (int64_t o = 0; o < s->outer; o++)
             for (int64_t i = 0; i < s->inner; i++) {
                 int64_t at = b + o * s->C + i, c = at % s->C;
-                double y = (x[at] - mean) * rstd * gamma[c] + beta[c];
+                double y = (x[at] - mean[j]) * rstd * gamma[c] + beta[c];
                 io->out[0][at] = a->act == AVS_ACT_RELU && y < 0 ? 0 : y;
             }
-        io->out[1][k] = mean;
-        io->out[2][k] = rstd;
-        if (var) var[k] = square / n;
+        io->out[2][j] = rstd;
     }
+    *count = n;
+    return rc;
 }
 
 /* gx dgamma dbeta of gy x gamma mean rstd [beta]: with act RELU gy counts where the forward's value is above 0. */
-static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
+static int backward(const sets *s, const avs_kernel_args *call, const ref_io *io)
 {
+    const avs_norm_attr *a = call->attr;
     const double *gy = io->in[0], *x = io->in[1], *gamma = io->in[2], *mean = io->in[3], *rstd = io->in[4];
     const double *beta = a->act == AVS_ACT_RELU ? io->in[5] : NULL;
-    double n = (double)(s->outer * s->inner);
+    double n = (double)(s->outer * s->inner), *sums = avs_xalloc(sizeof *sums * 2 * (size_t)s->n_set);
+    if (!sums) return AVS_ENOMEM;
     for (int64_t k = 0; k < s->n_set; k++) {
         double sum = 0, dot = 0;
         int64_t b = base(s, k);
@@ -82,6 +106,13 @@ static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
                 io->out[1][c] += g * xhat;
                 io->out[2][c] += g;
             }
+        sums[2 * k] = sum;
+        sums[2 * k + 1] = dot;
+    }
+    const int rc = over_ranks(call, sums, 2 * s->n_set, &n);
+    for (int64_t k = 0; k < s->n_set; k++) {
+        const double sum = sums[2 * k], dot = sums[2 * k + 1];
+        int64_t b = base(s, k);
         for (int64_t o = 0; o < s->outer; o++)
             for (int64_t i = 0; i < s->inner; i++) {
                 int64_t at = b + o * s->C + i, c = at % s->C;
@@ -90,72 +121,71 @@ static void backward(const sets *s, const avs_norm_attr *a, const ref_io *io)
                 io->out[0][at] = rstd[k] * (g * gamma[c] - sum / n - xhat * dot / n);
             }
     }
+    avs_xfree(sums);
+    return rc;
+}
+
+static int run_forward(const sets *s, const avs_kernel_args *a)
+{
+    ref_io io;
+    double n;
+    int rc = ref_begin(&io, a);
+    if (rc != AVS_OK) return rc;
+    double *var = avs_xalloc(sizeof *var * (size_t)s->n_set);
+    rc = var ? forward(s, a, &io, var, &n) : AVS_ENOMEM;
+    avs_xfree(var);
+    return ref_end(&io, rc);
+}
+
+static int run_backward(const sets *s, const avs_kernel_args *a)
+{
+    ref_io io;
+    int rc = ref_begin(&io, a);
+    return rc == AVS_OK ? ref_end(&io, backward(s, a, &io)) : rc;
 }
 
 int avs_ref_layernorm(const avs_kernel_args *a)
 {
-    sets s = layer_sets(&a->in[0].type);
-    ref_io io;
-    int rc = ref_begin(&io, a);
-    if (rc != AVS_OK) return rc;
-    forward(&s, a->attr, &io, NULL);
-    return ref_end(&io, AVS_OK);
+    const sets s = layer_sets(&a->in[0].type);
+    return run_forward(&s, a);
 }
 
 int avs_ref_layernorm_bwd(const avs_kernel_args *a)
 {
-    sets s = layer_sets(&a->in[1].type);
-    ref_io io;
-    int rc = ref_begin(&io, a);
-    if (rc != AVS_OK) return rc;
-    backward(&s, a->attr, &io);
-    return ref_end(&io, AVS_OK);
+    const sets s = layer_sets(&a->in[1].type);
+    return run_backward(&s, a);
 }
 
 int avs_ref_batchnorm(const avs_kernel_args *a)
 {
     const avs_norm_attr *n = a->attr;
-    sets s = batch_sets(&a->in[0].type);
-    double m = (double)n->momentum, count = (double)s.outer;
+    const sets s = batch_sets(&a->in[0].type);
+    double m = (double)n->momentum, count = 0;
     ref_io io;
     int rc = ref_begin(&io, a);
     if (rc != AVS_OK) return rc;
-    forward(&s, n, &io, io.out[4]);
+    rc = forward(&s, a, &io, io.out[4], &count);
     for (int64_t c = 0; c < s.C; c++) {
         io.out[3][c] = (1 - m) * io.in[3][c] + m * io.out[1][c];
         io.out[4][c] = (1 - m) * io.in[4][c] + m * io.out[4][c] * count / (count - 1);
     }
-    return ref_end(&io, AVS_OK);
+    return ref_end(&io, rc);
 }
 
 int avs_ref_batchnorm_bwd(const avs_kernel_args *a)
 {
-    sets s = batch_sets(&a->in[1].type);
-    ref_io io;
-    int rc = ref_begin(&io, a);
-    if (rc != AVS_OK) return rc;
-    backward(&s, a->attr, &io);
-    return ref_end(&io, AVS_OK);
+    const sets s = batch_sets(&a->in[1].type);
+    return run_backward(&s, a);
 }
 
 int avs_ref_groupnorm(const avs_kernel_args *a)
 {
-    const avs_norm_attr *n = a->attr;
-    sets s = group_sets(&a->in[0].type, n->groups);
-    ref_io io;
-    int rc = ref_begin(&io, a);
-    if (rc != AVS_OK) return rc;
-    forward(&s, n, &io, NULL);
-    return ref_end(&io, AVS_OK);
+    const sets s = group_sets(&a->in[0].type, ((const avs_norm_attr *)a->attr)->groups);
+    return run_forward(&s, a);
 }
 
 int avs_ref_groupnorm_bwd(const avs_kernel_args *a)
 {
-    const avs_norm_attr *n = a->attr;
-    sets s = group_sets(&a->in[1].type, n->groups);
-    ref_io io;
-    int rc = ref_begin(&io, a);
-    if (rc != AVS_OK) return rc;
-    backward(&s, n, &io);
-    return ref_end(&io, AVS_OK);
+    const sets s = group_sets(&a->in[1].type, ((const avs_norm_attr *)a->attr)->groups);
+    return run_backward(&s, a);
 }

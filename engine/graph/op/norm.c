@@ -148,7 +148,7 @@ avs_val avs_batchnorm(avs_graph *g, avs_val x, avs_val gamma, avs_val beta, avs_
         avs_val t = avs_sub(g, beta, avs_mul(g, running_mean, s));
         return avs_add(g, avs_mul(g, x, s), t);
     }
-    avs_norm_attr a = {.eps = eps, .momentum = momentum};
+    avs_norm_attr a = {.eps = eps, .momentum = momentum, .is_sync = g->is_bn_sync};
     avs_val out[AVS_MAX_OUT] = {0};
     const avs_val in[5] = {x, gamma, beta, latest(g, running_mean), latest(g, running_var)};
     avs_val y = avs_graph_node(g, AVS_OP_BATCHNORM, in, 5, &a, out);

@@ -61,10 +61,10 @@ static void add_rows(void)
     }
 }
 
-static void add_batchnorm(int B, int H, int W, int C, int act)
+static void add_batchnorm(int B, int H, int W, int C, int act, bool is_sync)
 {
     const avs_type x = AVS_F32T(B, H, W, C), v = AVS_F32T(C);
-    const avs_norm_attr at = {.eps = 1e-5f, .momentum = 0.1f, .act = act};
+    const avs_norm_attr at = {.eps = 1e-5f, .momentum = 0.1f, .act = act, .is_sync = is_sync};
     op_case *c = ADD(AVS_OP_BATCHNORM, "batch", at, B * H * W);
     in(c, x, FILL_OFFSET);
     for (int i = 0; i < 3; i++) in(c, v, FILL_NORMAL);
@@ -375,8 +375,8 @@ static void add_all(void)
     add_rows();
     static const int bn[][4] = {{2, 1, 1, 1}, {1, 3, 5, 7}, {2, 17, 13, 31}, {3, 20, 20, 64}, {2, 5, 3, 300}};
     for (int i = 0; i < 5; i++) {
-        add_batchnorm(bn[i][0], bn[i][1], bn[i][2], bn[i][3], AVS_ACT_NONE);
-        add_batchnorm(bn[i][0], bn[i][1], bn[i][2], bn[i][3], AVS_ACT_RELU);
+        add_batchnorm(bn[i][0], bn[i][1], bn[i][2], bn[i][3], AVS_ACT_NONE, false);
+        add_batchnorm(bn[i][0], bn[i][1], bn[i][2], bn[i][3], AVS_ACT_RELU, i % 2);
     }
     add_groupnorm(1, 1, 2, 2, 1);
     add_groupnorm(3, 7, 5, 33, 11);

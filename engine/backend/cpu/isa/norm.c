@@ -5,9 +5,10 @@
  * the channels of a group are joined in double with Chan's formula. Then y = act((x - mean) rstd gamma + beta).
  * Backward: column sums A = sum g and B = sum g xh give dbeta, dgamma and
  *   gx = rstd (g gamma - mean(g gamma) - xh mean(g gamma xh)), means over the set's group. With ReLU g is gy where the
- *   forward's value before it, computed again, is above 0. */
+ *   forward's value before it, computed again, is above 0.
+ * Over ranks (is_sync) moments and column sums go through the runtime's sum between these passes. */
 #include "engine/backend/cpu/isa/columns.h"
-#include "engine/kernel/math.k.h"
+#include "engine/kernel/moments.k.h"
 
 typedef struct {
     int64_t S, n, C, G; /* sets, rows per set, channels, groups */
@@ -15,6 +16,8 @@ typedef struct {
     float *part;  /* [S * chunks][3 C]        */
     float *table; /* [S][4 C], per channel    */
     float *sums;  /* [S][2 C]                 */
+    double *over; /* what ranks add: [2 C + 1], NULL where they do not */
+    double total; /* elements that a statistic is taken over, of all ranks */
 } norm_plan;
 
 /* is_batch: one set of all rows and C groups. */
@@ -32,6 +35,9 @@ static norm_plan norm_plan_of(const avs_kernel_args *a, int x_at, bool is_batch,
     q.part = avs_scratch_take(&s, (size_t)(q.S * q.chunks * 3 * q.C) * sizeof(float));
     q.table = avs_scratch_take(&s, (size_t)(q.S * 4 * q.C) * sizeof(float));
     q.sums = avs_scratch_take(&s, (size_t)(q.S * 2 * q.C) * sizeof(float));
+    q.total = (double)(q.n * (q.C / q.G));
+    double *over = at->is_sync ? avs_scratch_take(&s, (size_t)avs_moments_count(q.C) * sizeof *over) : NULL;
+    if (a->rt && a->rt->sum) q.over = over;
     if (bytes) *bytes = s.used;
     return q;
 }
@@ -131,42 +137,68 @@ static void affine_rows(const norm_plan *q, const float *AVS_RESTRICT x, const f
     }
 }
 
-static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
+/* The moments of this rank's channels become those of all ranks; about the running mean, which all hold alike. */
+static int add_ranks(const avs_kernel_args *k, norm_plan *q)
+{
+    const float *shift = k->in[3].data;
+#pragma omp parallel for schedule(static) if (q->chunks * q->C >= AVS_PAR_MIN)
+    for (int64_t c = 0; c < q->C; c++) {
+        double m, m2;
+        join_moments(q, 0, c, c + 1, &m, &m2);
+        avs_moments_put(q->over, q->C, c, q->total, (double)shift[c], m, m2);
+    }
+    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, avs_moments_count(q->C));
+    q->total = q->over[0];
+    return rc;
+}
+
+/* Statistic i (set, group): its results, and the channels' rows of the table. */
+static void finish_group(const avs_kernel_args *k, const norm_plan *q, int64_t i)
+{
+    const avs_norm_attr *at = k->attr;
+    const float *gamma = k->in[1].data, *beta = k->in[2].data;
+    float *mean = k->out[1].data, *rstd = k->out[2].data;
+    const int64_t C = q->C, Cg = C / q->G, s = i / q->G, c0 = i % q->G * Cg;
+    double m, m2;
+    if (q->over)
+        avs_moments_get(q->over, C, c0, (double)((const float *)k->in[3].data)[c0], &m, &m2);
+    else
+        join_moments(q, s, c0, c0 + Cg, &m, &m2);
+    mean[i] = (float)m;
+    rstd[i] = (float)(1.0 / __builtin_sqrt(m2 / q->total + (double)at->eps));
+    float *tab = q->table + s * 4 * C;
+    for (int64_t j = c0; j < c0 + Cg; j++) {
+        tab[j] = mean[i];
+        tab[C + j] = rstd[i] * gamma[j];
+        /* what rounding took from the mean goes into the shift */
+        tab[2 * C + j] = (float)((double)beta[j] - (m - (double)mean[i]) * (double)tab[C + j]);
+    }
+    if (k->n_in == 5) { /* batch normalisation: running statistics, unbiased variance */
+        const double f = (double)at->momentum;
+        const float *rm = k->in[3].data, *rv = k->in[4].data;
+        float *nm = k->out[3].data, *nv = k->out[4].data;
+        nm[i] = (float)((1 - f) * (double)rm[i] + f * m);
+        nv[i] = (float)((1 - f) * (double)rv[i] + f * m2 / (q->total - 1));
+    }
+}
+
+static int norm_forward(const avs_cpu_call *c, norm_plan *q)
 {
     const avs_kernel_args *k = &c->k;
     const avs_norm_attr *at = k->attr;
-    const float *x = k->in[0].data, *gamma = k->in[1].data, *beta = k->in[2].data;
-    float *y = k->out[0].data, *mean = k->out[1].data, *rstd = k->out[2].data;
-    const int64_t C = q->C, tasks = q->S * q->chunks, Cg = C / q->G;
+    const float *x = k->in[0].data;
+    float *y = k->out[0].data;
+    const int64_t C = q->C, tasks = q->S * q->chunks;
 #pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
         const int64_t rows = task_rows(q, t, &first);
         chunk_moments(x + first * C, rows, C, q->part + t * 3 * C);
     }
+    const int rc = q->over ? add_ranks(k, q) : AVS_OK;
+    if (rc != AVS_OK) return rc;
 #pragma omp parallel for schedule(static) if (tasks * C >= AVS_PAR_MIN)
-    for (int64_t i = 0; i < q->S * q->G; i++) {
-        const int64_t s = i / q->G, c0 = i % q->G * Cg;
-        double m, m2;
-        join_moments(q, s, c0, c0 + Cg, &m, &m2);
-        const double var = m2 / (double)(q->n * Cg);
-        mean[i] = (float)m;
-        rstd[i] = (float)(1.0 / __builtin_sqrt(var + (double)at->eps));
-        float *tab = q->table + s * 4 * C;
-        for (int64_t j = c0; j < c0 + Cg; j++) {
-            tab[j] = mean[i];
-            tab[C + j] = rstd[i] * gamma[j];
-            /* what rounding took from the mean goes into the shift */
-            tab[2 * C + j] = (float)((double)beta[j] - (m - (double)mean[i]) * (double)tab[C + j]);
-        }
-        if (k->n_in == 5) { /* batch normalisation: running statistics, unbiased variance */
-            const double f = (double)at->momentum;
-            const float *rm = k->in[3].data, *rv = k->in[4].data;
-            float *nm = k->out[3].data, *nv = k->out[4].data;
-            nm[i] = (float)((1 - f) * (double)rm[i] + f * m);
-            nv[i] = (float)((1 - f) * (double)rv[i] + f * m2 / (double)(q->n - 1));
-        }
-    }
+    for (int64_t i = 0; i < q->S * q->G; i++) finish_group(k, q, i);
 #pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t first;
@@ -174,6 +206,7 @@ static void norm_forward(const avs_cpu_call *c, const norm_plan *q)
         affine_rows(q, x + first * C, q->table + t / q->chunks * 4 * C, y + first * C, rows,
                     at->act == AVS_ACT_RELU);
     }
+    return AVS_OK;
 }
 
 /* What counts of gy at one element: with ReLU nothing where the forward's value is not above 0. */
@@ -262,7 +295,7 @@ static void grad_table(const norm_plan *q, const float *gamma, float mean, float
         s1 += (double)gamma[c] * (double)A[c];
         s2 += (double)gamma[c] * (double)B[c];
     }
-    const double m = (double)(q->n * Cg), k = (double)rstd;
+    const double m = q->total, k = (double)rstd;
     for (int64_t c = c0; c < c0 + Cg; c++) {
         tab[c] = mean;
         tab[C + c] = rstd * gamma[c];
@@ -271,7 +304,18 @@ static void grad_table(const norm_plan *q, const float *gamma, float mean, float
     }
 }
 
-static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
+/* The column sums of this rank become those of all ranks. */
+static int add_rank_sums(const avs_kernel_args *k, norm_plan *q)
+{
+    q->over[0] = q->total;
+    for (int64_t j = 0; j < 2 * q->C; j++) q->over[1 + j] = (double)q->sums[j];
+    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, avs_moments_count(q->C));
+    q->total = q->over[0];
+    for (int64_t j = 0; j < 2 * q->C; j++) q->sums[j] = (float)q->over[1 + j];
+    return rc;
+}
+
+static int norm_backward(const avs_cpu_call *c, norm_plan *q)
 {
     const avs_kernel_args *k = &c->k;
     const float *gy = k->in[0].data, *x = k->in[1].data, *gamma = k->in[2].data;
@@ -301,6 +345,8 @@ static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
         dbeta[j] = (float)a;
         dgamma[j] = (float)b;
     }
+    const int rc = q->over ? add_rank_sums(k, q) : AVS_OK;
+    if (rc != AVS_OK) return rc;
     for (int64_t i = 0; i < q->S * q->G; i++) grad_table(q, gamma, mean[i], rstd[i], i / q->G, i % q->G * Cg);
 #pragma omp parallel for schedule(static) if (q->S * q->n * C >= AVS_PAR_MIN)
     for (int64_t t = 0; t < tasks; t++) {
@@ -308,6 +354,7 @@ static void norm_backward(const avs_cpu_call *c, const norm_plan *q)
         const int64_t rows = task_rows(q, t, &first), o = first * C;
         grad_rows(q, gy + o, x + o, q->table + t / q->chunks * 4 * C, beta, rows, gx + o);
     }
+    return AVS_OK;
 }
 
 #define NORM_WORK(name, x_at, is_batch)                                                                      \
@@ -325,31 +372,27 @@ NORM_WORK(groupnorm_bwd, 1, false)
 int AVS_ISA(avs_cpu_batchnorm)(const avs_cpu_call *c)
 {
     if (!c->work) return AVS_ENOMEM;
-    const norm_plan q = norm_plan_of(&c->k, 0, true, c->work, NULL);
-    norm_forward(c, &q);
-    return AVS_OK;
+    norm_plan q = norm_plan_of(&c->k, 0, true, c->work, NULL);
+    return norm_forward(c, &q);
 }
 
 int AVS_ISA(avs_cpu_batchnorm_bwd)(const avs_cpu_call *c)
 {
     if (!c->work) return AVS_ENOMEM;
-    const norm_plan q = norm_plan_of(&c->k, 1, true, c->work, NULL);
-    norm_backward(c, &q);
-    return AVS_OK;
+    norm_plan q = norm_plan_of(&c->k, 1, true, c->work, NULL);
+    return norm_backward(c, &q);
 }
 
 int AVS_ISA(avs_cpu_groupnorm)(const avs_cpu_call *c)
 {
     if (!c->work) return AVS_ENOMEM;
-    const norm_plan q = norm_plan_of(&c->k, 0, false, c->work, NULL);
-    norm_forward(c, &q);
-    return AVS_OK;
+    norm_plan q = norm_plan_of(&c->k, 0, false, c->work, NULL);
+    return norm_forward(c, &q);
 }
 
 int AVS_ISA(avs_cpu_groupnorm_bwd)(const avs_cpu_call *c)
 {
     if (!c->work) return AVS_ENOMEM;
-    const norm_plan q = norm_plan_of(&c->k, 1, false, c->work, NULL);
-    norm_backward(c, &q);
-    return AVS_OK;
+    norm_plan q = norm_plan_of(&c->k, 1, false, c->work, NULL);
+    return norm_backward(c, &q);
 }
