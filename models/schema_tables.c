@@ -49,7 +49,7 @@
     {"freeze_backbone", AVS_P_BOOL, 0, 0, NULL, "false", "-", "original weights of the visual backbone get no gradient and no update (adapters in it still do); BatchNorm mode is untouched", AVS_G_TRAINING}, \
     {"freeze_backbone_epochs", AVS_P_INT, 0, 100000, NULL, "0", "-", "the backbone is frozen in epochs 0 .. n-1 and trained from epoch n", AVS_G_TRAINING}, \
     {"freeze_audio_backbone", AVS_P_BOOL, 0, 0, NULL, "true", "-", "the audio encoder runs in eval mode without gradient", AVS_G_TRAINING}, \
-    {"sync_batchnorm", AVS_P_BOOL, 0, 0, NULL, "false", "-", "BatchNorm statistics over all ranks; false: each rank its own, as in every reference", AVS_G_TRAINING}, \
+    {"sync_batchnorm", AVS_P_BOOL, 0, 0, NULL, "false", "-", "BatchNorm statistics over the rows of one pass on all ranks, so that the number of ranks changes nothing but last bits; false: each rank its own, as in every reference. Result batchnorm_ranks says which they were", AVS_G_TRAINING}, \
     {"dropout", AVS_P_FLOAT, 0, 0.99, NULL, "0", "-", "every dropout of the model outside the backbone; goldens in training run with 0", AVS_G_TRAINING}, \
     {"drop_path", AVS_P_FLOAT, 0, 0.99, NULL, "auto", "-", "stochastic depth of the backbone. auto: 0.1 pvt_v2 and seaformer, 0.3 swin, 0 others; goldens in training run with 0", AVS_G_TRAINING}, \
     {"steps", AVS_P_INT, 0, 1000000000, NULL, "0", "-", "0: epochs decide; more: exactly that many optimiser steps, whatever the epochs (our choice)", AVS_G_TRAINING}, \

@@ -136,7 +136,7 @@ static double worst(const avs_plan_cfg *cfg, int ranks, bool is_sync, int *n_sum
     avs_err e = AVS_ERR_INIT;
     avs_graph *g = net(a, ROWS, false), *share = net(a, ROWS / ranks, is_sync);
     const avs_plan_cfg oracle = {.backend = "ref", .prec = AVS_PREC_F64, .training = true};
-    avs_plan *whole = open_plan(a, g, &oracle, 0, ROWS), *p[RANKS];
+    avs_plan *whole = open_plan(a, g, &oracle, 0, ROWS), *p[RANKS] = {NULL};
     table *t = calloc(1, sizeof *t);
     double far = 0;
     assert_non_null(t);
@@ -217,6 +217,7 @@ static void passes_and_a_memory_budget_change_nothing(void **state)
     assert_true(n_more > n_sums);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): an avs_sum_fn */
 static int refuse(void *ctx, double *x, int64_t n, avs_err *e)
 {
     (void)x;

@@ -35,7 +35,8 @@ static norm_plan norm_plan_of(const avs_kernel_args *a, int x_at, bool is_batch,
     q.part = avs_scratch_take(&s, (size_t)(q.S * q.chunks * 3 * q.C) * sizeof(float));
     q.table = avs_scratch_take(&s, (size_t)(q.S * 4 * q.C) * sizeof(float));
     q.sums = avs_scratch_take(&s, (size_t)(q.S * 2 * q.C) * sizeof(float));
-    q.total = (double)(q.n * (q.C / q.G));
+    const int64_t group = q.n * (q.C / q.G);
+    q.total = (double)group;
     double *over = at->is_sync ? avs_scratch_take(&s, (size_t)avs_moments_count(q.C) * sizeof *over) : NULL;
     if (a->rt && a->rt->sum) q.over = over;
     if (bytes) *bytes = s.used;
