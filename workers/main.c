@@ -44,7 +44,7 @@ int main(int argc, char **argv)
         {"convert", avs_convert_command,
          "PyTorch checkpoint to safetensors: convert IN OUT.safetensors [--help]", true},
         {"ring", avs_ring_check_command,
-         "the all-reduce between processes of this node, checked: ring [RANKS]", false},
+         "the all-reduce between processes of this node, checked: ring [RANKS] [tcp]", false},
         {"models", avs_models_command,
          "the systems that are built in, with sizes: models [--format text|json]", false},
         {"explain", avs_explain_command,

@@ -1,8 +1,9 @@
-/* The host ring: sums gradients over the ranks of a trial on one node, through shared memory.
+/* The host ring: sums gradients over the ranks of a trial, through shared memory inside a node and over TCP across nodes.
  *
- * Deterministic: every rank adds the same chunks in rank order, so all hold the same bits and a rerun gives them again.
- * Waits sleep on futexes in slices and end when a peer died or gave up (AVS_ECANCEL): no rank hangs longer than
- * the peer's death takes to be seen. Thread rules: one thread per rank. */
+ * Deterministic: numbers are added in rank order, by either transport, so all ranks hold the same bits, a rerun gives them
+ * again, and it does not matter on which nodes the ranks lie. Waits sleep (futexes in slices, poll) and end when a peer
+ * died or gave up (AVS_ECANCEL): no rank hangs longer than the peer's death takes to be seen. Thread rules: one thread
+ * per rank. */
 #ifndef AVS_WORKERS_RING_H
 #define AVS_WORKERS_RING_H
 
@@ -12,9 +13,23 @@
 
 typedef struct avs_ring avs_ring;
 
-/* name: of the shared-memory object ("/avs-..."), the same on all ranks and of this trial's attempt alone. Rank 0 makes
- * it, the others wait for it at most timeout_ms. ranks 1: *out is NULL and every call below is a no-op. */
+/* All ranks on one node. name: of the shared-memory object ("/avs-..."), the same on all ranks and of this trial's attempt
+ * alone. Rank 0 makes it, the others wait for it at most timeout_ms. ranks 1: *out is NULL and every call below is a
+ * no-op. */
 int avs_ring_open(avs_ring **out, const char *name, int rank, int ranks, int timeout_ms, avs_err *e);
+
+/* Ranks on several nodes (2 or more). Rank 0 listens first; `address` says where and carries the secret of this ring: it
+ * reaches the other ranks by a way of its own. Ports are the system's choice. The addresses told are those of the host
+ * name and of all network interfaces, or what AVSWEEP_RING_ADDRESS names: an address, a host or an interface. */
+enum { AVS_RING_ADDRESS = 1024 };
+typedef struct avs_ring_meet avs_ring_meet;
+int avs_ring_listen(avs_ring_meet **out, char address[AVS_RING_ADDRESS], avs_err *e);
+void avs_ring_unlisten(avs_ring_meet *m); /* accepts NULL */
+/* meet: rank 0's, which is used up; NULL for the others. Who does not prove the secret is not let in. AVS_EPARSE: the
+ * address; AVS_EMISSING: not all ranks came within timeout_ms. */
+int avs_ring_open_tcp(avs_ring **out, avs_ring_meet *meet, const char *address, int rank, int ranks,
+                      int timeout_ms, avs_err *e);
+
 /* A rank that leaves before the others tells them; accepts NULL. */
 void avs_ring_close(avs_ring *r);
 

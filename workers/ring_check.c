@@ -15,13 +15,15 @@
 
 enum { N = 1 << 18, ROUNDS = 8, MAX_RANKS = 64, TIMEOUT_MS = 20000 };
 
-static int one_rank(const char *name, int rank, int ranks)
+/* meet: of the ring over TCP at rank 0; name is its address, else that of the shared memory. */
+static int one_rank(const char *name, bool tcp, avs_ring_meet *meet, int rank, int ranks)
 {
     avs_err e = AVS_ERR_INIT;
     avs_ring *ring = NULL;
     float *x = avs_xalloc(N * sizeof *x);
-    int rc =
-        x ? avs_ring_open(&ring, name, rank, ranks, TIMEOUT_MS, &e) : avs_fail(&e, AVS_ENOMEM, "no memory");
+    int rc = !x    ? avs_fail(&e, AVS_ENOMEM, "no memory")
+             : tcp ? avs_ring_open_tcp(&ring, meet, name, rank, ranks, TIMEOUT_MS, &e)
+                   : avs_ring_open(&ring, name, rank, ranks, TIMEOUT_MS, &e);
     const int64_t begin = avs_now_ns();
     int64_t wrong = 0;
     for (int round = 0; rc == AVS_OK && round < ROUNDS; round++) {
@@ -42,31 +44,42 @@ static int one_rank(const char *name, int rank, int ranks)
     else if (wrong)
         fprintf(stderr, "error: rank %d: %lld of %d sums are wrong\n", rank, (long long)wrong, N * ROUNDS);
     else if (rank == 0)
-        printf("%d ranks, all-reduce of 1 MiB right, %.2f ms each\n", ranks, ms);
+        printf("%d ranks%s, all-reduce of 1 MiB right, %.2f ms each\n", ranks, tcp ? " over TCP" : "", ms);
     return rc != AVS_OK || wrong;
 }
 
 int avs_ring_check_command(int argc, char **argv)
 {
     const int ranks = argc > 0 ? (int)strtol(argv[0], NULL, 10) : 2;
-    char name[64];
+    const bool tcp = argc == 2 && strcmp(argv[1], "tcp") == 0;
+    char name[AVS_RING_ADDRESS];
     pid_t pid[MAX_RANKS];
     int bad = 0;
-    if (argc > 1 || ranks < 1 || ranks > MAX_RANKS) {
-        fprintf(stderr, "usage: avsweep-trial ring [RANKS, 1 to %d]\n", MAX_RANKS);
+    avs_err e = AVS_ERR_INIT;
+    avs_ring_meet *meet = NULL;
+    if (argc > 2 || (argc == 2 && !tcp) || ranks < 1 + tcp || ranks > MAX_RANKS) {
+        fprintf(stderr, "usage: avsweep-trial ring [RANKS, 1 to %d] [tcp]\n", MAX_RANKS);
         return 2;
     }
     (void)snprintf(name, sizeof name, "/avs-check-%ld", (long)getpid());
+    if (tcp && avs_ring_listen(&meet, name, &e) != AVS_OK) {
+        fprintf(stderr, "error: %s\n", e.msg);
+        return 1;
+    }
     (void)fflush(NULL);
     for (int r = 1; r < ranks; r++) {
         pid[r] = fork();
         if (pid[r] == 0) {
             (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-            _exit(one_rank(name, r, ranks));
+            avs_ring_unlisten(meet);
+            _exit(one_rank(name, tcp, NULL, r, ranks));
         }
         bad |= pid[r] < 0;
     }
-    if (!bad) bad = one_rank(name, 0, ranks);
+    if (bad)
+        avs_ring_unlisten(meet);
+    else
+        bad = one_rank(name, tcp, meet, 0, ranks);
     for (int r = 1; r < ranks; r++) {
         int status = 0;
         if (pid[r] < 0) continue;

@@ -1,4 +1,5 @@
-/* `avsweep-trial ring [RANKS]`: the all-reduce of the host ring between processes of this node, checked and timed. */
+/* `avsweep-trial ring [RANKS] [tcp]`: the all-reduce of the host ring between processes of this node, checked and timed;
+ * tcp: over sockets, as between nodes. */
 #ifndef AVS_WORKERS_RING_CHECK_H
 #define AVS_WORKERS_RING_CHECK_H
 
