@@ -16,11 +16,17 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { AVS_FRAME_VERSION = 1, AVS_FRAME_HEADER = 28, AVS_FRAME_MAX = 64 << 20 };
+enum {
+    AVS_FRAME_VERSION = 1,
+    AVS_FRAME_HEADER = 28,
+    AVS_FRAME_MAX = 64 << 20,
+    AVS_FRAME_RING = 1024 /* RING is shorter */
+};
 
 /* Types 1..63: trial -> agent; 64..127: agent -> trial; 128..: coordinator and agent (orchestrator/message.h). */
 typedef enum {
-    AVS_F_HELLO = 1, /* pid, version                                    */
+    AVS_F_HELLO =
+        1, /* pid, version; rank 0 of a gang across nodes: ring, the address where it lets the others in */
     AVS_F_PROGRESS,  /* step, steps, rate: proof of life                */
     AVS_F_POINT,     /* name, step, value: one sample of a series       */
     AVS_F_RESULT,    /* name, split, value, unit, better: a final number */
@@ -33,7 +39,7 @@ typedef enum {
     AVS_F_STOPPED,   /* stopped on request with a checkpoint at step     */
     AVS_F_RESUMED,   /* path, step: the checkpoint that this attempt goes on from */
     AVS_F_STOP = 64, /* reason, mode: write a checkpoint and end         */
-    AVS_F_GO         /* every rank of the gang is up: open the ring     */
+    AVS_F_GO         /* every rank of the gang is up: open the ring; across nodes: ring, as rank 0 said it */
 } avs_frame_type;
 
 /* clang-format off */
@@ -41,7 +47,7 @@ typedef enum {
     AVS_T_NAME = 1, AVS_T_SPLIT, AVS_T_VALUE /* f64 */, AVS_T_STEP /* i64 */, AVS_T_STEPS, AVS_T_RATE, AVS_T_UNIT,
     AVS_T_BETTER /* i64 */, AVS_T_PATH, AVS_T_KIND, AVS_T_BYTES /* i64 */, AVS_T_SHA256, AVS_T_BLOB,
     AVS_T_UNIT_NS /* f64 */, AVS_T_FLAGS /* i64 */, AVS_T_JSON, AVS_T_CODE /* i64 */, AVS_T_TEXT, AVS_T_PID,
-    AVS_T_VERSION, AVS_T_REASON, AVS_T_FIRST_FREE = 64 /* tags from here on are orchestrator/message.h's */
+    AVS_T_VERSION, AVS_T_REASON, AVS_T_RING, AVS_T_FIRST_FREE = 64 /* tags from here on are orchestrator/message.h's */
 } avs_frame_tag;
 /* clang-format on */
 

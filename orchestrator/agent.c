@@ -208,7 +208,7 @@ static void take(agent *g, const avs_frame *f)
         break;
     case AVS_M_GO:
         t = find(g, f->attempt);
-        if (t && t->epoch == f->epoch && !avs_fault_drops("go")) agent_trial_go(t);
+        if (t && t->epoch == f->epoch && !avs_fault_drops("go")) agent_trial_go(t, f);
         break;
     case AVS_M_STOP:
         t = find(g, f->attempt);
@@ -263,6 +263,7 @@ static void beat(agent *g)
     avs_buf held = AVS_BUF_INIT;
     for (int i = 0; i < g->n; i++) {
         const agent_trial *t = g->trial[i];
+        agent_trial_ready(t, &g->out); /* again, in case it was lost */
         avs_buf_u64(&held, t->attempt);
         avs_buf_u32(&held, t->epoch);
         avs_buf_u32(&held, (t->ready_said ? AVS_HELD_READY : 0U) | (t->going ? AVS_HELD_GOING : 0U));

@@ -192,13 +192,24 @@ static void pass_on(const avs_frame *f, avs_buf *out)
     avs_frame_end(out, mark);
 }
 
-static void take_hello(agent_trial *t, agent_rank *r, avs_buf *pass)
+void agent_trial_ready(const agent_trial *t, avs_buf *out)
 {
+    if (!t->ready_said || t->going) return;
+    size_t mark = avs_frame_begin(out, AVS_M_READY, t->epoch, t->attempt);
+    if (t->ring[0]) avs_frame_put_str(out, AVS_T_RING, t->ring);
+    avs_frame_end(out, mark);
+}
+
+static void take_hello(agent_trial *t, agent_rank *r, const avs_frame *f, avs_buf *pass)
+{
+    size_t n = 0;
+    const uint8_t *ring = avs_frame_get(f, AVS_T_RING, &n);
     if (r->hello) return;
     r->hello = true;
+    if (ring && n < sizeof t->ring && t->first_rank == 0 && r == t->rank) memcpy(t->ring, ring, n);
     if (++t->n_hello < t->n || t->ranks == 1 || t->ready_said) return;
     t->ready_said = true;
-    avs_frame_end(pass, avs_frame_begin(pass, AVS_M_READY, t->epoch, t->attempt));
+    agent_trial_ready(t, pass);
 }
 
 static void take(agent_trial *t, agent_rank *r, const avs_frame *f, avs_buf *pass, int64_t now)
@@ -223,6 +234,8 @@ static void take(agent_trial *t, agent_rank *r, const avs_frame *f, avs_buf *pas
         if (!r->said_fail) t->max_gpu += avs_frame_i64(f, AVS_T_BYTES, 0);
         r->said_fail = true;
         if (t->has_end) return; /* another rank told the cause */
+        r->followed = t->ranks > 1 && avs_frame_i64(f, AVS_T_CODE, 1) == AVS_ECANCEL;
+        if (r->followed && t->text[0]) return;
         t->fail_code = avs_frame_i64(f, AVS_T_CODE, 1);
         if (t->forced == AVS_OUT_DONE) copy_text(t->text, sizeof t->text, f); /* else we know better why */
         return;
@@ -232,7 +245,7 @@ static void take(agent_trial *t, agent_rank *r, const avs_frame *f, avs_buf *pas
         t->stopped_step = avs_frame_i64(f, AVS_T_STEP, -1);
         return;
     case AVS_F_HELLO:
-        take_hello(t, r, pass);
+        take_hello(t, r, f, pass);
         break;
     default:
         if (f->type >= AVS_F_STOP) { /* not a word of a trial */
@@ -291,13 +304,19 @@ void agent_trial_write(agent_trial *t)
     }
 }
 
-void agent_trial_go(agent_trial *t)
+void agent_trial_go(agent_trial *t, const avs_frame *go)
 {
+    size_t n = 0;
+    const uint8_t *ring = avs_frame_get(go, AVS_T_RING, &n);
     if (t->going) return;
     t->going = true;
     t->progress_ns = avs_now_ns();
-    for (int k = 0; k < t->n; k++)
-        avs_frame_end(&t->rank[k].out, avs_frame_begin(&t->rank[k].out, AVS_F_GO, t->epoch, t->attempt));
+    for (int k = 0; k < t->n; k++) {
+        avs_buf *out = &t->rank[k].out;
+        size_t mark = avs_frame_begin(out, AVS_F_GO, t->epoch, t->attempt);
+        if (ring) avs_frame_put(out, AVS_T_RING, ring, n);
+        avs_frame_end(out, mark);
+    }
     agent_trial_write(t);
 }
 
@@ -361,7 +380,8 @@ static int64_t process_limits(agent_trial *t, avs_spawner *s, int64_t now)
     if (t->forced != AVS_OUT_DONE || t->has_end) return INT64_MAX;
     bool hello = t->n_hello == t->n;
     int64_t time = t->time_ns ? t->start_ns + t->time_ns : INT64_MAX;
-    int64_t hang = t->hang_ns && t->going ? t->progress_ns + t->hang_ns : INT64_MAX;
+    bool tells = t->going && t->first_rank == 0; /* progress is rank 0's to tell */
+    int64_t hang = t->hang_ns && tells ? t->progress_ns + t->hang_ns : INT64_MAX;
     if (!hello && t->start_ns + HELLO_S * SECOND < hang) hang = t->start_ns + HELLO_S * SECOND;
     if (now < time && now < hang) return time < hang ? time : hang;
     bool late = now >= time;
@@ -448,6 +468,7 @@ static avs_outcome verdict(agent_trial *t, const agent_rank *r, const avs_spawn_
         return AVS_OUT_KILLED;
     }
     if (r->broken) return AVS_OUT_CRASH;
+    if (r->followed) return AVS_OUT_KILLED;
     if (r->said_fail) return lacked_gpu_memory(t, r) ? AVS_OUT_OOM_GPU : AVS_OUT_ERROR;
     crash_text(t, r, rep);
     if (WIFEXITED(rep->status) && lacked_gpu_memory(t, r)) return AVS_OUT_OOM_GPU;
@@ -499,7 +520,8 @@ bool agent_trial_rank_gone(agent_trial *t, avs_spawner *s, int k, const avs_spaw
         t->code = !never && WIFEXITED(r->status) ? WEXITSTATUS(r->status) : -1;
         t->signal = !never && WIFSIGNALED(r->status) ? WTERMSIG(r->status) : 0;
     }
-    if (decides && o != AVS_OUT_STOPPED && o != AVS_OUT_DONE) {
+    bool cause = o != AVS_OUT_STOPPED && o != AVS_OUT_DONE && !(o == AVS_OUT_KILLED && x->followed);
+    if (decides && cause) { /* one that followed another leaves room for the one that it followed */
         t->has_end = true;
         if (t->forced == AVS_OUT_DONE && t->n_left > 0) signal_all(t, s, SIGKILL);
     }

@@ -18,6 +18,7 @@ typedef struct {
     int cores;
     uint32_t gpus; /* bits of the agent's list */
     bool hello, ended, said_done, said_fail, said_stopped, broken;
+    bool followed; /* its FAIL says no more than that another rank ended */
     int64_t pid;
 } agent_rank;
 
@@ -29,7 +30,8 @@ typedef struct {
     char log_path[2048];
     int ranks, first_rank, n, n_left, n_hello; /* n: ranks on this node, n_left: that still run */
     agent_rank *rank;
-    avs_buf spool; /* everything durable it has said */
+    avs_buf spool;             /* everything durable it has said */
+    char ring[AVS_FRAME_RING]; /* gangs across nodes: where rank 0, if it is here, lets the others in */
     bool quiet, ready_said, going, has_end;
     bool waiting;    /* for a quiet node: no process yet */
     avs_buf start;   /* then the fields of its START */
@@ -58,8 +60,9 @@ int agent_trial_start(agent_trial *t, avs_spawner *s, const char *program, const
 
 /* Reads the sockets; frames to pass on are appended to *pass. */
 void agent_trial_read(agent_trial *t, avs_spawner *s, avs_buf *pass, int64_t now);
-void agent_trial_write(agent_trial *t); /* moves out */
-void agent_trial_go(agent_trial *t);
+void agent_trial_write(agent_trial *t);                     /* moves out */
+void agent_trial_ready(const agent_trial *t, avs_buf *out); /* M_READY, if its ranks are up and wait */
+void agent_trial_go(agent_trial *t, const avs_frame *go);
 void agent_trial_stop(agent_trial *t, avs_spawner *s, const char *reason, bool kill);
 /* Applies limits; returns when to look again. */
 int64_t agent_trial_limits(agent_trial *t, avs_spawner *s, int64_t now);

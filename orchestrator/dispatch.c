@@ -117,6 +117,19 @@ static int64_t judge_latency(dispatch_run *r, avs_staged *g, const avs_frame *f)
     return AVS_OUT_DISTURBED;
 }
 
+/* Of a gang on several nodes the first end that tells a cause is kept: other nodes follow it. */
+static void keep_cause(dispatch_run *r, live_trial *l, int agent, const avs_frame *f, int64_t outcome)
+{
+    bool follows = outcome == AVS_OUT_DONE || outcome == AVS_OUT_KILLED || outcome == AVS_OUT_STOPPED;
+    if (!l || !l->spans || l->why || follows || l->epoch != f->epoch) return;
+    const size_t n = r->ended_text ? strlen(r->ended_text) : 0;
+    l->why = avs_xalloc(n + 1);
+    if (l->why && n > 0) memcpy(l->why, r->ended_text, n);
+    l->why_agent = agent;
+    l->exit_code = (int)avs_frame_i64(f, AVS_T_CODE, -1);
+    l->signal = (int)avs_frame_i64(f, AVS_T_SIGNAL, 0);
+}
+
 static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
 {
     const char *hex = avs_frame_str(f, AVS_T_TRIAL, r->frame);
@@ -140,6 +153,7 @@ static void take_ended(dispatch_run *r, int agent, const avs_frame *f)
                strcmp(r->cfg->list->at[trial].trial->config->kind, "latency") == 0) {
         o = judge_latency(r, g, f);
     }
+    keep_cause(r, l, agent, f, o);
     dispatch_step(r, (avs_event){.type = AVS_EV_ENDED,
                                  .agent = agent,
                                  .trial = trial,
@@ -202,7 +216,10 @@ static void take_beat(dispatch_run *r, int agent, const avs_frame *f)
         memcpy(&held[k].attempt, p, 8);
         memcpy(&held[k].epoch, p + 8, 4);
         memcpy(&flags, p + 12, 4);
-        held[k].ready = (flags & AVS_HELD_READY) != 0;
+        const live_trial *l = dispatch_live(r, held[k].attempt);
+        bool tells_more =
+            l && l->spans && l->agent == agent; /* its READY, said again with every beat, counts */
+        held[k].ready = (flags & AVS_HELD_READY) != 0 && !tells_more;
         held[k].going = (flags & AVS_HELD_GOING) != 0;
     }
     dispatch_step(r, (avs_event){.type = AVS_EV_BEAT,
@@ -210,6 +227,22 @@ static void take_beat(dispatch_run *r, int agent, const avs_frame *f)
                                  .heard_ms = avs_frame_i64(f, AVS_T_HEARD_MS, 0),
                                  .held = held,
                                  .n_held = (int32_t)n});
+}
+
+/* Where rank 0 lets ranks of other nodes in goes with GO. */
+static void take_ready(dispatch_run *r, int agent, const avs_frame *f)
+{
+    live_trial *l = dispatch_live(r, f->attempt);
+    size_t n = 0;
+    const uint8_t *ring = avs_frame_get(f, AVS_T_RING, &n);
+    if (l && l->spans && l->agent == agent && l->epoch == f->epoch && ring && n < AVS_FRAME_RING &&
+        !l->ring) {
+        l->ring = avs_xalloc(n + 1);
+        if (!l->ring) return; /* said again at the next beat */
+        memcpy(l->ring, ring, n);
+    }
+    dispatch_step(
+        r, (avs_event){.type = AVS_EV_READY, .agent = agent, .attempt = f->attempt, .epoch = f->epoch});
 }
 
 static void drain(dispatch_run *r, int signal)
@@ -238,8 +271,7 @@ static void take(dispatch_run *r, int agent, const avs_frame *f)
         if (r->cfg->samples && r->cfg->samples->spawned) dispatch_sample(r, &r->peers[agent]);
         break;
     case AVS_M_READY:
-        dispatch_step(
-            r, (avs_event){.type = AVS_EV_READY, .agent = agent, .attempt = f->attempt, .epoch = f->epoch});
+        take_ready(r, agent, f);
         break;
     case AVS_M_SIGNAL:
         drain(r, (int)avs_frame_i64(f, AVS_T_CODE, SIGTERM));
@@ -495,6 +527,10 @@ static void free_run(dispatch_run *r)
     dispatch_asha_free(r);
     free(r->peers);
     free(r->fds);
+    for (int i = 0; i < r->n_live; i++) {
+        avs_xfree(r->live[i].ring);
+        avs_xfree(r->live[i].why);
+    }
     free(r->live);
     free(r->pending);
     avs_coord_free(r->coord);

@@ -20,6 +20,8 @@ static void drop_live(dispatch_run *r, uint64_t attempt)
     live_trial *l = dispatch_live(r, attempt);
     if (!l) return;
     avs_id_drop(&r->by_attempt, attempt);
+    avs_xfree(l->ring);
+    avs_xfree(l->why);
     *l = r->live[--r->n_live];
     if (l != &r->live[r->n_live]) avs_id_put(&r->by_attempt, l->attempt, (int32_t)(l - r->live));
 }
@@ -99,35 +101,60 @@ static void send_start(dispatch_run *r, const avs_action *a, uint64_t attempt)
     avs_buf_free(&places);
 }
 
-/* The attempt row of a trial that starts; rank 0's START comes first. *id: 0 when it has none (the database failed). */
-static bool begin_attempt(dispatch_run *r, const avs_action *a, int64_t *id)
+/* The ranks of an attempt and their GPUs, from its STARTs (n actions that follow each other, among others). NULL: no
+ * memory. *n_out 0: one rank without a GPU, for which the attempt's own row is enough. */
+static avs_store_gpu *ranks_of(const dispatch_run *r, const avs_action *a, int32_t n, int *n_out, int *gpus)
+{
+    size_t cap = 1;
+    *n_out = *gpus = 0;
+    for (int32_t p = 0; p < n && a[p].type == AVS_ACT_START && a[p].attempt == a->attempt; p++)
+        for (int32_t k = 0; k < a[p].n_ranks; k++) {
+            const int of_rank = __builtin_popcount(a[p].place[k].gpus);
+            *gpus += of_rank;
+            cap += (size_t)of_rank + 1;
+        }
+    avs_store_gpu *out = avs_xrealloc(NULL, sizeof *out * cap);
+    for (int32_t p = 0; out && p < n && a[p].type == AVS_ACT_START && a[p].attempt == a->attempt; p++) {
+        const peer *at = &r->peers[a[p].agent];
+        for (int32_t k = 0; k < a[p].n_ranks; k++) {
+            const int before = *n_out, rank = a[p].first_rank + k;
+            for (int32_t i = 0; at->gpus && i < at->gpus->n; i++)
+                if (a[p].place[k].gpus >> i & 1)
+                    out[(*n_out)++] = (avs_store_gpu){.rank = rank,
+                                                      .uuid = at->gpus->gpu[i].uuid,
+                                                      .model = at->gpus->gpu[i].model,
+                                                      .mem_bytes = at->gpus->gpu[i].mem_bytes,
+                                                      .sm = at->gpus->gpu[i].capability,
+                                                      .host = at->host};
+            if (*n_out == before && a->ranks > 1)
+                out[(*n_out)++] = (avs_store_gpu){.rank = rank, .host = at->host};
+        }
+    }
+    return out;
+}
+
+/* The attempt row of a trial that starts; rank 0's START comes first of the n actions. *id: 0 when it has none (the
+ * database failed). */
+static bool begin_attempt(dispatch_run *r, const avs_action *a, int32_t n, int64_t *id)
 {
     avs_err err = AVS_ERR_INIT;
     char log[3100];
-    int epoch = 0, gpus = 0, n = 0;
-    avs_store_gpu used[AVS_GPUS_MAX];
-    const avs_gpu_inventory *have = r->peers[a->agent].gpus;
+    int epoch = 0, gpus, n_gpu;
     *id = 0;
     if (r->db_failed) return true; /* settle() ends it */
-    for (int32_t k = 0; k < a->n_ranks; k++) {
-        gpus += __builtin_popcount(a->place[k].gpus);
-        for (int32_t i = 0; have && i < have->n && n < AVS_GPUS_MAX; i++)
-            if (a->place[k].gpus >> i & 1)
-                used[n++] = (avs_store_gpu){.rank = a->first_rank + k,
-                                            .uuid = have->gpu[i].uuid,
-                                            .model = have->gpu[i].model,
-                                            .mem_bytes = have->gpu[i].mem_bytes,
-                                            .sm = have->gpu[i].capability};
-    }
+    avs_store_gpu *used = ranks_of(r, a, n, &n_gpu, &gpus);
+    if (!used) return false;
     avs_trial_log(r->cfg->list, a->trial, a->epoch, log, sizeof log);
     avs_store_start st = {.trial_id = avs_trial_row(r->cfg->list, a->trial),
                           .run_id = getpid(),
                           .host = r->peers[a->agent].host,
                           .gpus = gpus,
                           .gpu = used,
-                          .n_gpu = n,
+                          .n_gpu = n_gpu,
                           .log_path = log};
-    if (avs_store_attempt_begin(r->cfg->db, &st, id, NULL, &epoch, &err) != AVS_OK) {
+    const int rc = avs_store_attempt_begin(r->cfg->db, &st, id, NULL, &epoch, &err);
+    free(used);
+    if (rc != AVS_OK) {
         *id = 0;
         dispatch_db_trouble(r, &err);
         return true;
@@ -146,16 +173,22 @@ static bool begin_attempt(dispatch_run *r, const avs_action *a, int64_t *id)
         r->live = l;
         r->cap_live = cap;
     }
-    r->live[r->n_live] = (live_trial){(uint64_t)*id, a->epoch, a->trial, a->agent, dispatch_now_ms()};
+    r->live[r->n_live] = (live_trial){.attempt = (uint64_t)*id,
+                                      .epoch = a->epoch,
+                                      .trial = a->trial,
+                                      .agent = a->agent,
+                                      .points_ms = dispatch_now_ms(),
+                                      .spans = a->n_ranks < a->ranks};
     return avs_id_put(&r->by_attempt, (uint64_t)*id, r->n_live++);
 }
 
-static void act_start(dispatch_run *r, const avs_action *a)
+/* a: the first of the n actions that are still to be carried out. */
+static void act_start(dispatch_run *r, const avs_action *a, int32_t n)
 {
     avs_action kept = *a;
     int64_t id = 0;
     if (a->first_rank == 0) {
-        if (!begin_attempt(r, a, &id)) r->failed = true;
+        if (!begin_attempt(r, a, n, &id)) r->failed = true;
         r->started = a->attempt;
         r->started_id = id;
     }
@@ -240,7 +273,7 @@ static avs_trial_state store_state(avs_job_state s)
     }
 }
 
-static void tell_failure(dispatch_run *r, const avs_action *a, const char *text)
+static void tell_failure(dispatch_run *r, const avs_action *a, int agent, const char *text)
 {
     char name[16], *nl;
     const avs_listed *x = &r->cfg->list->at[a->trial];
@@ -252,25 +285,32 @@ static void tell_failure(dispatch_run *r, const avs_action *a, const char *text)
     avs_progress_say(&r->progress, "trial %s (%s %s seed %u) on %s: %s%s%s%s", short_name(r, a->trial, name),
                      x->trial->config->model ? x->trial->config->model : x->trial->config->kind,
                      x->trial->config->task ? x->trial->config->task : "", x->trial->seed,
-                     r->peers[a->agent].host, avs_outcome_name(a->outcome), text ? ": " : "",
-                     text ? text : "", final ? "; failed" : "; it will be tried again");
+                     r->peers[agent].host, avs_outcome_name(a->outcome), text ? ": " : "", text ? text : "",
+                     final ? "; failed" : "; it will be tried again");
 }
 
-static void act_record(dispatch_run *r, const avs_action *a)
+/* was: of the attempt that ended, as it lived. */
+static void record(dispatch_run *r, const avs_action *a, const live_trial *was)
 {
     avs_err err = AVS_ERR_INIT;
     avs_store_end end = {.reason = reason_of(a->outcome), .next = store_state(a->state)};
-    drop_live(r, a->attempt);
     fill_from_frame(r, a, &end);
+    if (was->why) {
+        end.message = was->why;
+        end.exit_code = was->exit_code;
+        end.signal = was->signal;
+    }
     if (a->state == AVS_JOB_PRUNED && end.reason != AVS_END_ERROR) end.reason = AVS_END_PRUNED;
     if (a->state == AVS_JOB_HELD && a->outcome == AVS_OUT_STOPPED) end.reason = AVS_END_PAUSED;
     if (a->outcome == AVS_OUT_LOST)
-        end.message = r->peers[a->agent].up ? "its node has no process of it: a message was lost on the way"
+        end.message = r->peers[a->agent].up && was->spans
+                          ? "a node of the gang is gone, or has no process of it"
+                      : r->peers[a->agent].up ? "its node has no process of it: a message was lost on the way"
                       : a->state == AVS_JOB_FAILED ? "poison: nodes went down under it"
                                                    : "the agent is gone";
     if ((a->outcome == AVS_OUT_ERROR || a->outcome == AVS_OUT_DISTURBED) && !end.message)
         end.message = r->ended_text;
-    tell_failure(r, a, end.message);
+    tell_failure(r, a, was->why ? was->why_agent : a->agent, end.message);
     dispatch_tell_end(r, a, avs_trial_state_name(end.next), end.message);
     if (a->state == AVS_JOB_FAILED) dispatch_asha_over(r, a->trial);
     if (r->db_failed || (a->attempt & AVS_COORD_PROVISIONAL)) return;
@@ -278,6 +318,25 @@ static void act_record(dispatch_run *r, const avs_action *a)
     if (g) avs_staged_fill(g, &end);
     if (avs_store_attempt_end(r->cfg->db, (int64_t)a->attempt, &end, NULL, &err) != AVS_OK)
         dispatch_db_trouble(r, &err);
+}
+
+static void act_go(dispatch_run *r, const avs_action *a)
+{
+    const live_trial *l = dispatch_live(r, a->attempt);
+    if (r->peers[a->agent].closed) return;
+    dispatch_tell_message(r, a->agent, "GO for attempt %llu", (unsigned long long)a->attempt);
+    size_t mark = dispatch_begin(r, a->agent, AVS_M_GO, a->epoch, a->attempt);
+    if (l && l->ring) avs_frame_put_str(&r->peers[a->agent].out, AVS_T_RING, l->ring);
+    avs_frame_end(&r->peers[a->agent].out, mark);
+}
+
+static void act_record(dispatch_run *r, const avs_action *a)
+{
+    live_trial *l = dispatch_live(r, a->attempt), was = l ? *l : (live_trial){.trial = -1};
+    if (l) l->why = NULL;
+    drop_live(r, a->attempt);
+    record(r, a, &was);
+    avs_xfree(was.why);
 }
 
 static void act_stop(dispatch_run *r, const avs_action *a, const char *kind)
@@ -317,23 +376,27 @@ static void act_agent(dispatch_run *r, const avs_action *a)
 
 static void act_too_big(dispatch_run *r, const avs_action *a)
 {
-    char name[16], need[128];
+    char name[16], need[192];
     const avs_trial_list *l = r->cfg->list;
     const avs_coord_class *k = &l->classes[avs_coord_class_of(r->coord, a->trial)];
     bool one = k->ranks == 1 || k->pack == AVS_PACK_NODE || k->pack == AVS_PACK_NUMA;
-    const char *where = k->pack == AVS_PACK_NUMA ? " in one NUMA domain" : one ? " on one node" : "";
+    const char *where = k->pack == AVS_PACK_NUMA     ? " in one NUMA domain"
+                        : one                        ? " on one node"
+                        : k->pack == AVS_PACK_SPREAD ? ", each on a node of its own"
+                                                     : "";
+    const char *have = one ? "the largest node has" : "the nodes together have";
     bool gpus = k->gpus > 0 && (a->gpus > 0 || !k->host_ok);
     if (gpus && a->gpus == 0)
         snprintf(need, sizeof need, "%d GPUs%s; no node has one that NVML shows (see 'avsweep doctor')",
                  k->ranks * k->gpus, where);
     else if (gpus && k->ranks * k->gpus > a->gpus)
-        snprintf(need, sizeof need, "%d GPUs%s; the largest node has %d", k->ranks * k->gpus, where, a->gpus);
+        snprintf(need, sizeof need, "%d GPUs%s; %s %d", k->ranks * k->gpus, where, have, a->gpus);
     else if (k->ranks * k->cores > a->cores)
-        snprintf(need, sizeof need, "%d cores%s; the largest node has %d", k->ranks * k->cores, where,
-                 a->cores);
+        snprintf(need, sizeof need, "%d cores%s; %s %d", k->ranks * k->cores, where, have, a->cores);
     else
-        snprintf(need, sizeof need, "%d x (%d GPUs '%s', %d cores, %d MB)%s; no node has that", k->ranks,
-                 k->gpus, k->gpu_model ? k->gpu_model : "any", k->cores, k->mem_mb, where);
+        snprintf(need, sizeof need, "%d x (%d GPUs '%s', %d cores, %d MB)%s; %s", k->ranks, k->gpus,
+                 k->gpu_model ? k->gpu_model : "any", k->cores, k->mem_mb, where,
+                 one ? "no node has that" : "the nodes do not have that");
     avs_progress_say(&r->progress, "error[R006]: trial %s needs %s. Nothing was started.",
                      short_name(r, a->trial, name), need);
 }
@@ -345,11 +408,10 @@ void dispatch_carry_out(dispatch_run *r, const avs_action *acts, int32_t n)
         const avs_action *a = &acts[i];
         switch (a->type) {
         case AVS_ACT_START:
-            act_start(r, a);
+            act_start(r, a, n - i);
             break;
         case AVS_ACT_GO:
-            dispatch_tell_message(r, a->agent, "GO for attempt %llu", (unsigned long long)a->attempt);
-            dispatch_bare(r, a->agent, AVS_M_GO, a->epoch, a->attempt);
+            act_go(r, a);
             break;
         case AVS_ACT_STOP:
             act_stop(r, a, "checkpoint");

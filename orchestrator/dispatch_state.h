@@ -26,6 +26,10 @@ typedef struct {
     int32_t trial;
     int agent;
     int64_t points_ms;
+    bool spans; /* its ranks lie on several nodes */
+    char *ring; /* then, when rank 0 has told: where it lets the others in */
+    char *why;  /* and what the node said whose ranks were the cause of its end; NULL: none so far */
+    int why_agent, exit_code, signal;
 } live_trial;
 
 typedef struct {

@@ -10,8 +10,8 @@
  *              <-------------  M_WELCOME
  *              <-------------  M_START   attempt, epoch, trial, cores, job text, limits
  *     M_STARTED ------------>            pid
- *     M_READY  ------------->            gangs: every rank here is up
- *              <-------------  M_GO      gangs: every rank everywhere is up
+ *     M_READY  ------------->            gangs: every rank here is up; where rank 0 lets ranks of other nodes in
+ *              <-------------  M_GO      gangs: every rank everywhere is up; where rank 0 is
  *     trial frames ---------->
  *     M_ENDED  ------------->            how it ended, of a latency trial also how quiet the node was; results lie in the spool until
  *              <-------------  M_ACK     the result is committed, the spool file may go
@@ -38,8 +38,8 @@ typedef enum {
     AVS_M_BEAT,   /* both, every 5 s: HEARD_MS; a->c HELD                                 */
     AVS_M_SIGNAL, /* a->c CODE signal number                                              */
     AVS_M_BYE,    /* both                                                                 */
-    AVS_M_READY,  /* a->c every rank of a gang on this node has said HELLO                */
-    AVS_M_GO      /* c->a every rank of the gang is up on every node: they may communicate */
+    AVS_M_READY,  /* a->c RING; every rank of a gang on this node has said HELLO          */
+    AVS_M_GO      /* c->a RING; every rank of the gang is up on every node: they may communicate */
 } avs_message_type;
 
 typedef enum {

@@ -480,8 +480,8 @@ static bool all_fit(avs_coord *c)
         if (fits_some(c, k)) continue;
         avs_action *a = coord_emit(c, AVS_ACT_TOO_BIG);
         a->trial = i;
-        a->cores = most_cores;
-        a->gpus = most_gpus;
+        a->cores = one_node(k) ? most_cores : (int32_t)c->cores;
+        a->gpus = one_node(k) ? most_gpus : (int32_t)c->gpus;
         c->forced_code = 6;
         c->draining = true;
         return false;

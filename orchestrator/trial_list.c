@@ -71,8 +71,8 @@ static bool may_use_host(const char *kind)
     return strcmp(kind, "exec") != 0 && !(backend && strcmp(backend, "cuda") == 0);
 }
 
-/* Training has one rank per GPU (on the host ring too: that lies in the memory of one node); every other kind is one
- * process with all its GPUs. A trial without stated cores takes the node, for its kernels use every core. */
+/* Training has one rank per GPU (on the host ring too), on one node or several; every other kind is one process with all
+ * its GPUs. A trial without stated cores takes the node, for its kernels use every core. */
 static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits *m, int64_t expect_ms)
 {
     const avs_sweep_config *c = t->config;
@@ -99,7 +99,6 @@ static avs_coord_class class_of(const avs_sweep_trial *t, const avs_sweep_limits
         k.gpus = 1;
         k.cores = (k.cores + k.ranks - 1) / k.ranks;
         k.mem_mb /= k.ranks;
-        if (k.pack != AVS_PACK_NUMA) k.pack = AVS_PACK_NODE;
     }
     k.no_retry[AVS_OUT_CRASH] = !(m->retry_on & AVS_RETRY_CRASH);
     k.no_retry[AVS_OUT_HANG] = !(m->retry_on & AVS_RETRY_HANG);
@@ -593,8 +592,11 @@ int avs_trial_job(const avs_trial_list *l, const avs_action *start, uint64_t att
     if (rc != AVS_OK) return rc;
     avs_buf_fmt(out, ",\"seed\":%u,\"trial\":\"%s\",\"attempt\":%llu,\"epoch\":%u,\"ranks\":%d", t->seed, hex,
                 (unsigned long long)attempt, start->epoch, start->ranks);
-    avs_buf_fmt(out, ",\"ring\":\"/avs-%.12s-%llu\",\"threads\":%d,\"work_dir\":", hex,
-                (unsigned long long)attempt, start->cores);
+    if (start->n_ranks < start->ranks) /* on several nodes */
+        avs_buf_str(out, ",\"ring\":\"tcp\"");
+    else
+        avs_buf_fmt(out, ",\"ring\":\"/avs-%.12s-%llu\"", hex, (unsigned long long)attempt);
+    avs_buf_fmt(out, ",\"threads\":%d,\"work_dir\":", start->cores);
     avs_json_write_str(out, work);
     snprintf(work, sizeof work, "%s/cache", l->root);
     avs_buf_str(out, ",\"cache_dir\":");

@@ -210,10 +210,11 @@ int avs_store_forget_done(avs_store *s, int64_t trial_id, const char *from, cons
 /* ---- attempts
  * ------------------------------------------------------------------------------------------------- */
 typedef struct {
-    int rank; /* the rank that it is given to; the first of a rank is recorded as its own */
-    const char *uuid, *model;
+    int rank;                 /* the rank that it is given to; the first of a rank is recorded as its own */
+    const char *uuid, *model; /* uuid NULL: a rank without a GPU that is known */
     int64_t mem_bytes;
-    int sm; /* 90 for sm_90; 0 or less: unknown */
+    int sm;           /* 90 for sm_90; 0 or less: unknown */
+    const char *host; /* of the rank; NULL: that of the attempt */
 } avs_store_gpu;
 
 typedef struct {
@@ -223,7 +224,7 @@ typedef struct {
     const char *host;  /* NULL: unknown                                     */
     const char *cpus;  /* core list "0-3" or NULL                           */
     int gpus;
-    const avs_store_gpu *gpu; /* those that are known, by rank                 */
+    const avs_store_gpu *gpu; /* ranks and their GPUs, by rank                 */
     int n_gpu;
     const char *log_path; /* NULL: none                                        */
 } avs_store_start;

@@ -70,20 +70,21 @@ out:
     return rc;
 }
 
-/* A row per rank that has GPUs of its own; rank 0 has its row already. */
+/* A row per rank that is told of; rank 0 has its row already. */
 static int put_rank_gpus(avs_store *s, const avs_store_start *st, int64_t attempt_id, avs_err *e)
 {
     int rc = AVS_OK, last = -1;
     for (int i = 0; i < st->n_gpu; i++) {
         const avs_store_gpu *g = &st->gpu[i];
-        int64_t id;
-        AVS_TRY(put_gpu(s, g, &id, e));
+        int64_t id = 0;
+        if (g->uuid) AVS_TRY(put_gpu(s, g, &id, e));
         if (g->rank == last) continue;
         last = g->rank;
-        AVS_TRY(avs_db_run(s, e,
-                           "INSERT INTO attempt_rank(attempt_id, rank, host, gpu_id) VALUES(?,?,?,?)"
-                           " ON CONFLICT DO UPDATE SET gpu_id=excluded.gpu_id",
-                           "iiti", attempt_id, (int64_t)g->rank, st->host, id));
+        AVS_TRY(
+            avs_db_run(s, e,
+                       "INSERT INTO attempt_rank(attempt_id, rank, host, gpu_id) VALUES(?,?,?,nullif(?,0))"
+                       " ON CONFLICT DO UPDATE SET gpu_id=excluded.gpu_id",
+                       "iiti", attempt_id, (int64_t)g->rank, g->host ? g->host : st->host, id));
     }
 out:
     return rc;

@@ -46,12 +46,13 @@ static void finish(avs_control *c, size_t mark)
     if (!avs_buf_ok(&c->out) || avs_fs_full_write(c->fd, c->out.data, c->out.len)) c->stop = true;
 }
 
-void avs_control_hello(avs_control *c)
+void avs_control_hello(avs_control *c, const char *ring)
 {
     if (c->fd < 0) return;
     size_t m = begin(c, AVS_F_HELLO);
     avs_frame_put_i64(&c->out, AVS_T_PID, getpid());
     avs_frame_put_str(&c->out, AVS_T_VERSION, AVS_VERSION);
+    if (ring) avs_frame_put_str(&c->out, AVS_T_RING, ring);
     finish(c, m);
 }
 
@@ -229,6 +230,15 @@ void avs_control_stopped(avs_control *c, int64_t step)
     finish_end(c, m);
 }
 
+static void take_go(avs_control *c, const avs_frame *f)
+{
+    size_t n = 0;
+    const uint8_t *ring = avs_frame_get(f, AVS_T_RING, &n);
+    if (c->go) return;
+    c->go = true;
+    if (ring && n < sizeof c->ring) memcpy(c->ring, ring, n); /* the rest is zero */
+}
+
 bool avs_control_poll(avs_control *c)
 {
     char chunk[4096];
@@ -250,7 +260,7 @@ bool avs_control_poll(avs_control *c)
             }
             if (!got || f.attempt != c->attempt || f.epoch != c->epoch) continue;
             c->stop |= f.type == AVS_F_STOP;
-            c->go |= f.type == AVS_F_GO;
+            if (f.type == AVS_F_GO) take_go(c, &f);
         }
     }
     return c->stop;

@@ -14,9 +14,10 @@ typedef struct {
     int fd; /* -1: lines on stdout */
     uint32_t epoch;
     uint64_t attempt;
-    bool is_quiet; /* ranks other than 0 send nothing but HELLO and their end */
-    bool go;       /* GO was received */
-    bool stop;     /* STOP was received, or the peer is gone */
+    bool is_quiet;             /* ranks other than 0 send nothing but HELLO and their end */
+    bool go;                   /* GO was received */
+    char ring[AVS_FRAME_RING]; /* with GO: where rank 0 lets the others in; "": all ranks are on one node */
+    bool stop;                 /* STOP was received, or the peer is gone */
     int64_t last_progress_ns;
     int64_t device_peak; /* bytes on a GPU, told with the end; 0: none */
     avs_frame_reader reader;
@@ -28,7 +29,7 @@ bool avs_control_present(void);
 void avs_control_open(avs_control *c, bool use_fd, uint32_t epoch, uint64_t attempt);
 void avs_control_close(avs_control *c);
 
-void avs_control_hello(avs_control *c);
+void avs_control_hello(avs_control *c, const char *ring); /* ring: rank 0 of a gang across nodes, else NULL */
 void avs_control_env(avs_control *c, const char *json);
 /* At most one frame in 200 ms unless force. */
 void avs_control_progress(avs_control *c, int64_t step, int64_t steps, double rate, const char *phase,

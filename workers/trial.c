@@ -18,6 +18,24 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_STOPPED = 75, RING_TIMEOUT_MS = 60000 };
 
+static bool is_across_nodes(const avs_job *job)
+{
+    return job->ranks > 1 && strcmp(job->ring, "tcp") == 0;
+}
+
+static int open_ring(avs_trial *t, avs_err *e)
+{
+    const avs_job *job = t->job;
+    if (!is_across_nodes(job))
+        return avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
+    if (!t->control.ring[0])
+        return avs_fail(e, AVS_EMISSING,
+                        "GO did not tell where rank 0 is: ring 'tcp' needs an agent that does");
+    avs_ring_meet *meet = t->meet;
+    t->meet = NULL;
+    return avs_ring_open_tcp(&t->ring, meet, t->control.ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
+}
+
 static int run_kind(avs_trial *t, avs_err *e)
 {
     const avs_job *job = t->job;
@@ -26,7 +44,7 @@ static int run_kind(avs_trial *t, avs_err *e)
     if (job->kind == AVS_JOB_EXEC) return avs_exec_run(t, e);
     rc = avs_fs_mkdirs(job->work_dir, e);
     if (rc == AVS_OK && job->cache_dir[0]) rc = avs_fs_mkdirs(job->cache_dir, e);
-    if (rc == AVS_OK) rc = avs_ring_open(&t->ring, job->ring, job->rank, job->ranks, RING_TIMEOUT_MS, e);
+    if (rc == AVS_OK) rc = open_ring(t, e);
     if (rc != AVS_OK) return rc;
     if (job->kind == AVS_JOB_TRAIN)
         rc = avs_train_run(t, e);
@@ -91,11 +109,15 @@ int avs_trial_main(const char *job_path)
                                                                   : "fp32",
                      job.kind != AVS_JOB_NOOP && job.kind != AVS_JOB_EXEC);
         if (job.kind == AVS_JOB_EXEC) rc = exec_env(&job, &env, &e);
-        avs_control_hello(&t.control);
+        char address[AVS_RING_ADDRESS] = "";
+        if (rc == AVS_OK && is_across_nodes(&job) && job.rank == 0)
+            rc = avs_ring_listen(&t.meet, address, &e);
+        avs_control_hello(&t.control, address[0] ? address : NULL);
         avs_control_env(&t.control, avs_buf_cstr(&env));
         if (rc == AVS_OK) rc = run_kind(&t, &e);
     }
     const int status = finish(&t, rc, &e);
+    avs_ring_unlisten(t.meet);
     avs_ring_close(t.ring);
     avs_control_close(&t.control);
     avs_buf_free(&env);

@@ -9,9 +9,10 @@
 typedef struct {
     const avs_job *job;
     avs_control control;
-    avs_ring *ring;     /* NULL with one rank */
-    int64_t stopped_at; /* step of the checkpoint after AVS_ECANCEL */
-    bool crashed;       /* exec: the command died of a signal, so this is no FAIL but a crash */
+    avs_ring *ring;      /* NULL with one rank */
+    avs_ring_meet *meet; /* rank 0 of a gang across nodes, until its ring is open */
+    int64_t stopped_at;  /* step of the checkpoint after AVS_ECANCEL */
+    bool crashed;        /* exec: the command died of a signal, so this is no FAIL but a crash */
 } avs_trial;
 
 /* `avsweep-trial run JOB.json`: exit status 0 done, 1 failed, 75 stopped. */

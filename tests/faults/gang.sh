@@ -41,7 +41,7 @@ unset FAKE_PLAN
 gang wide 1 8
 avs run wide.yaml --db wide.db 2> wide.err
 expect 6 $? "exit of a gang of eight on four cores"
-grep -q "error\[R006\].*8 cores on one node; the largest node has 4" wide.err || fail "no R006"
+grep -q "error\[R006\].*8 cores; the nodes together have 4" wide.err || fail "no R006"
 expect 0 "$(grep -c ^start "$FAKE_LOG")" "starts of a gang that does not fit"
 
 # A drain stops every rank with a checkpoint; the next run goes on.

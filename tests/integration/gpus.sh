@@ -30,7 +30,7 @@ expect "10000000000" "$(sqlite3 gang.db "SELECT DISTINCT max_gpu_mem FROM attemp
 train wide 1 3
 avs run wide.yaml --db wide.db 2> wide.err
 expect 6 $? "exit of a gang of three on two GPUs"
-grep -q "error\[R006\].*3 GPUs on one node; the largest node has 2" wide.err || fail "no R006 for three GPUs"
+grep -q "error\[R006\].*3 GPUs; the nodes together have 2" wide.err || fail "no R006 for three GPUs"
 
 # A GPU whose memory does not suffice: told apart from other errors, and not tried again unless the file says so.
 train small 3 1

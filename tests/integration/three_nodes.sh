@@ -2,35 +2,10 @@
 # Three emulated nodes under mpirun: every node works, and whoever is killed, the same command brings the same table.
 # With the word agents, or where the kernel makes no name spaces: three agents of this machine that act as nodes.
 . "$(dirname "$0")/lib.sh"
-here=$(dirname "$(readlink -f "$0")")
-command -v mpirun > /dev/null || skip "no mpirun"
-"$AVSWEEP" version | grep -q "MPI *none" && skip "built without MPI"
-why=
-if [ "${1:-}" = agents ]; then
-    why="asked for"
-elif ! command -v ip > /dev/null; then
-    why="no ip (iproute2)"
-elif ! unshare -Urn true 2> /dev/null; then
-    why="user name spaces are switched off and this is not root (unshare -Urn)"
-elif ! timeout 20 "$here/nodes.sh" run 1 true 2> nodes.err; then
-    why="network name spaces cannot be made: $(tail -1 nodes.err)"
-fi
-export TMPDIR=$dir ASAN_OPTIONS=detect_leaks=0 AVSWEEP_CORES=2 FAKE_MS=30
+. "$(dirname "$0")/nodes_lib.sh"
+export AVSWEEP_CORES=2 FAKE_MS=30
 sweep demo 24
-
-# nodes SCRIPT: runs it on node 0; $MPI there is the launcher line
-if [ -n "$why" ]; then
-    echo "NOTE: several agents of one machine act as nodes ($why)"
-    export AVSWEEP_EMULATE_NODES=1
-    export MPI="mpirun --allow-run-as-root --oversubscribe --bind-to none -n 3"
-    nodes() { timeout -k 5 60 bash -c "cd $dir; $1"; }
-else
-    export MPI="mpirun --allow-run-as-root --bind-to none -H 10.77.0.1:1,10.77.0.2:1,10.77.0.3:1 -n 3
-     --mca plm_rsh_agent $here/nodes-agent.sh --mca oob_tcp_if_include eth0 --mca btl tcp,self --mca btl_tcp_if_include eth0
-     -x AVSWEEP_CORES -x FAKE_LOG -x FAKE_MS -x ASAN_OPTIONS"
-    MPI=$(echo $MPI) # one line
-    nodes() { timeout -k 5 60 "$here/nodes.sh" run 3 bash -c "cd $dir; $1"; }
-fi
+several_nodes 3 60 "${1:-}" AVSWEEP_CORES FAKE_LOG FAKE_MS
 run="$AVSWEEP run demo.yaml --trial-program $FAKE --db"
 
 FAKE_MS=2 avs run demo.yaml --db calm.db 2> calm.err

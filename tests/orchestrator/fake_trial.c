@@ -10,7 +10,8 @@
  *
  * Behaviours: ok, crash (SIGSEGV half way), exit3, error, error-new (another text each time), hang, silent (no HELLO),
  * garbage (broken frame), big (8 MiB of latency samples), stale (frames of another epoch), nan, deaf (ignores STOP),
- * gate (goes on from half way when the file is there).
+ * gate (goes on from half way when the file is there), mute (says nothing between its start and its end, as ranks other
+ * than 0 of real trials).
  * Results are a function of trial hash and seed alone. Steps are checkpointed in work_dir; work_dir/lock shows two
  * attempts that run at one time. */
 #include <errno.h>
@@ -219,6 +220,10 @@ static int run(fake *f)
     end(f, m);
     double scale = getenv("FAKE_CURVES") ? 1.0 + (double)(avs_fnv1a64_str(f->trial) % 1000) / 100.0 : 1.0;
     for (int s = (int)number_in(ckpt); s < steps; s++) {
+        if (is(f, "mute")) {
+            wait_ms(f, ms);
+            continue;
+        }
         m = begin(f, AVS_F_PROGRESS);
         avs_frame_put_i64(&f->out, AVS_T_STEP, s);
         avs_frame_put_i64(&f->out, AVS_T_STEPS, steps);
