@@ -140,10 +140,11 @@ static void check_gpus(avs_doctor *d)
     if (g.n > 1) check_links(d, &g);
 }
 
-static void check_ring(avs_doctor *d)
+/* over: how ranks of several nodes meet, tried on this one; "": through memory. */
+static void check_ring(avs_doctor *d, const char *over)
 {
-    char program[4096], text[512] = "", word[] = "ring", ranks[] = "2";
-    char *argv[] = {program, word, ranks, NULL};
+    char program[4096], text[512] = "", word[] = "ring", ranks[] = "2", how[8];
+    char *argv[] = {program, word, ranks, over[0] ? how : NULL, NULL};
     avs_err err = AVS_ERR_INIT;
     pid_t pid = 0;
     int status = 0;
@@ -151,14 +152,16 @@ static void check_ring(avs_doctor *d)
         avs_doc_say(d, AVS_DOC_FAIL, "ring", "%s", err.msg);
         return;
     }
+    snprintf(how, sizeof how, "%s", over);
     const int fd = start(program, argv, environ, &pid);
     const bool said = fd >= 0 && hears(fd, "\n", 30, text, sizeof text);
     if (fd >= 0) close(fd);
     if (pid > 0 && !said) kill(pid, SIGKILL);
     if (pid > 0) waitpid(pid, &status, 0);
     text[strcspn(text, "\n")] = '\0';
-    avs_doc_say(d, said && status == 0 ? AVS_DOC_OK : AVS_DOC_FAIL, "ring", "host ring: %s",
-                said && status == 0 ? text : "the all-reduce between two processes failed");
+    avs_doc_say(d, said && status == 0 ? AVS_DOC_OK : AVS_DOC_FAIL, "ring", "host ring: %s%s",
+                said && status == 0 ? text : "the all-reduce between two processes failed",
+                (said && status == 0) || !over[0] ? "" : " over TCP");
 }
 
 /* mpirun -n 1 of ourselves; USR1 to mpirun must reach the rank. */
@@ -228,7 +231,8 @@ static bool look_at_node(avs_doctor *d)
         avs_doc_say(d, AVS_DOC_OK, "node", "%d cores, %.1f GiB memory, load %.2f", cores,
                     (double)s.totalram * s.mem_unit / (1024.0 * 1024 * 1024), (double)s.loads[0] / 65536);
     check_gpus(d);
-    check_ring(d);
+    check_ring(d, "");
+    check_ring(d, "tcp");
     avs_doc_scratch(d);
     if (d->o->db) {
         snprintf(folder, sizeof folder, "%s", d->o->db);

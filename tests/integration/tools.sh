@@ -90,6 +90,7 @@ done
 ls -d avsweep-doctor-* > /dev/null 2>&1 && fail "doctor leaves a folder"
 command -v mpirun > /dev/null && ! "$AVSWEEP" version | grep -q "MPI *none" && { grep -q "signals  mpirun passes USR1 on" doc.txt || fail "signals: $(cat doc.txt)"; }
 [ -x "$real" ] && { grep -q "ring .*all-reduce of 1 MiB right" doc.txt || fail "ring: $(cat doc.txt)"; }
+[ -x "$real" ] && { grep -q "ring .*over TCP, all-reduce of 1 MiB right" doc.txt || fail "ring over TCP: $(cat doc.txt)"; }
 a doctor --json > doc.json
 grep -q '"type":"check","v":1,.*"check":"sqlite","state":"ok"' doc.json || fail "doctor --json"
 FAKE_GPUS=2 LD_LIBRARY_PATH=$nvml a doctor > gpu.txt
