@@ -31,6 +31,8 @@ static const struct {
     {"AVSWEEP_COMM", "nccl or ring: how the ranks of a trial add gradients; default: nccl where it works"},
     {"AVSWEEP_QUIET_WAIT",
      "seconds a latency trial waits for other processes to fall silent; default 10, 0: none"},
+    {"AVSWEEP_RING_ADDRESS",
+     "interface or address where ranks of a trial on several nodes meet; default: all of the node"},
     {"AVSWEEP_SCRATCH", "folder on the node for temporary files; else TMPDIR, else /tmp"},
     {"AVSWEEP_TRIAL", "the trial program; default: avsweep-trial beside avsweep"},
     {"AVSWEEP_FAULT",
