@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "sweeps/duration.h"
 
 const avs_cli_command *avs_cli_find_command(const char *word)
 {
@@ -259,17 +260,6 @@ int avs_cli_parse(avs_options *o, int argc, char **argv, avs_err *e)
 
 int avs_cli_duration(const char *text, double *seconds, avs_err *e)
 {
-    static const struct {
-        const char *unit;
-        double factor;
-    } units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    char *end = NULL;
-    double v = strtod(text, &end);
-    if (end != text && isfinite(v) && v > 0)
-        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-            if (strcmp(end, units[i].unit) == 0) {
-                *seconds = v * units[i].factor;
-                return AVS_OK;
-            }
-    return avs_fail(e, AVS_ERANGE, "'%s' is no time; expected 90s, 15m, 6h or 2d", text);
+    if (avs_duration_read(text, seconds) && *seconds > 0) return AVS_OK;
+    return avs_fail(e, AVS_ERANGE, "'%s' is no time; expected 90s, 15m, 6h, 2d or 1h30m", text);
 }

@@ -1,8 +1,10 @@
 /* Seeds, resources, limits, order, objective and stop: small maps whose values are checked one by one. */
 #include <math.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include "models/schema.h"
+#include "sweeps/duration.h"
 #include "sweeps/stage.h"
 
 static bool is_num(const avs_ynode *n)
@@ -144,6 +146,22 @@ static void take_amount(avs_parse *p, const avs_ynode *map, const char *key, avs
     }
 }
 
+/* A regular expression that is none would fit no node, long after the file was taken for right. */
+static void take_pattern(avs_parse *p, const avs_ynode *n, const char **out)
+{
+    regex_t re;
+    char why[160];
+    const int bad = regcomp(&re, n->s, REG_EXTENDED | REG_NOSUB);
+    *out = n->s;
+    if (!bad) {
+        regfree(&re);
+        return;
+    }
+    (void)regerror(bad, &re, why, sizeof why);
+    avs_diag_add(p->d, "E040", n->pos, "write a name of a GPU, or several: \"H100|A100\"",
+                 "gpu_model is no regular expression: %s", why);
+}
+
 void avs_parse_resources(avs_parse *p, const avs_ynode *n, avs_stage_def *s)
 {
     static const char *const keys[] = {"gpus",      "cpus",      "cpus_per_gpu", "mem_gb", "pack",
@@ -161,7 +179,7 @@ void avs_parse_resources(avs_parse *p, const avs_ynode *n, avs_stage_def *s)
     take_choice(p, n, "prefer", "any|nvlink", &r->prefer);
     const avs_ynode *model = avs_yaml_get(n, "gpu_model");
     if (model && model->kind == AVS_Y_STR)
-        r->gpu_model = model->s;
+        take_pattern(p, model, &r->gpu_model);
     else if (model)
         avs_diag_add(p->d, "E011", model->pos, NULL, "gpu_model wants a string, found %s",
                      avs_yaml_kind(model));
@@ -169,26 +187,11 @@ void avs_parse_resources(avs_parse *p, const avs_ynode *n, avs_stage_def *s)
 
 /* ---- limits --------------------------------------------------------------------------------------------------- */
 
-/* "1h30m", "120s", "6h"; a bare number is seconds. */
 static bool duration(const avs_ynode *n, double *out)
 {
-    if (is_num(n)) {
-        *out = n->d;
-        return n->d >= 0 && n->d <= 1e9;
-    }
-    if (n->kind != AVS_Y_STR || n->len == 0) return false;
-    double total = 0;
-    for (const char *s = n->s; *s;) {
-        char *end;
-        if (!strchr("0123456789.", *s)) return false;
-        double v = strtod(s, &end);
-        double unit = *end == 's' ? 1 : *end == 'm' ? 60 : *end == 'h' ? 3600 : *end == 'd' ? 86400 : 0;
-        if (end == s || !(unit > 0)) return false;
-        total += v * unit;
-        s = end + 1;
-    }
-    *out = total;
-    return total <= 1e9;
+    if (n->kind == AVS_Y_STR) return avs_duration_read(n->s, out);
+    *out = is_num(n) ? n->d : -1;
+    return *out >= 0 && *out <= 1e9;
 }
 
 static void take_duration(avs_parse *p, const avs_ynode *map, const char *key, double *out)

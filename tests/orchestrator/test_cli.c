@@ -203,7 +203,11 @@ static void durations_have_units(void **state)
     assert_true(s == 5400);
     assert_int_equal(avs_cli_duration("2d", &s, &e), AVS_OK);
     assert_true(s == 172800);
-    for (const char *const *w = (const char *const[]){"", "h", "5 h", "-3s", "0", "1w", "nan", NULL}; *w; w++)
+    assert_int_equal(avs_cli_duration("1h30m", &s, &e), AVS_OK);
+    assert_true(s == 5400);
+    for (const char *const *w = (const char *const[]){"", "h", "5 h", "1h30", "90 ", "1e12", "1h-3m", ".",
+                                                      "-3s", "0", "1w", "nan", NULL};
+         *w; w++)
         assert_int_equal(avs_cli_duration(*w, &s, &e), AVS_ERANGE);
 }
 

@@ -144,6 +144,8 @@ static void every_mistake_is_told_at_its_place(void **state)
         {M "resources: {gpus: -1}\n", "f.yaml:5:19: error[E040]: gpus is -1, outside 0 to 1000000"},
         {M "resources: {gpus: \"3 / 2\"}\n",
          "f.yaml:5:19: error[E040]: a count of GPUs or cores is a whole number"},
+        {M "resources: {gpu_model: \"H100(\"}\n",
+         "f.yaml:5:24: error[E040]: gpu_model is no regular expression: Unmatched ( or \\("},
         {M "resources: {pack: tight}\n",
          "f.yaml:5:19: error[E013]: pack wants one of node|numa|spread|any, found 'tight'"},
         {M "limits: {time: 6 hours}\n", "f.yaml:5:16: error[E041]: time is no duration: '6 hours'"},
