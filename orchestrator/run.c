@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "avs_version.h"
@@ -387,6 +389,29 @@ static void summary(const session *s)
                 s->o->db);
 }
 
+static double mib_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (double)st.st_size / 1048576 : 0;
+}
+
+/* After the database failed for want of room: how much is there, and how much the rest takes if it is like the past. */
+static void tell_room(const session *s)
+{
+    const avs_coord_counts *c = &s->result.counts;
+    struct statvfs v;
+    char log[4100];
+    const int left = c->total - c->done;
+    snprintf(log, sizeof log, "%.4090s-wal", s->o->db);
+    const double size = mib_of(s->o->db), each = c->done > 0 ? size / c->done : size / (c->total + 1);
+    const double needs = each * left + 2 * mib_of(log) + 1;
+    if (statvfs(s->o->db, &v) != 0) return;
+    const double room = (double)v.f_bavail * (double)v.f_frsize / 1048576;
+    if (room < needs)
+        avs_say("%s: %.1f MiB are free on its volume; the %d trials that are left need about %.1f MiB there",
+                s->o->db, room, left, needs);
+}
+
 static int run_sweep(session *s, const avs_launch *launch)
 {
     avs_err err = AVS_ERR_INIT;
@@ -425,6 +450,7 @@ static int run_sweep(session *s, const avs_launch *launch)
         code = s->result.code;
         s->max_failures = d.coord.max_failures;
         summary(s);
+        if (code == AVS_EXIT_DB) tell_room(s);
         if ((code == 0 || code == 1) && !s->o->only) {
             rc = avs_store_sweep_end(s->db, s->list.sweep_id, &err);
             if (rc == AVS_OK) rc = avs_store_flush(s->db, &err);

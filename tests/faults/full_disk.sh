@@ -22,6 +22,7 @@ wait $bg
 expect 4 $? "exit on a full volume"
 bg=
 grep -q "error\[D001\].*full" run.err || fail "the reason is not told"
+grep -q "small/r.db: 0.0 MiB are free on its volume; the [0-9]* trials that are left need about [1-9][0-9.]* MiB there" run.err || fail "the room that is needed is not told"
 no_leftovers
 rm small/filler
 mount -o remount,size=64m small # room for the write-ahead log too
