@@ -128,6 +128,73 @@ expect 30 "$(sqlite3 d.db "SELECT count(DISTINCT step) FROM point")" "steps over
 [ -n "$(sqlite3 d.db "SELECT resumed_from FROM attempt WHERE n=2")" ] || fail "the second attempt did not say that it resumes"
 sound d.db
 
+# logs -f shows lines as they are written, and ends with the attempt.
+cat > talk.yaml << 'END'
+avsweep: 1
+name: talk
+kind: exec
+base: {command: [sh, -c, 'echo first; while [ ! -e "$TEST_GATE" ]; do sleep 0.05; done; echo second; echo "{\"result\": {\"acc\": 0.5}}" >&3']}
+resources: {cpus: 1}
+END
+export TEST_GATE=$dir/gate
+avs_bg talk.err run talk.yaml --db talk.db
+for i in $(seq 300); do sqlite3 -readonly talk.db "SELECT 1 FROM attempt" 2> /dev/null | grep -q 1 && break; sleep 0.02; done
+"$AVSWEEP" logs "$("$AVSWEEP" ls --db talk.db | cut -c1-12)" -f --db talk.db > live.txt 2> live.err &
+follower=$!
+for i in $(seq 300); do grep -q first live.txt && break; sleep 0.02; done
+grep -q first live.txt || fail "logs -f shows nothing while the trial runs"
+grep -q second live.txt && fail "the gate does not hold"
+touch gate
+wait $bg
+expect 0 $? "exit of the run that is followed"
+bg=
+wait $follower
+expect 0 $? "exit of logs -f"
+expect "first second " "$(tr '\n' ' ' < live.txt)" "what logs -f showed"
+
+# Signs that mean something to a shell or to SQL are text in every parameter, on the way to the command and back.
+cat > signs.sh << 'END'
+#!/bin/bash
+printf '%s\n' "$@" > "$AVSWEEP_WORK_DIR/seen"
+cmp -s "$AVSWEEP_WORK_DIR/seen" "$TEST_WANT" || exit 9
+echo '{"result": {"it'"'"'s; DROP TABLE result;--": 1, "acc": 0.5}}' >&3
+END
+chmod +x signs.sh
+cat > signs.yaml << 'END'
+avsweep: 1
+name: signs
+kind: exec
+base:
+  command: [./signs.sh, "${a}", "${b}", "${c}", "$(touch pwned)", "`touch pwned`; touch pwned"]
+  model: "Robert'); DROP TABLE trial;--"
+  task: "%s %n {} \\ \" <script>&"
+  a: "'; DELETE FROM attempt; --"
+  b: "$HOME $(touch pwned) | > pwned & * ? ~ !"
+  c: "Ünïcödé 漢字 \u202e\U0001F600"
+resources: {cpus: 1}
+END
+export TEST_WANT=$dir/want
+printf '%s\n' "'; DELETE FROM attempt; --" '$HOME $(touch pwned) | > pwned & * ? ~ !' "Ünïcödé 漢字 $(printf '\u202e\U0001F600')" \
+    '$(touch pwned)' '`touch pwned`; touch pwned' > want
+avs run signs.yaml --db "it's a \$(touch pwned); db" 2> signs.err
+expect 0 $? "exit with odd signs: $(cat signs.err)"
+db="it's a \$(touch pwned); db"
+sound "$db"
+hash=$("$AVSWEEP" ls --db "$db" --where "model == \"Robert'); DROP TABLE trial;--\"" | cut -c1-12)
+[ -n "$hash" ] || fail "the trial is not found by its model"
+"$AVSWEEP" ls --db "$db" --metrics "it's; DROP TABLE result;--,acc" | grep -q "DROP TABLE result;-- 1  acc 0.5" || fail "a metric with odd signs"
+"$AVSWEEP" show "$hash" --db "$db" | grep -qF "Robert'); DROP TABLE trial;--" || fail "show of odd signs"
+for f in html latex md csv json text; do
+    "$AVSWEEP" report --by model,c --metrics acc --format $f --db "$db" > "odd.$f" 2> odd.err || fail "report as $f with odd signs: $(cat odd.err)"
+done
+grep -q "<script>" odd.html && grep -qF '\ " <script>&' odd.html && fail "a parameter is markup in HTML"
+grep -q "漢字" odd.md || fail "UTF-8 in Markdown"
+"$AVSWEEP" repro "$hash" --db "$db" > signs.run || fail "repro of odd signs"
+sh signs.run > signs.out 2>&1 || fail "the printed script does not run: $(cat signs.out)"
+"$AVSWEEP" cancel "a == \"'; DELETE FROM attempt; --\"" --db "$db" 2> odd.err
+expect 2 $? "exit of cancel of a trial that is done"
+[ -z "$(find . -name 'pwned*')" ] || fail "a parameter was run by a shell"
+
 # What is wrong with a sweep of commands is said with its place.
 for bad in 's/"${lr}"/"${lrr}"/' 's/base: {model: mynet, command/base: {model: mynet, commond/' 's/lr: 0.1/seed: 1/' 's/lr: 0.1/metrics: stderr/' 's/lr: 0.1/lr: {a: 1}/'; do
     sed "$bad" x.yaml > bad.yaml
