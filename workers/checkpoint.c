@@ -6,21 +6,51 @@
 #include <string.h>
 
 #include "avs_version.h"
+#include "base/hash.h"
 #include "engine/tensor/safetensors.h"
 
+/* Of one tensor: its name, and its values eight bytes at a time. The sum over a file does not depend on their order. */
+static uint64_t sum_of(const char *name, const void *data, size_t n)
+{
+    const uint8_t *at = data;
+    uint64_t h = avs_fnv1a64_str(name) ^ n, word;
+    for (; n >= sizeof word; n -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        h = (h ^ word) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 29;
+    }
+    for (; n > 0; n--) h = (h ^ *at++) * 0x100000001b3u;
+    return h ^ h >> 32;
+}
+
+/* A file without a sum is as good as its format. */
+static int check_sum(const avs_st_file *f, avs_err *e)
+{
+    const char *said = avs_json_str(f->meta, "sum", NULL);
+    char text[20];
+    uint64_t sum = 0;
+    if (!said) return AVS_OK;
+    for (int i = 0; i < f->n; i++) sum += sum_of(f->t[i].name, f->t[i].data, f->t[i].bytes);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)sum);
+    return strcmp(said, text) == 0
+               ? AVS_OK
+               : avs_fail(e, AVS_EPARSE, "is damaged: the checksum of its content is %s, not %s", text, said);
+}
+
 static int add(avs_st_writer *w, avs_arena *a, const char *prefix, const avs_plan_param *p, const float *data,
-               avs_err *e)
+               uint64_t *sum, avs_err *e)
 {
     int64_t d[AVS_MAX_RANK];
     char *name = avs_arena_fmt(a, "%s%s", prefix, p->key);
     for (int i = 0; i < p->type.rank; i++) d[i] = p->type.d[i];
     if (!name || avs_st_writer_add(w, name, "F32", p->type.rank, d, data) != AVS_OK)
         return avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
+    *sum += sum_of(name, data, (size_t)avs_type_count(&p->type) * sizeof *data);
     return AVS_OK;
 }
 
 static int add_param(avs_st_writer *w, avs_arena *a, avs_plan *p, const avs_plan_param *info, const float *m,
-                     const float *v, avs_err *e)
+                     const float *v, uint64_t *sum, avs_err *e)
 {
     const size_t bytes = (size_t)avs_type_count(&info->type) * sizeof(float);
     const float *state[3] = {NULL, info->is_trainable ? m : NULL, info->is_trainable ? v : NULL};
@@ -31,7 +61,7 @@ static int add_param(avs_st_writer *w, avs_arena *a, avs_plan *p, const avs_plan
         float *x = avs_arena_alloc(a, bytes);
         if (!x) return avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
         rc = k ? avs_plan_unpack(p, info->key, state[k], x, e) : avs_plan_param_get(p, info->key, x, e);
-        if (rc == AVS_OK) rc = add(w, a, prefix[k], info, x, e);
+        if (rc == AVS_OK) rc = add(w, a, prefix[k], info, x, sum, e);
     }
     return rc;
 }
@@ -55,8 +85,11 @@ int avs_ckpt_save(avs_plan *p, const float *m, const float *v, const avs_ckpt_in
         bad |= avs_st_writer_meta(w, "best_value", best);
         if (bad) rc = avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
     }
+    uint64_t sum = 0;
     for (int i = 0; rc == AVS_OK && i < avs_plan_n_params(p); i++)
-        rc = add_param(w, a, p, avs_plan_param_at(p, i), m, v, e);
+        rc = add_param(w, a, p, avs_plan_param_at(p, i), m, v, &sum, e);
+    if (rc == AVS_OK && avs_st_writer_meta(w, "sum", avs_arena_fmt(a, "%016llx", (unsigned long long)sum)))
+        rc = avs_fail(e, AVS_ENOMEM, "out of memory for a checkpoint");
     if (rc == AVS_OK) rc = avs_st_writer_write(w, path, NULL, e);
     avs_arena_free(a);
     return rc;
@@ -74,6 +107,19 @@ static int read_info(const avs_st_file *f, avs_arena *a, avs_ckpt_info *info, av
     info->trial = avs_arena_str(a, avs_json_str(f->meta, "trial", ""));
     info->config = avs_arena_str(a, avs_json_str(f->meta, "config", "{}"));
     return info->trial && info->config ? AVS_OK : avs_fail(e, AVS_ENOMEM, "out of memory");
+}
+
+int avs_ckpt_check(const char *path, avs_err *e)
+{
+    avs_st_file f = {0};
+    int rc = avs_st_open(&f, path, e); /* names the path itself */
+    if (rc != AVS_OK) return rc;
+    if (strcmp(avs_json_str(f.meta, "format", ""), "avsweep-checkpoint-1") != 0)
+        rc = avs_fail(e, AVS_EPARSE, "is no checkpoint of avsweep");
+    if (rc == AVS_OK) rc = check_sum(&f, e);
+    if (rc != AVS_OK) avs_ctx(e, "%s", path);
+    avs_st_close(&f);
+    return rc;
 }
 
 int avs_ckpt_read_info(avs_arena *a, const char *path, avs_ckpt_info *info, avs_err *e)

@@ -2,7 +2,8 @@
  *
  *   KEY            every parameter and buffer
  *   opt.m.KEY, opt.v.KEY   optimiser state (only in resumable checkpoints)
- *   __metadata__   format, step, seed, trial, config (canonical JSON), best_step, best_value, version
+ *   __metadata__   format, step, seed, trial, config (canonical JSON), best_step, best_value, version, sum
+ * sum is a checksum over names and values, in hex; files without it (of earlier versions) are taken as they are.
  * Nothing that varies between equal runs is stored: same seeds give the same bytes. */
 #ifndef AVS_WORKERS_CHECKPOINT_H
 #define AVS_WORKERS_CHECKPOINT_H
@@ -28,6 +29,8 @@ int avs_ckpt_save(avs_plan *p, const float *m, const float *v, const avs_ckpt_in
  * weights.h. */
 int avs_ckpt_load(avs_plan *p, float *m, float *v, avs_arena *a, avs_ckpt_info *info, const char *path,
                   const char *except, avs_err *e);
+/* Whether the file is whole: it opens, is a checkpoint, and its content has its checksum. AVS_EPARSE: it is not. */
+int avs_ckpt_check(const char *path, avs_err *e);
 /* Metadata alone. */
 int avs_ckpt_read_info(avs_arena *a, const char *path, avs_ckpt_info *info, avs_err *e);
 

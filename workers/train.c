@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -53,7 +54,8 @@ typedef struct {
     int samples_per_pass, passes;
     int *counted; /* real frames of each pushed item, a ring of LOADER_SLOTS passes */
     avs_ckpt_info info;
-    char last[4096], best[4096], phase1[4096], clock_path[4096];
+    char last[4096], previous[4096], best[4096], phase1[4096], clock_path[4096];
+    const char *from; /* last or previous, where the run goes on; NULL: from the start */
     double train_seconds;
     int64_t wait_ns, step_ns; /* of this process, without its first step: waiting for a batch, steps in all */
     int64_t saved_ns;
@@ -270,10 +272,10 @@ static int resume(trainer *r, avs_err *e)
                               .trial = job->trial,
                               .config = avs_arena_str(job->arena, avs_buf_cstr(&config))};
     avs_buf_free(&config);
-    if (!avs_fs_exists(r->last)) return AVS_OK;
+    if (!r->from) return AVS_OK;
     avs_ckpt_info found = {0};
     avs_err why = AVS_ERR_INIT;
-    int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->last, NULL, &why);
+    int rc = avs_ckpt_load(r->net.plan, r->m, r->v, job->arena, &found, r->from, NULL, &why);
     if (rc != AVS_OK) { /* a damaged checkpoint costs the work since, never the trial */
         fprintf(stderr, "warning: starting anew: %s\n", why.msg);
         if (r->phase != 1) return avs_fail(e, AVS_EPARSE, "%s; remove it to start anew", why.msg);
@@ -286,12 +288,12 @@ static int resume(trainer *r, avs_err *e)
     if (found.seed != job->seed || strcmp(found.config, r->info.config) != 0)
         return avs_fail(e, AVS_EPARSE,
                         "%s belongs to another trial (seed %llu); give this one a work_dir of its own",
-                        r->last, (unsigned long long)found.seed);
+                        r->from, (unsigned long long)found.seed);
     r->info.step = found.step;
     r->info.best_step = found.best_step;
     r->info.best_value = found.best_value;
     r->train_seconds = read_clock(r->clock_path);
-    avs_control_resumed(&r->t->control, r->last, found.step);
+    avs_control_resumed(&r->t->control, r->from, found.step);
     return AVS_OK;
 }
 
@@ -494,10 +496,19 @@ static int one_step(trainer *r, int64_t step, double *loss, avs_err *e)
 
 /* ------------------------------------------------------------------ checkpoints and validation */
 
+/* What was the last checkpoint is kept as the previous one: a copy of its name, and where there are no such copies the
+ * file itself, so that for a moment there is the previous one alone. */
+static void keep_previous(const trainer *r)
+{
+    unlink(r->previous);
+    if (link(r->last, r->previous) != 0 && avs_fs_exists(r->last)) (void)rename(r->last, r->previous);
+}
+
 static int save_last(trainer *r, avs_err *e)
 {
     if (r->t->job->rank) return AVS_OK;
     char text[40];
+    keep_previous(r);
     int rc = avs_ckpt_save(r->net.plan, r->m, r->v, &r->info, r->last, e);
     if (rc == AVS_OK) rc = avs_control_file(&r->t->control, "last", "checkpoint", r->last, r->info.step, e);
     snprintf(text, sizeof text, "%.3f\n", r->train_seconds);
@@ -627,13 +638,29 @@ static void close_all(trainer *r)
     avs_xfree(r->counted);
 }
 
+/* The newest checkpoint that is whole. A damaged one costs the work since the one before, never the trial. */
+static const char *newest_whole(const trainer *r)
+{
+    const char *const files[2] = {r->last, r->previous};
+    bool any = false;
+    for (int i = 0; i < 2; i++) {
+        avs_err why = AVS_ERR_INIT;
+        if (!avs_fs_exists(files[i])) continue;
+        any = true;
+        if (avs_ckpt_check(files[i], &why) == AVS_OK) return files[i];
+        fprintf(stderr, "warning: a checkpoint is left aside: %s\n", why.msg);
+    }
+    if (any) fprintf(stderr, "warning: starting anew: no checkpoint is whole\n");
+    return NULL;
+}
+
 /* The phase in which a resumed run goes on. */
 static int first_phase(const trainer *r)
 {
     avs_ckpt_info found = {0};
     avs_err why = AVS_ERR_INIT;
-    if (!avs_model_has_phases(r->cfg) || !avs_fs_exists(r->last) ||
-        avs_ckpt_read_info(r->t->job->arena, r->last, &found, &why) != AVS_OK)
+    if (!avs_model_has_phases(r->cfg) || !r->from ||
+        avs_ckpt_read_info(r->t->job->arena, r->from, &found, &why) != AVS_OK)
         return 1;
     return phase_after(r, found.step);
 }
@@ -643,7 +670,9 @@ int avs_train_run(avs_trial *t, avs_err *e)
     const avs_job *job = t->job;
     trainer r = {.t = t, .cfg = job->cfg};
     snprintf(r.last, sizeof r.last, "%s/last.safetensors", job->work_dir);
+    snprintf(r.previous, sizeof r.previous, "%s/previous.safetensors", job->work_dir);
     snprintf(r.best, sizeof r.best, "%s/best.safetensors", job->work_dir);
+    r.from = newest_whole(&r);
     snprintf(r.phase1, sizeof r.phase1, "%s/phase1.safetensors", job->work_dir);
     snprintf(r.clock_path, sizeof r.clock_path, "%s/train-seconds.txt", job->work_dir);
     int rc = avs_data_open(&r.train, r.cfg, AVS_SPLIT_TRAIN, job->threads, e);

@@ -34,6 +34,27 @@ same "$W/a/last.safetensors" "$W/k/last.safetensors" "after $kills kills"
 grep -q '^resumed from .*last.safetensors at step' "$W/k.log" || die "the last run did not resume"
 same "$W/a/best.safetensors" "$W/k/best.safetensors" "after $kills kills"
 
+# a checkpoint that is torn or has a wrong bit is left aside for the one before; with none the run starts anew; the end is the same
+torn() { # torn NAME WHAT
+  job "$1" "$small" '"limits":{"checkpoint_every_s":0.001}'
+  kill_when "$1" test -e "$W/$1/previous.safetensors" || die "$1: the run was never killed"
+  # both names may be of one file at this moment; damage is done to one
+  for f in last previous; do cp "$W/$1/$f.safetensors" "$W/one"; mv "$W/one" "$W/$1/$f.safetensors"; done
+  case $2 in
+  cut) truncate -s -100 "$W/$1/last.safetensors" ;;
+  bit) printf '\377' | dd of="$W/$1/last.safetensors" bs=1 seek=$(($(stat -c %s "$W/$1/last.safetensors") - 4001)) conv=notrunc 2>/dev/null ;;
+  both) : >"$W/$1/last.safetensors"; truncate -s -1 "$W/$1/previous.safetensors" ;;
+  esac
+  run "$1" || { cat "$W/$1.log"; die "$1: a run after a damaged checkpoint"; }
+  same "$W/a/last.safetensors" "$W/$1/last.safetensors" "after a checkpoint that was $2"
+  same "$W/a/best.safetensors" "$W/$1/best.safetensors" "after a checkpoint that was $2"
+}
+torn t1 cut; grep -q '^warning: a checkpoint is left aside: .*last.safetensors' "$W/t1.log" || die "a torn checkpoint is not told"
+grep -q '^resumed from .*previous.safetensors at step' "$W/t1.log" || die "the checkpoint before a torn one is not used"
+torn t2 bit; grep -q '^warning: a checkpoint is left aside: .*last.safetensors: is damaged: the checksum' "$W/t2.log" || die "a wrong bit is not told: $(cat "$W/t2.log")"
+grep -q '^resumed from .*previous.safetensors at step' "$W/t2.log" || die "the checkpoint before a damaged one is not used"
+torn t3 both; grep -q '^warning: starting anew: no checkpoint is whole' "$W/t3.log" || die "starting anew is not told"
+
 # gradients accumulated over two passes: another batch statistic, but the same twice
 job m "$small,\"micro_batch\":2"; run m || { cat "$W/m.log"; die "micro_batch"; }
 cp "$W/m/last.safetensors" "$W/m1"; rm -r "$W/m"; run m || die "micro_batch again"; same "$W/m1" "$W/m/last.safetensors" "micro_batch"
