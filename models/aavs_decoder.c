@@ -123,8 +123,10 @@ typedef struct {
     avs_val first;                  /* blocked keys of layer 0 [R,1,L], or 0: by its prediction */
 } decoder;
 
-static avs_val attend(avs_graph *g, const decoder *d, avs_val q, avs_val k, avs_val v, avs_val bias)
+/* tap: where the weights are looked at, NULL: nowhere. */
+static avs_val attend(avs_graph *g, const decoder *d, const avs_val qkv[3], avs_val bias, const char *tap)
 {
+    const avs_val q = qkv[0], k = qkv[1], v = qkv[2];
     const int heads = (int)avs_cfg_int(d->cfg, "num_heads");
     if (!q || !k || !v) return 0;
     const float width = (float)avs_dim(g, q, 2) / (float)heads;
@@ -132,7 +134,9 @@ static avs_val attend(avs_graph *g, const decoder *d, avs_val q, avs_val k, avs_
         g, q, k,
         (avs_matmul_attr){.tb = 1, .a_split = 1, .b_split = 1, .heads = heads, .alpha = 1.F / sqrtf(width)});
     if (bias) s = avs_add(g, s, bias);
-    return avs_matmul(g, avs_softmax(g, s), v, (avs_matmul_attr){.b_split = 1, .c_split = 1, .heads = heads});
+    avs_val a = avs_softmax(g, s);
+    if (tap) avs_nn_tap(g, a, "%s:attn", tap);
+    return avs_matmul(g, a, v, (avs_matmul_attr){.b_split = 1, .c_split = 1, .heads = heads});
 }
 
 /* Blocked keys [R,Q or 1,L] to what is added to scores [R,heads,Q,L]; a query all of whose keys are blocked sees all. */
@@ -159,8 +163,12 @@ static avs_val cross_attention(avs_graph *g, const decoder *d, int layer, avs_va
     avs_val b = avs_param(g, "in_proj_bias", AVS_F32T((int64_t)3 * C), (avs_init){.kind = AVS_INIT_ZERO});
     for (int i = 0; i < 3; i++)
         y[i] = avs_linear(g, in[i], avs_slice(g, w, 0, i * C, C), avs_slice(g, b, 0, i * C, C));
-    avs_val o = avs_nn_linear(g, attend(g, d, y[0], y[1], y[2], bias), "out_proj", C, true, AVS_NN_XAVIER0);
     avs_scope_pop(g);
+    avs_val o = attend(g, d, y, bias, "cross_attn");
+    avs_scope_push(g, "cross_attn");
+    o = avs_nn_linear(g, o, "out_proj", C, true, AVS_NN_XAVIER0);
+    avs_scope_pop(g);
+    avs_tap(g, "cross_attn:out", o);
     avs_nn_tap(g, o, "/transformer.layer%d.cross_attn", layer);
     return avs_nn_layernorm(g, avs_add(g, x, o), "cross_attn_layer_norm", 1e-5F);
 }
@@ -176,7 +184,8 @@ static avs_val self_attention(avs_graph *g, const decoder *d, int layer, avs_val
     avs_val q = avs_nn_linear(g, at, "q_proj", C, true, AVS_NN_XAVIER0);
     avs_val k = avs_nn_linear(g, at, "k_proj", C, true, AVS_NN_XAVIER0);
     avs_val v = avs_nn_linear(g, x, "v_proj", C, true, AVS_NN_XAVIER0);
-    avs_val o = attend(g, d, q, k, v, 0), z = avs_nn_linear(g, o, "out_proj", C, true, AVS_NN_XAVIER0);
+    avs_val o = attend(g, d, (avs_val[]){q, k, v}, 0, NULL),
+            z = avs_nn_linear(g, o, "out_proj", C, true, AVS_NN_XAVIER0);
     if (projects) o = z;
     if (adapts) o = avs_aavs_adapt(g, o, AVS_NN_XAVIER0);
     avs_scope_pop(g);

@@ -119,6 +119,7 @@ int avs_dissipation_results(avs_control *c, avs_evaluator *ev, const avs_dataset
     const avs_evaluator_cfg ec = {.features = features != NULL, .attention = true, .control = c, .clips = 1};
     int rc = avs_evaluator_open_for(&probe, ev->cfg, ds, &ec, e);
     if (rc == AVS_OK) rc = avs_net_copy(&probe.net, &ev->net, e);
+    probe.masks = ev->masks;
     for (int i = 0; i < clips && rc == AVS_OK; i++) {
         if (c && avs_control_poll(c)) rc = avs_fail(e, AVS_ECANCEL, "stopped on request while evaluating");
         if (rc == AVS_OK) rc = run_clip(&probe, ds, features, (int)((int64_t)i * n / clips), &l, e);

@@ -17,14 +17,8 @@ of() {
     "$2" "$W/$1" "$W/cache" "${4:+,$4}" "$W/data" "$3" >"$W/$1.json"
 }
 go() { run "$1" || { cat "$W/$1.log"; die "$1"; }; }
-# killed NAME STEP: runs NAME until its checkpoint holds at least STEP steps, kills it, runs it to the end
-killed() {
-  "$TRIAL" run "$W/$1.json" >"$W/$1.log" 2>&1 & local pid=$!
-  while kill -0 $pid 2>/dev/null && ! { [ -e "$W/$1/last.safetensors" ] && head -c 100000 "$W/$1/last.safetensors" | grep -aq "\"step\":\"\([$2-9]\|[1-9][0-9]\)\""; }; do :; done
-  kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null || true
-  go "$1"
-  grep -q '^resumed from .*last.safetensors at step' "$W/$1.log" || die "$1 did not resume"
-}
+# has_steps NAME N: its checkpoint holds at least N steps
+has_steps() { has_checkpoint "$1" && head -c 100000 "$W/$1/last.safetensors" | grep -aq "\"step\":\"\([$2-9]\|[1-9][0-9]\)\""; }
 
 # stage one: phase two begins at step 4 of 8
 one="\"stage\":\"one\",$net,$loss,\"epochs\":2"
@@ -34,9 +28,12 @@ grep -q "^wrote masks $W/one/masks$" "$W/one.log" || die "one: no masks"
 [ "$(find "$W/one/masks" -name '*.png' | wc -l)" = "$(grep -c . "$W/one/masks/index.txt")" ] || die "one: index.txt"
 for split in train val test; do [ -d "$W/one/masks/$split" ] || die "one: no masks of $split"; done
 [ -e "$W/one/phase1.safetensors" ] || die "one: no phase two"
+# queries made of sound look at the picture: between one place for all and places of their own
+spread() { awk -v d="$(result "$1" dissipation_index@test)" 'BEGIN { exit !(d > 0 && d < 1) }' || { grep result "$W/$1.log"; die "$1: dissipation_index"; }; }
+spread one
 for step in 1 5; do
   of "one-k$step" train "$one" '"limits":{"checkpoint_every_s":0.000001}'
-  killed "one-k$step" $step
+  cut "one-k$step" has_steps "one-k$step" $step
   same "$W/one/last.safetensors" "$W/one-k$step/last.safetensors" "killed after step $step"
   diff -r "$W/one/masks" "$W/one-k$step/masks" >/dev/null || die "masks differ after a kill"
 done
@@ -50,6 +47,7 @@ two="\"stage\":\"two\",$net,\"batch\":2,$loss"
 masks="\"stage1_masks\":\"$W/one/masks\""
 of two train "$two,$masks,\"epochs\":2,\"stage1_mask_train\":\"predicted\",\"init\":\"$W/one/best.safetensors\""; go two
 [ -n "$(result two miou@test)" ] || die "two: no miou@test"
+spread two
 # masks of one split alone are read as the public code lays them out
 of two-e eval "\"stage\":\"two\",$net,\"eval_batch\":2,\"stage1_masks\":\"$W/one/masks/test\",\"init\":\"$W/two/best.safetensors\""; go two-e
 [ "$(result two-e miou@test)" = "$(result two miou@test)" ] || die "evaluation says $(result two-e miou@test), training $(result two miou@test)"
@@ -66,6 +64,15 @@ cmp -s <(values "$W/bad/last.safetensors") <(values "$W/oracle/last.safetensors"
 # end to end, other options, another backbone
 of whole train "\"stage\":\"end_to_end\",$net,$loss,\"steps\":2,\"query_generator\":\"concat\",\"masked_attention\":false,\"deep_supervision\":false"; go whole
 of plain train "$two,$truth,\"query_generator\":\"fixed\",\"robust_key\":false,\"stage1_mask_attention\":false,\"stage1_mask_features\":false,\"decoder_adapter\":false,\"backbone_adapter\":\"always\",\"freeze_backbone\":false"; go plain
+
+# a lone query that no mask guides: all that look get the same
+of lone eval "\"stage\":\"one\",${net/\"num_queries\":4/\"num_queries\":1},\"masked_attention\":false"; go lone
+for name in dissipation_index replication_index; do
+  for i in 0 1; do
+    layer=model.model.transformer_module.decoder.layers.$i.cross_attn
+    awk -v r="$(result lone "$name/$layer@test")" 'BEGIN { exit !(r > 1 - 1e-6 && r < 1 + 1e-6) }' || { grep result "$W/lone.log"; die "lone: $name of layer $i is not 1"; }
+  done
+done
 
 # prediction and timing
 "$TRIAL" predict "$W/two/best.safetensors" --data "$W/data" --clips 1 --out "$W/p" >"$W/p.log" 2>&1 || { cat "$W/p.log"; die predict; }

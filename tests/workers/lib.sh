@@ -47,6 +47,18 @@ kill_when() {
   wait $pid 2>/dev/null || true
   return $killed
 }
+# cut NAME CONDITION..: NAME from the start, killed when CONDITION holds, then run to its end: it must go on from its checkpoint.
+# A run that was too quick for the kill is made again.
+cut() {
+  local name=$1 i
+  for i in 1 2 3 4 5 6 7 8; do
+    rm -rf "${W:?}/$name"
+    ! kill_when "$@" || break
+  done
+  run "$name" || { cat "$W/$name.log"; die "$name: run after a kill"; }
+  grep -q '^resumed from .*last.safetensors at step' "$W/$name.log" || { cat "$W/$name.log"; die "$name: did not resume ($i tries)"; }
+}
+has_checkpoint() { [ -e "$W/$1/last.safetensors" ]; }
 # For CONDITION: a checkpoint with another inode than INODE, which checkpoint_inode NAME told before.
 checkpoint_inode() { stat -c %i "$W/$1/last.safetensors" 2>/dev/null || echo none; }
 has_new_checkpoint() { [ "$(checkpoint_inode "$1")" != "$2" ]; }

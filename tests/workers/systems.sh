@@ -22,11 +22,7 @@ resumes() {
   [ -n "$(result "$m" miou@test)" ] || { cat "$W/$m.log"; die "$m: no miou@test"; }
 
   of "$m-k" train "$1" "$train" '"limits":{"checkpoint_every_s":0.001}'
-  "$TRIAL" run "$W/$m-k.json" >"$W/$m-k.log" 2>&1 & local pid=$!
-  while kill -0 $pid 2>/dev/null && [ ! -e "$W/$m-k/last.safetensors" ]; do :; done
-  kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null || true
-  run "$m-k" || { cat "$W/$m-k.log"; die "$m: run after a kill"; }
-  grep -q '^resumed from .*last.safetensors at step' "$W/$m-k.log" || die "$m: did not resume"
+  cut "$m-k" has_checkpoint "$m-k"
   same "$W/$m/last.safetensors" "$W/$m-k/last.safetensors" "$m: after a kill"
 
   of "$m-e" eval "$1" "$net,\"eval_batch\":2,\"init\":\"$W/$m/best.safetensors\""
