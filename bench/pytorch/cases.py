@@ -9,6 +9,7 @@ Weights and inputs are probe tensors of names that hold the seed; losses and gra
 import argparse
 import importlib
 import json
+import math
 import os
 import random
 import struct
@@ -18,9 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import avesformer
+import check
 import probe
+import pvt_v2
 
-SYSTEMS = ("avesformer", "avsegformer", "tpavi", "lightavseg", "save", "sama", "aavs")
+SYSTEMS = ("avesformer", "avsegformer", "tpavi", "lightavseg", "save", "sama", "sam", "aavs")
 
 
 def summary(name, x, keep=64):
@@ -44,6 +48,24 @@ def blocks(name, shape, cell):
     return np.repeat(np.repeat(u, cell, 1), cell, 2)[:, :h, :w].reshape(shape)
 
 
+def replication(y):
+    y = y.detach().double()
+    return float(((y.mean(1) ** 2).sum(-1) / (y ** 2).sum(-1).mean(1)).mean())
+
+
+def statistics(a, y):
+    """Dissipation of the attention a (B,heads,N,K) that made y (B,N,C): docs/models.md."""
+    a = a.detach().double()
+    a = a / a.sum(-1, keepdim=True)
+    n, k = a.shape[-2:]
+    h = lambda p: -torch.special.xlogy(p, p).sum(-1)
+    each = h(a).mean(-1)
+    shared = (h(a.mean(-2)) - each).clamp_min(0)
+    return {"queries": n, "keys": k, "entropy": float(each.mean()), "normalised_entropy": float(each.mean()) / math.log(k) if k > 1 else 1.0,
+            "dissipation_index": float((1 - shared / math.log(min(n, k))).mean()) if min(n, k) > 1 else 1.0,
+            "replication_index": replication(y)}
+
+
 def save_tensors(path, tensors):
     kinds = {np.dtype("float32"): "F32", np.dtype("int64"): "I64"}
     head, blobs, at = {}, [], 0
@@ -58,6 +80,14 @@ def save_tensors(path, tensors):
         f.write(struct.pack("<Q", len(h)) + h + b"".join(blobs))
 
 
+def features(name):
+    """A pyramid of four maps, its channels, and how its keys are renamed."""
+    if name.startswith("pvt"):
+        return pvt_v2.PVTv2(int(name[-1])), pvt_v2.SIZES[int(name[-1])][0], check.pvt
+    wide = name == "resnet50"
+    return avesformer.ResNetFeatures(name), tuple(64 << i + 2 * wide for i in range(4)), check.two_branches
+
+
 class Case:
     """One case being made: inputs first, then what a module answered."""
 
@@ -70,7 +100,7 @@ class Case:
     def tensor(self, role, shape, scale=1.0, offset=0.0):
         name = "%s.%s" % (self.name, role)
         self.inputs.append({"role": role, "make": "tensor", "name": name, "shape": list(shape), "scale": scale, "offset": offset})
-        return probe.tensor(name, tuple(shape), scale, offset)
+        return probe.tensor(name, tuple(shape), scale, offset).to(torch.get_default_dtype())
 
     def frames(self, scale=2.0):
         size = self.config["resolution"]
@@ -83,7 +113,7 @@ class Case:
 
     def values(self, role, values):
         self.inputs.append({"role": role, "make": "values", "values": values})
-        return torch.tensor(values, dtype=torch.float32)
+        return torch.tensor(values, dtype=torch.get_default_dtype())
 
     def target(self, classes, with_channel=True, rows=None):
         """A mask, or a class map where classes > 1."""
@@ -96,7 +126,21 @@ class Case:
         shape = [n] + [1] * with_channel + [self.height, self.width]
         fraction = self.rng.choice((0.2, 0.4))
         self.inputs.append({"role": "target", "make": "mask", "name": name, "shape": shape, "fraction": fraction, "cell": cell})
-        return torch.from_numpy((blocks(name, shape, cell) < 2 * fraction - 1).astype(np.float32))
+        return torch.from_numpy((blocks(name, shape, cell) < 2 * fraction - 1).astype(np.float32)).to(torch.get_default_dtype())
+
+    def supervised(self):
+        """The rows that enter the losses of a task with masks."""
+        rows = list(range(0, self.rows, self.config["frames"] if self.config["task"] == "s4" else 1))
+        self.extra["supervised_frames"] = rows
+        return rows
+
+    def weights(self, there, labelled):
+        """Which frames exist, None: all, and which count in the losses. there, labelled: of row i, asked with classes alone."""
+        if self.config["task"] == "avss":
+            exist = [float(there(i)) for i in range(self.rows)]
+            return self.values("frame_mask", exist), self.values("label_mask", [float(v and labelled(i)) for i, v in enumerate(exist)])
+        rows = self.supervised()
+        return None, torch.tensor([float(i in rows) for i in range(self.rows)])
 
     def fill(self, net, rename):
         probe.fill(net, lambda key: self.prefix + rename(key))
@@ -115,6 +159,10 @@ class Case:
         self.more["gradients"] = {k: v for k, v in found.items() if not frozen(k)}
         self.more["frozen_gradients"] = {k: v for k, v in found.items() if frozen(k)}
         self.more["no_gradient"] = [k for (k, _), g in zip(names, grads) if g is None]
+
+    def dissipation(self, net):
+        """Of every module that kept its weights as `weights`, its output as `made`."""
+        self.more["dissipation"] = {k: statistics(m.weights, m.made) for k, m in net.named_modules() if hasattr(m, "made")}
 
     def zero(self, test):
         """Gradients that are zero in exact arithmetic are named, not digested."""
@@ -151,8 +199,11 @@ def main():
     ap.add_argument("--reference", help="folder of avesformer_reference.py")
     ap.add_argument("--set", default="", help="KEY=JSON,.. in place of what is drawn")
     ap.add_argument("--name", help="of the case; else SYSTEM-SEED")
+    ap.add_argument("--double", action="store_true", help="compute in float64: what float32 comes near to (golden --backend ref)")
     ap.add_argument("--out", required=True)
     args = ap.parse_args()
+    if args.double:
+        torch.set_default_dtype(torch.float64)
     if args.reference:
         sys.path.append(args.reference)
     torch.set_num_threads(1)
@@ -161,7 +212,7 @@ def main():
     for seed in range(args.seed, args.seed + args.count):
         name = args.name or "%s-%d" % (args.system, seed)
         try:
-            module = importlib.import_module("cases_" + {"save": "sam", "sama": "sam"}.get(args.system, args.system))
+            module = importlib.import_module("cases_" + {"save": "sam", "sama": "sam", "sam": "prompted"}.get(args.system, args.system))
             case = module.make(args.system, name, random.Random("%s/%d" % (args.system, seed)), fixed)
         except ImportError as e:
             sys.exit("cases of %s need %s" % (args.system, e.name))

@@ -24,6 +24,9 @@ def sine(h, w, dim):
     return torch.cat([y[:, None].expand(h, w, half), x[None].expand(h, w, half)], 2).reshape(h * w, dim)
 
 
+SWIN_B = (4, 128, (2, 2, 18, 2), (4, 8, 16, 32), 12)
+
+
 class Swin(swin.Swin):
     def __init__(self, patch, dim, depths, heads, adapters):
         nn.Module.__init__(self)
@@ -136,7 +139,9 @@ class CrossAttention(nn.Module):
         a = q @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
         if blocked is not None:
             a = a.masked_fill(blocked[:, None], float("-inf"))
-        return self.out_proj((a.softmax(-1) @ v).transpose(1, 2).reshape(b, n, d))
+        self.weights = a.softmax(-1)
+        self.made = self.out_proj((self.weights @ v).transpose(1, 2).reshape(b, n, d))
+        return self.made
 
 
 class DecoderLayer(nn.Module):
@@ -186,6 +191,8 @@ class TransformerModule(nn.Module):
             x = x + F.cosine_similarity(pos, a[:, None], -1, 1e-8)[..., None] * a[:, None]
         elif self.c["query_generator"] == "add":
             x = x + a[:, None]
+        elif self.c["query_generator"] == "concat":  # one more query, without a position of its own
+            x, pos = torch.cat([x, a[:, None]], 1), F.pad(pos, (0, 0, 0, 1))
         value = [p + e for p, e in zip(parts, self.level_embed.weight)]
         out = [self.predict(x, features)]
         for i, layer in enumerate(self.decoder.layers):
@@ -211,12 +218,11 @@ class Net(nn.Module):
         self.model.model = nn.Module()
         level = self.model.model.pixel_level_module = nn.Module()
         if c["backbone"] == "resnet50":
-            level.encoder, channels = avesformer.ResNetFeatures("resnet50"), (256, 512, 1024, 2048)
+            level.encoder, channels, _ = cases.features("resnet50")
         else:
-            swin.W = c["backbone_window_size"]
-            k = c["backbone_embed_dim"]
-            level.encoder = Swin(c["backbone_patch_size"], k, c["backbone_depths"], c["backbone_num_heads"],
-                                 c["backbone_adapter"] == "always")
+            patch, k, depths, heads, swin.W = SWIN_B if c["backbone"] == "swin_b" else [
+                c["backbone_" + o] for o in ("patch_size", "embed_dim", "depths", "num_heads", "window_size")]
+            level.encoder = Swin(patch, k, depths, heads, c["backbone_adapter"] == "always")
             channels = (k, 2 * k, 4 * k, 8 * k)
         level.decoder = PixelDecoder(c, channels)
         self.model.model.transformer_module = TransformerModule(c)
@@ -319,6 +325,7 @@ def make(_, name, rng, fixed):
     case.keep("class_logits", out[-1][0])
     case.keep("mask_logits", out[-1][1])
     if phase == "eval":
+        case.dissipation(net)
         return case
     case.rng.choice((0,))
     if c["num_classes"] == 2:

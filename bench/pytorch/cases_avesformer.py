@@ -3,7 +3,6 @@ import torch
 
 import cases
 import check
-import pvt_v2
 
 KIND = {"query_generator": "generator", "num_queries": "num_queries", "elf_stages": "elf", "num_heads": "heads",
         "num_points": "points", "neck_kernel_size": "neck_kernel", "mask_mlp_dim": "mlp_dim", "num_out_convs": "out_convs"}
@@ -38,7 +37,7 @@ def draw(rng, fixed):
 
 def build(c):
     import avesformer_reference as ref
-    ref.CHANNELS.update(resnet34=(64, 128, 256, 512), pvt_v2_b0=(32, 64, 160, 256), pvt_v2_b1=(64, 128, 320, 512))
+    ref.CHANNELS.update(resnet34=(64, 128, 256, 512))
     own = {KIND.get(k, k): v for k, v in c.items() if KIND.get(k, k) in ref.DEFAULTS and v is not None}
     g = "qg" if c["query_generator"] == "qg" else "pqg"
     own["dropout"] = 0.0
@@ -48,11 +47,12 @@ def build(c):
         own["qg_queries"] = c["num_queries"]
     if c["backbone"].startswith("pvt"):
         own["backbone"] = "resnet18"
-        narrow, ref.CHANNELS["resnet18"] = ref.CHANNELS["resnet18"], ref.CHANNELS[c["backbone"]]
+        backbone, channels, rename = cases.features(c["backbone"])
+        narrow, ref.CHANNELS["resnet18"] = ref.CHANNELS["resnet18"], channels
         net = ref.AVESFormer(vggish=torch.nn.Identity(), **own)
         ref.CHANNELS["resnet18"] = narrow
-        net.backbone = pvt_v2.PVTv2(int(c["backbone"][-1]))
-        return ref, net, check.pvt
+        net.backbone = backbone
+        return ref, net, rename
     return ref, ref.AVESFormer(vggish=torch.nn.Identity(), **own), check.same
 
 
@@ -69,8 +69,7 @@ def make(_, name, rng, fixed):
     case.fill(net, rename).train(phase == "train")
     frames, audio = case.frames(), case.audio_feature()
     target = case.target(c["num_classes"])
-    rows = list(range(0, case.rows, c["frames"])) if c["task"] == "s4" else list(range(case.rows))
-    case.extra["supervised_frames"] = rows
+    rows = case.supervised()
     trace = {}
     logits, feature = net(audio, frames, trace)
     stats = {} if phase == "train" else ref.model_dissipation(net)

@@ -8,22 +8,19 @@ import torch.nn.functional as F
 import avesformer
 import avsegformer as peer
 import cases
-import check
-import pvt_v2
-
-CHANNELS = {"resnet50": (256, 512, 1024, 2048), "pvt_v2_b0": (32, 64, 160, 256), "pvt_v2_b1": (64, 128, 320, 512)}
 
 
 class Weighing(avesformer.Attention):
-    """Attention that keeps the mean over heads of its probabilities."""
+    """Attention that keeps its probabilities."""
 
     def forward(self, q, kv):
         b, n, c = q.shape
+        bias = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         x = [F.linear(s, w, d).view(b, -1, self.heads, c // self.heads).transpose(1, 2)
-             for s, w, d in zip((q, kv, kv), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3))]
-        a = (x[0] @ x[1].transpose(-1, -2) * (c // self.heads) ** -0.5).softmax(-1)
-        self.mean = a.mean(1)
-        return self.out_proj((a @ x[2]).transpose(1, 2).reshape(b, n, c))
+             for s, w, d in zip((q, kv, kv), self.in_proj_weight.chunk(3), bias)]
+        self.weights = (x[0] @ x[1].transpose(-1, -2) * (c // self.heads) ** -0.5).softmax(-1)
+        self.made = self.out_proj((self.weights @ x[2]).transpose(1, 2).reshape(b, n, c))
+        return self.made
 
 
 class Mixer(nn.Module):
@@ -55,7 +52,7 @@ def layers(kind, n, dim, heads, hidden):
             x.self_attn, x.cross_attn = Weighing(dim, heads), Weighing(dim, heads)
         else:
             x = peer.GeneratorLayer(dim, hidden)
-            x.self_attn, x.cross_attn = (avesformer.Attention(dim, heads, bias=False) for _ in range(2))
+            x.self_attn, x.cross_attn = (Weighing(dim, heads, bias=False) for _ in range(2))
             if kind == "pqg":
                 del x.cross_attn, x.norm2
         out.append(x)
@@ -63,18 +60,19 @@ def layers(kind, n, dim, heads, hidden):
 
 
 class Head(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, channels):
         super().__init__()
         dim, n, heads = c["embed_dim"], c["num_queries"], c["num_heads"]
-        self.c = c
-        self.level_embed = nn.Parameter(torch.zeros(3, dim))
+        self.c, levels = c, c.get("num_levels", 3)
+        self.steps = ("up1", "up2", "up3")[3 - levels:]
+        self.level_embed = nn.Parameter(torch.zeros(levels, dim))
         self.learnable_query = nn.Embedding(n, dim)
-        self.in_proj = nn.ModuleList([peer.conv_norm(k, dim, 1) for k in CHANNELS[c["backbone"]]])
+        self.in_proj = nn.ModuleList([peer.conv_norm(k, dim, 1) for k in channels])
         self.transformer = nn.Module()
         self.transformer.encoder, self.transformer.decoder = nn.Module(), nn.Module()
         self.transformer.encoder.layers = layers("encoder", c["num_encoder_layers"], dim, heads, c["ffn_dim"])
         for layer in self.transformer.encoder.layers:
-            layer.self_attn = avesformer.DeformableAttention(dim, heads, 3, c["num_points"])
+            layer.self_attn = avesformer.DeformableAttention(dim, heads, levels, c["num_points"])
         self.transformer.decoder.layers = layers("decoder", c["num_decoder_layers"], dim, heads, c["ffn_dim"])
         self.mlp = peer.MLP(n, c["mask_mlp_dim"], dim)
         if c["mixer"] != "none":
@@ -83,7 +81,7 @@ class Head(nn.Module):
         self.out_conv = peer.conv_norm(dim, dim, 3, nn.ReLU())
         wide = n if c["aux_loss"] == "ar" else dim
         self.fpn = nn.Module()
-        for name in ("up1", "up2", "up3"):
+        for name in self.steps:
             setattr(self.fpn, name, nn.Sequential(nn.Identity(), nn.Conv2d(wide, wide, 3, padding=1)))
         self.attn_fc, self.fc = peer.upsampling(wide, c["num_classes"]), peer.upsampling(dim, c["num_classes"])
         if c["query_generator"] != "repeat":
@@ -108,19 +106,20 @@ class Head(nn.Module):
         return q + self.learnable_query.weight if self.c["learnable_queries"] else q
 
     def masks(self, parts):
-        """The reformer: maps of three levels, finest first, to an image."""
-        up = lambda k, x: getattr(self.fpn, k)[1](F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
-        y = up("up1", parts[2]) + parts[1]
-        y = up("up2", y) + parts[0]
-        return self.attn_fc(up("up3", y))
+        """The reformer: maps of all levels, finest first, to an image."""
+        y = parts[-1]
+        for step, finer in zip(self.steps, parts[-2::-1] + [0]):
+            y = getattr(self.fpn, step)[1](F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)) + finer
+        return self.attn_fc(y)
 
     def forward(self, feats, a, note):
         x = [p(f) for p, f in zip(self.in_proj, feats)]
-        sizes = [tuple(f.shape[2:]) for f in x[1:]]
+        used = x[1:1 + len(self.steps)]
+        sizes = [tuple(f.shape[2:]) for f in used]
         dim = self.level_embed.shape[1]
         pos = torch.cat([avesformer.sine_position(h, w, dim) + e for (h, w), e in zip(sizes, self.level_embed)], 0)
         tables = avesformer.sampling_tables(sizes, pos)
-        memory = torch.cat([f.flatten(2).transpose(1, 2) for f in x[1:]], 1)
+        memory = torch.cat([f.flatten(2).transpose(1, 2) for f in used], 1)
         for i, layer in enumerate(self.transformer.encoder.layers):
             memory = layer(memory, tables)
             note("head.transformer.encoder.layers.%d" % i, memory)
@@ -130,7 +129,7 @@ class Head(nn.Module):
         for i, layer in enumerate(self.transformer.decoder.layers):
             q = layer(q, memory)
             note("head.transformer.decoder.layers.%d" % i, q)
-            w = layer.cross_attn.mean
+            w = layer.cross_attn.weights.mean(1)
             if self.c["aux_loss"] in ("qr", "ar"):
                 r = q.transpose(1, 2) @ w if self.c["aux_loss"] == "qr" else w
                 parts = [p.unflatten(2, s) for p, s in zip(r.split([h * v for h, v in sizes], 2), sizes)]
@@ -147,9 +146,8 @@ class Head(nn.Module):
 class Net(nn.Module):
     def __init__(self, c):
         super().__init__()
-        b = c["backbone"]
-        self.backbone = avesformer.ResNetFeatures(b) if b == "resnet50" else pvt_v2.PVTv2(int(b[-1]))
-        self.head, self.audio_proj = Head(c), nn.Linear(128, c["embed_dim"])
+        self.backbone, channels, self.rename = cases.features(c["backbone"])
+        self.head, self.audio_proj = Head(c, channels), nn.Linear(128, c["embed_dim"])
 
     def forward(self, audio, frames, flag, note):
         feats = self.backbone(frames)
@@ -210,19 +208,13 @@ def make(_, name, rng, fixed):
     while clips > 1 and clips * c["frames"] > 6:
         clips -= 1
     case = cases.Case(name, "avsegformer", phase, c, clips + (phase == "train" and clips * c["frames"] == 1), rng)
-    rename = check.pvt if c["backbone"].startswith("pvt") else check.two_branches
-    net = case.fill(Net(c), rename).train(phase == "train")
+    net = Net(c)
+    rename = net.rename
+    case.fill(net, rename).train(phase == "train")
     frames, audio = case.frames(), case.audio_feature()
-    flag, weight = None, torch.ones(case.rows)
     target = case.target(c["num_classes"])
-    if c["task"] == "avss":
-        there = [int(i % c["frames"] < max(1, c["frames"] - rng.choice((0, 1)))) for i in range(case.rows)]
-        flag = case.values("frame_mask", there)
-        weight = case.values("label_mask", [int(v and (i % c["frames"] == 0 or rng.random() < 0.5)) for i, v in enumerate(there)])
-    else:
-        rows = list(range(0, case.rows, c["frames"])) if c["task"] == "s4" else list(range(case.rows))
-        case.extra["supervised_frames"] = rows
-        weight = torch.tensor([float(i in rows) for i in range(case.rows)])
+    flag, weight = case.weights(lambda i: i % c["frames"] < max(1, c["frames"] - rng.choice((0, 1))),
+                                lambda i: i % c["frames"] == 0 or rng.random() < 0.5)
     pred, maps, m = net(audio, frames, flag, case.note)
     case.keep("pred_stride16" if c["num_classes"] > 1 else "pred", pred[:, :, ::16, ::16] if c["num_classes"] > 1 else pred)
     if maps and c["num_classes"] == 1:
@@ -230,4 +222,6 @@ def make(_, name, rng, fixed):
     case.losses = loss(c, pred, maps, m, target, weight)
     if phase == "train":
         case.gradients(net, rename, case.losses["total"])
+    else:
+        case.dissipation(net)
     return case

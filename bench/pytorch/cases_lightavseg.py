@@ -178,8 +178,7 @@ def make(_, name, rng, fixed):
     frames = case.frames(1.0)
     audio = case.tensor("audio", (case.rows, c["audio_channels"], 96, 64), 2.0, -1.0)
     target = case.target(c["num_classes"])
-    rows = list(range(0, case.rows, c["frames"])) if c["task"] == "s4" else list(range(case.rows))
-    case.extra["supervised_frames"] = rows
+    rows = case.supervised()
     low, y, dec, up = net(audio, frames, case.note)
     case.keep("logits_low", low)
     case.losses = loss(c, y[rows], [d[rows] for d in dec], [None if u is None else u[rows] for u in up], target[rows])

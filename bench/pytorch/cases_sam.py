@@ -16,8 +16,9 @@ class Attention(peer.Attention):
     def forward(self, q, k, v):
         q, k, v = (p(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
                    for p, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
-        a = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-        return self.out_proj((a @ v).transpose(1, 2).flatten(2))
+        self.weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+        self.made = self.out_proj((self.weights @ v).transpose(1, 2).flatten(2))
+        return self.made
 
 
 class Encoder(nn.Module):
@@ -67,7 +68,7 @@ class Decoder(nn.Module):
         up = self.output_upscaling(k.transpose(1, 2).reshape(b, c, h, w))
         hyper = torch.stack([m(q[:, 1 + i]) for i, m in enumerate(self.output_hypernetworks_mlps)], 1)
         masks = (hyper @ up.flatten(2)).view(b, 4, 4 * h, 4 * w)
-        return masks[:, :1], self.iou_prediction_head(q[:, 0])[:, :1]
+        return masks, self.iou_prediction_head(q[:, 0])
 
 
 class Sound(nn.Module):
@@ -121,7 +122,8 @@ class Net(nn.Module):
         image = self.image_encoder(frames, inject, note)
         pe = peer.dense_position(layer.positional_encoding_gaussian_matrix, self.grid)
         low, iou = self.mask_decoder(image, pe, sparse, none.weight[:, :, None, None])
-        return image, low, iou, cases.adaptive_resize(low, frames.shape[2:])
+        low = low[:, :1]
+        return image, low, iou[:, :1], cases.adaptive_resize(low, frames.shape[2:])
 
 
 def draw(system, rng, fixed):
@@ -148,14 +150,18 @@ def draw(system, rng, fixed):
     return c
 
 
+def size_of(c):
+    """Patch, width, depth, heads, window, blocks that see the whole map."""
+    if c["backbone"] == "sam_vit_custom":
+        return tuple(c["backbone_" + k] for k in ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "global_blocks"))
+    dim, depth, heads, whole = peer.SIZES[c["backbone"][4:]]
+    return 16, dim, depth, heads, 14, whole
+
+
 def make(system, name, rng, fixed):
     given = draw(system, rng, fixed)
     c = dict({"embed_dim": 256, "num_heads": 8, "ffn_dim": 2048, "iou_hidden_dim": 256, "num_decoder_layers": 2}, **given)
-    if c["backbone"] == "sam_vit_custom":
-        size = tuple(c["backbone_" + k] for k in ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "global_blocks"))
-    else:
-        dim, depth, heads, whole = peer.SIZES[c["backbone"][4:]]
-        size = (16, dim, depth, heads, 14, whole)
+    size = size_of(c)
     if system == "save":
         if not c["image_adapter"]:
             given["adapter_ratio"] = None
@@ -168,8 +174,7 @@ def make(system, name, rng, fixed):
     net = case.fill(Net(system, c, size), check.same).train(phase == "train")
     frames, audio = case.frames(), case.audio_feature()
     target = case.target(1)
-    rows = list(range(0, case.rows, c["frames"])) if c["task"] == "s4" else list(range(case.rows))
-    case.extra["supervised_frames"] = rows
+    rows = case.supervised()
     image, low, iou, z = net(audio, frames, case.note)
     case.note("image_embedding", image)
     case.keep("mask_logits_low", low)
@@ -180,7 +185,9 @@ def make(system, name, rng, fixed):
     bce, soft = F.binary_cross_entropy_with_logits(z, t), (1 - dot / (p.sum(1) + g.sum(1) - dot)).mean()
     total = c["bce_weight"] * bce + c["iou_weight"] * soft
     case.losses = {"bce": bce, "iou": soft, "total": total}
-    if phase == "train":
+    if phase == "eval":
+        case.dissipation(net)
+    else:
         own = (".Adapter.", "audio_adapter.", "mask_decoder.", "prompt_generator.", "no_mask_embed")
         frozen = lambda k: not any(o in k for o in own) or k.startswith("prompt_encoder.")
         case.gradients(net, check.same, total, frozen)

@@ -5,13 +5,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-import avesformer
 import cases
-import check
-import pvt_v2
 import tpavi as peer
-
-CHANNELS = {"resnet50": (256, 512, 1024, 2048), "pvt_v2_b0": (32, 64, 160, 256), "pvt_v2_b1": (64, 128, 320, 512)}
 
 
 class Dilated(nn.Module):
@@ -39,7 +34,10 @@ class Pairs(nn.Module):
         other = x if a is None else a.transpose(1, 2)[..., None, None].expand(-1, -1, -1, h, w)
         f = self.theta(x).flatten(2).transpose(1, 2) @ self.phi(other).flatten(2) / (t * h * w)
         y = (f @ self.g(x).flatten(2).transpose(1, 2)).transpose(1, 2).reshape(b, c // 2, t, h, w)
-        z = self.W_z(y) + x
+        made = self.W_z(y)
+        if a is not None:
+            self.replication = cases.replication(made.permute(0, 2, 3, 4, 1).flatten(2, 3).flatten(0, 1))
+        z = made + x
         return self.norm_layer(z.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3), a
 
 
@@ -68,11 +66,11 @@ class Net(nn.Module):
         super().__init__()
         b, dim = c["backbone"], c["embed_dim"]
         self.c = c
-        if b == "resnet50":
-            self.resnet = avesformer.ResNetFeatures(b)
-        else:
-            self.encoder_backbone = pvt_v2.PVTv2(int(b[-1]))
-        for i, k in enumerate(CHANNELS[b], 1):
+        self.pyramid = "resnet" if b == "resnet50" else "encoder_backbone"
+        net, channels, rename = cases.features(b)
+        self.rename = lambda k: rename(k.replace("encoder_backbone.", "backbone.")).replace("backbone.", "encoder_backbone.")
+        setattr(self, self.pyramid, net)
+        for i, k in enumerate(channels, 1):
             setattr(self, "conv%d" % i, Dilated(k, dim))
             setattr(self, "path%d" % i, Fusion(dim))
             if i - 1 in c["tpavi_stages"]:
@@ -84,7 +82,7 @@ class Net(nn.Module):
         c, t = self.c, self.c["frames"]
         by = (lambda x: x) if flag is None else (lambda x: x * flag.view(-1, 1, 1, 1))
         a = (audio if flag is None else audio * flag[:, None]).view(-1, t, 128)
-        feats = (self.resnet if c["backbone"] == "resnet50" else self.encoder_backbone)(frames)
+        feats = getattr(self, self.pyramid)(frames)
         maps, heard = [], []
         for i in range(4):
             x = by(getattr(self, "conv%d" % (i + 1))(feats[i]))
@@ -175,20 +173,12 @@ def make(_, name, rng, fixed):
     while clips > 1 and clips * c["frames"] > 6:
         clips -= 1
     case = cases.Case(name, "tpavi", phase, c, max(clips, 2 if c["frames"] == 1 else 1), rng)
-    rename = check.two_branches if c["backbone"] == "resnet50" else (
-        lambda k: check.pvt(k.replace("encoder_backbone.", "backbone.")).replace("backbone.", "encoder_backbone."))
-    net = case.fill(Net(c), rename).train(phase == "train")
+    net = Net(c)
+    rename = net.rename
+    case.fill(net, rename).train(phase == "train")
     frames, audio = case.frames(), case.audio_feature()
-    flag, weight = None, torch.ones(case.rows)
     target = case.target(c["num_classes"])
-    if c["task"] == "avss":
-        there = [float(i % c["frames"] < max(1, c["frames"] - 1)) for i in range(case.rows)]
-        flag = case.values("frame_mask", there)
-        weight = case.values("label_mask", [v * (i % c["frames"] == 0 or i % 3 > 0) for i, v in enumerate(there)])
-    else:
-        rows = list(range(0, case.rows, c["frames"])) if c["task"] == "s4" else list(range(case.rows))
-        case.extra["supervised_frames"] = rows
-        weight = torch.tensor([float(i in rows) for i in range(case.rows)])
+    flag, weight = case.weights(lambda i: i % c["frames"] < max(1, c["frames"] - 1), lambda i: i % c["frames"] == 0 or i % 3 > 0)
     logits, maps, heard = net(audio, frames, flag)
     case.keep("logits_stride16" if c["num_classes"] > 1 else "logits", logits[:, :, ::16, ::16] if c["num_classes"] > 1 else logits)
     for i in range(4):
@@ -206,6 +196,7 @@ def make(_, name, rng, fixed):
     elif c["aux_loss"] == "cosine":
         total = total + c["aux_weight"] * cosine(logits, maps, heard)
     case.losses["total"] = total
+    case.more["dissipation"] = {k + ".W_z": {"replication_index": m.replication} for k, m in net.named_modules() if hasattr(m, "replication")}
     if phase == "train":
         case.gradients(net, rename, total)
         zero = ("W_z.0.bias", "theta.bias")

@@ -99,6 +99,8 @@ int avs_golden_run_position(avs_golden_case *c, avs_err *e)
 
 /* ---------------------------------------------------------------- the whole model */
 
+enum { MOST_PIXELS = 16384 }; /* of a side of an image */
+
 static void read_config(const avs_json *j, avs_sam_vit_cfg *vit, avs_sam_cfg *sam)
 {
     const avs_json *blocks = avs_json_get(j, "backbone_global_blocks");
@@ -114,6 +116,7 @@ static void read_config(const avs_json *j, avs_sam_vit_cfg *vit, avs_sam_cfg *sa
     *sam = avs_sam_default();
     sam->dim = vit->out = (int)avs_json_int(j, "embed_dim", sam->dim);
     sam->heads = (int)avs_json_int(j, "num_heads", sam->heads);
+    sam->layers = (int)avs_json_int(j, "num_decoder_layers", sam->layers);
     sam->mlp_dim = (int)avs_json_int(j, "ffn_dim", sam->mlp_dim);
     sam->iou_hidden = (int)avs_json_int(j, "iou_hidden_dim", sam->iou_hidden);
     sam->mask_channels = (int)avs_json_int(j, "mask_channels", sam->mask_channels);
@@ -158,6 +161,26 @@ static void losses(prompted *p, const char *set, const avs_sam_masks *multi, con
     add_loss(p, set, "dot", avs_add(g, avs_reshape(g, dot, AVS_F32T(1)), avs_reshape(g, iou, AVS_F32T(1))));
 }
 
+/* SET.upscaled_HxW: the first mask at the size HxW of an image that was resized to 5/8 x 7/8 of the input and padded. */
+static void post_processed(prompted *p, const char *set, avs_val masks)
+{
+    avs_graph *g = p->g;
+    const char *begin = avs_arena_fmt(g->arena, "%s.upscaled_", set);
+    for (int i = 0; begin && i < p->c->files.n; i++) {
+        const char *name = p->c->files.t[i].name;
+        if (strncmp(name, begin, strlen(begin)) != 0) continue;
+        char *end;
+        const long H = strtol(name + strlen(begin), &end, 10),
+                   W = *end == 'x' ? strtol(end + 1, &end, 10) : 0;
+        if (*end || H < 1 || W < 1 || H > MOST_PIXELS || W > MOST_PIXELS)
+            continue; /* told as an output that is not made */
+        avs_val z = avs_slice(g, masks, 0, 0, 1);
+        z = avs_resize(g, z, p->side, p->side, AVS_RESIZE_BILINEAR, false);
+        z = avs_slice(g, avs_slice(g, z, 1, 0, 5 * p->side / 8), 2, 0, 7 * p->side / 8);
+        avs_tap(g, name, avs_resize(g, z, (int)H, (int)W, AVS_RESIZE_BILINEAR, false));
+    }
+}
+
 /* nth set of prompts on image nth mod batch. */
 static void run_prompts(prompted *p, int nth, const char *set, const avs_sam_prompts *prompts, int T)
 {
@@ -179,13 +202,7 @@ static void run_prompts(prompted *p, int nth, const char *set, const avs_sam_pro
     avs_nn_tap(g, multi.iou, "%s.multi_iou", set);
     avs_nn_tap(g, one.masks, "%s.low", set);
     avs_nn_tap(g, one.iou, "%s.iou", set);
-    if (avs_st_find(&p->c->files, avs_arena_fmt(g->arena, "%s.upscaled_160x224", set))) {
-        const int h = 5 * p->side / 8, w = 7 * p->side / 8; /* the part that held the resized image */
-        avs_val z = avs_slice(g, one.masks, 0, 0, 1);
-        z = avs_resize(g, z, p->side, p->side, AVS_RESIZE_BILINEAR, false);
-        z = avs_slice(g, avs_slice(g, z, 1, 0, h), 2, 0, w);
-        avs_nn_tap(g, avs_resize(g, z, 160, 224, AVS_RESIZE_BILINEAR, false), "%s.upscaled_160x224", set);
-    }
+    post_processed(p, set, one.masks);
     losses(p, set, &multi, &one);
 }
 
