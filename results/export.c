@@ -159,11 +159,26 @@ static const char *const fixed[] = {"trial", "config", "sweep", "kind",       "m
                                     "seed",  "state",  "host",  "started_us", "ended_us"};
 enum { N_FIXED = sizeof fixed / sizeof *fixed };
 
+static bool is_fixed(const char *name)
+{
+    for (int i = 0; i < N_FIXED; i++)
+        if (strcmp(fixed[i], name) == 0) return true;
+    return false;
+}
+
+/* Parameters that have their column already. */
+static bool is_told(const char *param)
+{
+    return strcmp(param, "model") == 0 || strcmp(param, "task") == 0;
+}
+
+/* No two columns have one name: a parameter called host is param/host. */
 static void csv_head(avs_buf *out, const columns *params, const columns *values)
 {
     for (int i = 0; i < N_FIXED; i++) avs_buf_fmt(out, "%s%s", i ? "," : "", fixed[i]);
     for (int i = 0; i < params->n; i++) {
-        avs_buf_char(out, ',');
+        if (is_told(params->key[i])) continue;
+        avs_buf_str(out, is_fixed(params->key[i]) ? ",param/" : ",");
         avs_csv_text(out, params->key[i]);
     }
     for (int i = 0; i < values->n; i++) {
@@ -186,6 +201,7 @@ static void csv_line(avs_buf *out, const avs_export_trial *t, const columns *par
     avs_buf_fmt(out, ",%lld,%lld", (long long)t->started_us, (long long)t->ended_us);
     for (int i = 0; i < params->n; i++) {
         const avs_json *p = avs_json_get(t->params, params->key[i]);
+        if (is_told(params->key[i])) continue;
         avs_buf_char(out, ',');
         if (p) avs_csv_text(out, avs_export_param(a, p));
     }

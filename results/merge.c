@@ -213,8 +213,12 @@ static int check_source(const char *from, avs_err *e)
 
     AVS_TRY(avs_store_open(from, AVS_STORE_READ, NULL, &other, e));
     if (other->version != AVS_STORE_SCHEMA_VERSION) {
-        rc = avs_fail(e, AVS_EDB, "%s has schema version %d; 'avsweep db migrate --db %s' first", from,
-                      other->version, from);
+        rc = other->version < AVS_STORE_SCHEMA_VERSION
+                 ? avs_fail(e, AVS_EDB, "%s has schema version %d; 'avsweep db migrate --db %s' first", from,
+                            other->version, from)
+                 : avs_fail(e, AVS_EDB,
+                            "%s has schema version %d, this avsweep knows version %d: use a newer one", from,
+                            other->version, AVS_STORE_SCHEMA_VERSION);
         goto out;
     }
     AVS_TRY(avs_store_check(other, e));

@@ -56,6 +56,17 @@ if command -v sqlite3 > /dev/null; then
     expect 2 "compare needs --metric" "$avsweep" compare new.db old.db
     expect 2 "expected 1% (of A)" "$avsweep" compare new.db old.db --metric miou --threshold x
     expect 2 "needs --db DB" env -u AVSWEEP_DB "$avsweep" compare here there --metric miou
+    cp old.db newer.db
+    sqlite3 newer.db "PRAGMA user_version=99"
+    expect 4 "this avsweep knows version 2: use a newer one" "$avsweep" db merge new.db newer.db
+    sqlite3 before.db < "$schema" || fail "the old schema"
+    expect 4 "'avsweep db migrate --db before.db' first" "$avsweep" db merge new.db before.db
+    printf 'avsweep: 1\nname: t\nkind: noop\nbase: {model: avesformer, task: s4}\n' > t.yaml
+    expect 4 "'avsweep db migrate --db before.db' brings it up to date" "$avsweep" run t.yaml --db before.db --trial-program /bin/true
+    for c in status ls "ls --metrics miou" "show b8846806a96f" "repro b8846806a96f --trial-program /bin/true" "export --to csv"; do
+        expect 0 "" "$avsweep" $c --db before.db
+    done
+    [ -e before.db.lock ] && fail "the lease of an old database is still there"
     sqlite3 old.db "UPDATE trial SET best_attempt=NULL WHERE trial_id=1"
     expect 4 "1 done trials without a finished attempt, for example trial 1" "$avsweep" db check old.db
     printf 'not SQLite at all, but long enough to look at: %0100d' 0 > text.db

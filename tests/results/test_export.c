@@ -56,6 +56,13 @@ static void csv_has_a_line_per_trial(void **state)
     assert_int_equal(lines, 19);
     assert_int_equal(strncmp(b.data, "trial,config,sweep,kind,model,task,seed,state,", 46), 0);
     assert_non_null(strstr(b.data, "test/miou"));
+    char head[4096] = ",", column[80];
+    strncat(head, b.data, strcspn(b.data, "\n"));
+    strcat(head, ",");
+    for (const char *p = head; p[1]; p += strcspn(p + 1, ",") + 1) { /* no two columns of one name */
+        snprintf(column, sizeof column, "%.*s", (int)strcspn(p + 1, ",") + 2, p);
+        assert_ptr_equal(strstr(head, column), p);
+    }
     assert_non_null(strstr(b.data, ",failed,"));
     assert_non_null(strstr(b.data, ",0.796"));
     avs_buf_free(&b);
