@@ -26,7 +26,7 @@ const avs_cli_command avs_cli_commands[] = {
     {"logs",       "HASH",                "what a trial printed",                                            AVS_CMD_LOGS,    avs_command_logs,    1, 1, NULL},
     {"retry",      "EXPR",                "failed, cancelled and paused trials may run again",               AVS_CMD_RETRY,   avs_command_retry,   1, 1, NULL},
     {"cancel",     "EXPR",                "trials are not started any more; running ones are ended",         AVS_CMD_CANCEL,  avs_command_cancel,  1, 1, NULL},
-    {"pause",      "EXPR",                "waiting trials are not started until they are retried",           AVS_CMD_PAUSE,   avs_command_pause,   1, 1, NULL},
+    {"pause",      "EXPR",                "trials stop with a checkpoint, or do not start, until they are retried",           AVS_CMD_PAUSE,   avs_command_pause,   1, 1, NULL},
     {"prioritise", "EXPR",                "trials come first in the queue (--priority N, default 1)",        AVS_CMD_PRIORITISE, avs_command_prioritise, 1, 1, NULL},
     {"compare",    "A B --metric M",      "is B better than A? lists, hashes or sweeps of --db, or databases", AVS_CMD_COMPARE, avs_command_compare, 2, 2, "@file"},
     {"db",         "WORD [DB ..]",        "init, migrate, check, snapshot, merge TARGET FILE.., gc",         AVS_CMD_DB,      avs_command_db,      1, AVS_CLI_MANY, "init migrate check snapshot merge gc"},

@@ -148,9 +148,27 @@ static int snapshot(task *t, avs_err *e)
     return AVS_OK;
 }
 
+/* One object for each line of the list: a trial that has other results there. */
+static void conflicts_json(task *t, const char *from, const avs_buf *list)
+{
+    for (const char *line = list->data, *end; list->len && *line; line = end + 1) {
+        avs_buf one = AVS_BUF_INIT;
+        end = strchr(line, '\n');
+        if (!end) break;
+        avs_buf_put(&one, line, (size_t)(end - line));
+        avs_buf_str(&t->out, "{\"type\":\"db.conflict\",\"v\":1,\"from\":");
+        avs_json_write_str(&t->out, from);
+        avs_buf_str(&t->out, ",\"text\":");
+        avs_json_write_str(&t->out, avs_buf_cstr(&one));
+        avs_buf_str(&t->out, "}\n");
+        avs_buf_free(&one);
+    }
+}
+
 static void say_merge(task *t, const char *from, const avs_merge_count *c, const avs_buf *list)
 {
     if (t->o->json) {
+        conflicts_json(t, from, list);
         begin_json(t, "merge");
         avs_buf_str(&t->out, ",\"from\":");
         avs_json_write_str(&t->out, from);

@@ -30,6 +30,7 @@ static void act(void *ctx, const avs_wish *w)
         if (i < 0) continue; /* of another sweep in this database */
         ours++;
         dispatch_step(r, (avs_event){.type = events[w->verb], .trial = i, .priority = (float)w->priority});
+        if (w->verb == AVS_WISH_PAUSE) dispatch_step(r, (avs_event){.type = AVS_EV_PAUSE, .trial = i});
         if (w->verb == AVS_WISH_RETRY) dispatch_step(r, (avs_event){.type = AVS_EV_UNHOLD, .trial = i});
         if (w->verb == AVS_WISH_PRIORITISE && !r->db_failed &&
             avs_store_set_priority(r->cfg->db, w->trials[k], w->priority, &err) != AVS_OK)

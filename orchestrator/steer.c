@@ -34,7 +34,7 @@ static bool fits(avs_wish_verb v, const char *state)
     static const char *const fit[AVS_WISHES] = {
         [AVS_WISH_RETRY] = " failed cancelled paused blocked pruned ",
         [AVS_WISH_CANCEL] = " pending running paused preempted blocked failed ",
-        [AVS_WISH_PAUSE] = " pending preempted blocked ",
+        [AVS_WISH_PAUSE] = " pending running preempted blocked ",
         [AVS_WISH_PRIORITISE] = " pending running paused preempted blocked failed cancelled "};
     char word[32];
     snprintf(word, sizeof word, " %.28s ", state);

@@ -56,6 +56,14 @@ if command -v sqlite3 > /dev/null; then
     expect 2 "compare needs --metric" "$avsweep" compare new.db old.db
     expect 2 "expected 1% (of A)" "$avsweep" compare new.db old.db --metric miou --threshold x
     expect 2 "needs --db DB" env -u AVSWEEP_DB "$avsweep" compare here there --metric miou
+    "$avsweep" db snapshot new.db -o other.db > /dev/null || fail "a copy to change"
+    sqlite3 other.db "UPDATE result SET value = value + 0.1 WHERE trial_id = 1 AND metric_id = (SELECT metric_id FROM metric WHERE name = 'miou')"
+    sqlite3 other.db "UPDATE attempt SET started = started + 5, ended = ended + 5 WHERE trial_id = 1"
+    cp new.db third.db
+    expect 0 "that one is kept with attempt" "$avsweep" db merge third.db other.db
+    cp new.db fourth.db
+    expect 0 '"type":"db.conflict","v":1,"from":"other.db","text":"trial ' "$avsweep" db merge fourth.db other.db --json
+    expect 0 "fourth.db is sound" "$avsweep" db check fourth.db
     cp old.db newer.db
     sqlite3 newer.db "PRAGMA user_version=99"
     expect 4 "this avsweep knows version 2: use a newer one" "$avsweep" db merge new.db newer.db

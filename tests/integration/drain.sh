@@ -34,6 +34,20 @@ expect "done 8 " "$(states r.db)" "states"
 expect 160 "$(sqlite3 r.db "SELECT count(DISTINCT trial_id || '/' || step) FROM point JOIN attempt USING(attempt_id)")" "points over all attempts"
 sound r.db
 
+# The other signals that schedulers send do the same.
+for s in USR2 TERM HUP; do
+    : > "$FAKE_LOG"
+    "$AVSWEEP" run demo.yaml --db $s.db --trial-program "$FAKE" 2> $s.err &
+    bg=$!
+    first_start
+    kill -$s $bg
+    wait $bg
+    expect 75 $? "exit after SIG$s"
+    bg=
+    expect "pending 8 " "$(states $s.db)" "states after SIG$s"
+    no_leftovers
+    sound $s.db
+done
 : > "$FAKE_LOG"
 FAKE_PLAN='*=deaf' "$AVSWEEP" run demo.yaml --db k.db --trial-program "$FAKE" 2> kill.err &
 bg=$!

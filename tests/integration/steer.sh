@@ -40,6 +40,26 @@ expect 0 $? "exit of the third run"
 expect "done 12 " "$(states r.db)" "states at the end"
 sound r.db
 
+# A running trial that is paused writes its checkpoint and goes on from there when it is retried.
+: > "$FAKE_LOG"
+FAKE_MS=50 FAKE_STEPS=200 avs_bg pause.err run demo.yaml --db p.db --max-parallel 1
+for i in $(seq 300); do [ "$(grep -c ^start "$FAKE_LOG")" -ge 1 ] && break; sleep 0.02; done
+seed=$(sed -n 's/^start.*seed=\([0-9]*\) .*/\1/p' "$FAKE_LOG" | head -1)
+for i in $(seq 100); do sqlite3 -readonly p.db "SELECT 1 FROM trial JOIN state_name USING(state) WHERE seed=$seed AND name='running'" 2> /dev/null | grep -q 1 && break; sleep 0.02; done
+a pause "seed == $seed" --db p.db 2> pc.err || fail "pause of a running trial: $(cat pc.err)"
+for i in $(seq 300); do sqlite3 -readonly p.db "SELECT 1 FROM trial JOIN state_name USING(state) WHERE seed=$seed AND name='paused'" | grep -q 1 && break; sleep 0.02; done
+expect "paused" "$(sqlite3 -readonly p.db "SELECT name FROM trial JOIN state_name USING(state) WHERE seed=$seed")" "state of a running trial that was paused"
+grep -q "^stopped.*seed=$seed " "$FAKE_LOG" || fail "the paused trial wrote no checkpoint"
+expect "paused" "$(sqlite3 -readonly p.db "SELECT r.name FROM attempt a JOIN reason_name r USING(reason) JOIN trial USING(trial_id) WHERE seed=$seed")" "the end of its attempt"
+a cancel "seed != $seed" --db p.db --no-input 2> /dev/null || fail "cancel of the others"
+wait $bg
+expect 75 $? "exit with a paused trial left"
+bg=
+a retry "seed == $seed" --db p.db 2> /dev/null || fail "retry of what was paused while it ran"
+avs run demo.yaml --db p.db 2> p2.err
+expect "done" "$(sqlite3 p.db "SELECT name FROM trial JOIN state_name USING(state) WHERE seed=$seed")" "state after the retry"
+sound p.db
+
 # A running trial that is cancelled ends, and what it needs is not asked on a pipe.
 : > "$FAKE_LOG"
 FAKE_PLAN='*=hang' avs_bg hang.err run demo.yaml --db h.db --max-parallel 1
