@@ -259,7 +259,7 @@ static bool normalise(avs_buf *text, holed *x, int n)
     }
     avs_buf_free(text);
     *text = out;
-    return true;
+    return out.data != NULL;
 }
 
 /* The texts of a shape into two buffers; false without memory. */
