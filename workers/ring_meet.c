@@ -169,7 +169,7 @@ static int listen_any(avs_ring_meet *m, int backlog, avs_err *e)
         if (m->fd < 0 || bind(m->fd, (const struct sockaddr *)&four, sizeof four) != 0)
             return avs_fail(e, AVS_EIO, "cannot make a socket for the ring: %s", strerror(errno));
     }
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t n = sizeof at;
     if (listen(m->fd, backlog) != 0 || getsockname(m->fd, (struct sockaddr *)&at, &n) != 0)
         return avs_fail(e, AVS_EIO, "cannot listen for other ranks: %s", strerror(errno));
@@ -314,7 +314,7 @@ static void shut_out(hall *h, int i)
 static int open_door(hall *h, avs_err *e)
 {
     while (h->n < GUESTS) {
-        struct sockaddr_storage from;
+        struct sockaddr_storage from = {0};
         socklen_t n = sizeof from;
         const int fd = accept4(h->at->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
