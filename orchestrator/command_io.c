@@ -2,11 +2,13 @@
 #include "orchestrator/command_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/fs.h"
 #include "base/json.h"
@@ -81,6 +83,36 @@ int avs_print_text(const avs_options *o, const char *type, avs_buf *b)
     avs_buf_str(&line, "}\n");
     avs_buf_free(b);
     return avs_print(&line);
+}
+
+bool avs_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool is_database(const char *path)
+{
+    char head[16] = "";
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return false;
+    const ssize_t n = read(fd, head, sizeof head);
+    close(fd);
+    return n == (ssize_t)sizeof head && memcmp(head, "SQLite format 3", 16) == 0;
+}
+
+int avs_check_output(const avs_options *o)
+{
+    avs_err err = AVS_ERR_INIT;
+    bool read = o->output && o->db && avs_same_file(o->output, o->db);
+    for (int i = 0; i < o->n_words && o->output; i++) read |= avs_same_file(o->output, o->words[i]);
+    if (read)
+        avs_fail(&err, AVS_ERANGE, "--output %s is the database that is read: name another file", o->output);
+    else if (o->output && is_database(o->output) && !(o->to && strcmp(o->to, "sqlite") == 0))
+        avs_fail(&err, AVS_ERANGE, "--output %s is a database: it stays as it is", o->output);
+    else
+        return 0;
+    return avs_complain(AVS_EXIT_USAGE, &err);
 }
 
 int avs_need_db(const avs_options *o)

@@ -25,6 +25,10 @@ void avs_duration(avs_buf *out, double s);
 int avs_print(avs_buf *b);
 /* The same; with --format json as the text of one object of this type. */
 int avs_print_text(const avs_options *o, const char *type, avs_buf *b);
+bool avs_same_file(const char *a, const char *b); /* both are there and are one file */
+/* 0, or the exit status after complaining that --output names the database that is read, or another database in place of
+ * which only a database may be written. */
+int avs_check_output(const avs_options *o);
 /* 0, or the exit status after complaining that no database is named. */
 int avs_need_db(const avs_options *o);
 /* The exit status of a failure: database trouble 4, else usage. */

@@ -141,7 +141,7 @@ int avs_command_report(const avs_options *o)
     const char *by[AVS_CLI_MANY], *metrics[AVS_CLI_MANY], *axes[2] = {NULL, NULL};
     avs_err err = AVS_ERR_INIT;
     avs_store *db = NULL;
-    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    if (avs_need_db(o) || avs_check_output(o)) return AVS_EXIT_USAGE;
     avs_arena *a = avs_arena_new();
     if (!a) return AVS_EXIT_INTERNAL;
     avs_report_spec spec = {.by = by,
@@ -181,7 +181,7 @@ int avs_command_export(const avs_options *o)
     avs_export_spec spec = {.sweep = o->sweep, .where = o->where};
     avs_err err = AVS_ERR_INIT;
     avs_store *db = NULL;
-    if (avs_need_db(o)) return AVS_EXIT_USAGE;
+    if (avs_need_db(o) || avs_check_output(o)) return AVS_EXIT_USAGE;
     int rc = o->to ? avs_export_parse(o->to, &spec.to, &err)
                    : avs_fail(&err, AVS_ERANGE,
                               "export needs --to csv, json, sqlite, mlflow, wandb or tensorboard");

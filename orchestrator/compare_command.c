@@ -57,6 +57,7 @@ int avs_command_compare(const avs_options *o)
     avs_buf out = AVS_BUF_INIT;
     int verdicts[AVS_VERDICTS] = {0}, rc = AVS_OK;
 
+    if (avs_check_output(o)) return AVS_EXIT_USAGE;
     if (!o->metric) rc = avs_fail(&err, AVS_ERANGE, "compare needs --metric, for example --metric miou");
     if (rc == AVS_OK) rc = read_threshold(o->threshold, &s, &err);
     if (rc == AVS_OK) rc = avs_report_format_parse(o->format ? o->format : "text", &s.format, &err);

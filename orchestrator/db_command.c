@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "avs_version.h"
 #include "base/fs.h"
 #include "base/json.h"
@@ -97,20 +96,13 @@ static int check(task *t, avs_err *e)
     return rc;
 }
 
-/* Whether both paths are one file that is there. */
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 /* A copy replaces a file at once: only one that nobody would miss or write to. */
 static int may_replace(const char *db, const char *to, avs_err *e)
 {
     avs_store *s = NULL;
     avs_err why = AVS_ERR_INIT;
-    if (same_file(db, to))
-        return avs_fail(e, AVS_ERANGE, "a copy of %s cannot be itself: name another file", db);
+    if (avs_same_file(db, to))
+        return avs_fail(e, AVS_ERANGE, "a copy of %s cannot be itself (%s): name another file", db, to);
     if (!avs_fs_exists(to)) return AVS_OK;
     const avs_lease_owner w = avs_lease_look(to);
     if (w.held && w.alive)
@@ -194,7 +186,7 @@ static int merge(task *t, avs_err *e)
     if (t->n_other == 0)
         return avs_fail(e, AVS_ERANGE, "merge needs a file to take over: avsweep db merge TARGET FILE..");
     for (int i = 0; i < t->n_other; i++)
-        if (same_file(t->db, t->other[i]))
+        if (avs_same_file(t->db, t->other[i]))
             return avs_fail(e, AVS_ERANGE, "%s and %s are one file: there is nothing to take over", t->db,
                             t->other[i]);
     int rc = avs_store_open(t->db, AVS_STORE_WRITE, AVS_VERSION, &s, e);

@@ -63,13 +63,15 @@ mv away r.db.work/logs
 for c in "ls" "ls --metrics miou" "show $done_one" "show $failed" "logs $failed" "show --effective" "show --effective demo.yaml" \
     "check demo.yaml" "expand demo.yaml" "expand demo.yaml --count" "explain E012" "explain E012 W031" "version" \
     "status" "report" "compare num_queries=16 num_queries=16 --metric miou" "export --to json" "repro $done_one --trial-program $FAKE" \
-    "run demo.yaml -n" "slurm demo.yaml" "db check" "db gc" "db init" "db migrate" "db snapshot -o copy.db" "db merge r.db copy.db" \
+    "run demo.yaml -n" "slurm demo.yaml" "db check" "db init" "db migrate" "db snapshot -o copy.db" "db merge r.db copy.db" \
     "completion bash" "help" "help run" "help --man"; do
     a $c --format json > j.json 2> j.err || fail "$c --format json"
     json j.json
     a --format json $c > k.json 2> j.err
     cmp -s j.json k.json || fail "$c: --format before the command gives something else"
 done
+a db gc --json > j.json || fail "db gc --json" # its bytes differ from call to call
+json j.json
 sed 's/retries: 2/retrys: 2/' demo.yaml > typo.yaml
 a check typo.yaml --json > j.json 2> j.err
 expect 3 $? "exit of check --json"
@@ -101,6 +103,25 @@ a retry "seed == 3" 2> /dev/null || fail "retry of a paused trial"
 avs run demo.yaml 2> again.err
 expect 0 $? "exit of the second run"
 expect "done 8 " "$(states r.db)" "states at the end"
+
+# What is written never takes the place of what is read, nor a table that of a database.
+before=$(sha256sum < r.db)
+cp r.db second.db
+ln -s r.db alias.db
+for c in "report" "export --to csv" "export --to sqlite" "compare num_queries=16 num_queries=16 --metric miou" "db snapshot"; do
+    for to in r.db ./r.db alias.db; do
+        a $c -o $to 2> o.err > o.out
+        expect 2 $? "exit of $c -o $to"
+        grep -q "$to" o.err || fail "$c -o $to: the file is not named: $(cat o.err)"
+    done
+done
+a report -o second.db 2> o.err
+expect 2 $? "exit of report -o onto another database"
+a compare second.db r.db --metric miou --db second.db -o r.db 2> o.err
+expect 2 $? "exit of compare -o onto one of its sides"
+[ "$before" = "$(sha256sum < r.db)" ] || fail "the database was changed by what was written"
+a report -o table.txt && a report -o table.txt || fail "a table over a table"
+a export --to sqlite -o second.db || fail "a copy over a copy"
 
 # Several codes at once; one that is none spoils them all.
 expect 2 "$(a explain E012 W031 | grep -c '^[EW]0[0-9]*: ')" "explained codes"

@@ -31,7 +31,7 @@ expect 2 "'db tidy' is not known" "$avsweep" db tidy new.db
 expect 2 "does not take 'two.db'" "$avsweep" db check new.db two.db
 expect 4 "there is no such database" "$avsweep" db check absent.db
 expect 4 "there is no such database" "$avsweep" db gc absent.db
-expect 2 "a copy of new.db cannot be itself" "$avsweep" db snapshot new.db -o ./new.db
+expect 2 "a copy of new.db cannot be itself (./new.db)" "$avsweep" db snapshot new.db -o ./new.db
 ln -s new.db link.db
 expect 2 "cannot be itself" "$avsweep" db snapshot new.db -o link.db
 echo "somebody's notes, not to be lost" > notes.txt
