@@ -8,14 +8,16 @@ several_nodes 2 200 "${3:-}" AVSWEEP_CORES
 "$TOYS" src 5
 "$TRIAL" data compose data --settings ms3 --classes 5 --size 32 --train 12 --val 4 --test 4 --seed 5 \
     --stamps src/stamps --backgrounds src/backgrounds --threads 2 > compose.log 2>&1 || fail "compose: $(tail -3 compose.log)"
-gang() { # gang NAME RANKS STEPS
+gang() { # gang NAME RANKS STEPS; batch statistics of four ranks are those of all
+    local sync=false
+    [ $2 = 4 ] && sync=true
     cat > $1.yaml <<END
 avsweep: 1
 name: $1
 kind: train
 base: {model: avesformer_mini, task: ms3, data_root: $dir/data, resolution: 32, num_queries: 4, embed_dim: 32,
        backbone_width: 8, batch: 4, micro_batch: 1, frames_per_clip: 2, steps: $3, eval_every: $3, eval_batch: 2,
-       lr_warmup_steps: 3, dropout: 0}
+       lr_warmup_steps: 3, dropout: 0, sync_batchnorm: $sync}
 seeds: 1
 objective: {metric: miou, mode: max}
 resources: {gpus: $2, cpus: $2, pack: any}
