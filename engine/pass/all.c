@@ -19,6 +19,7 @@ static const struct {
     {"dce", AVS_PASS_DCE, avs_pass_dce, NULL},
     {"cse", AVS_PASS_CSE, avs_pass_cse, NULL},
     {"fold_bn", AVS_PASS_FOLD_BN, avs_pass_fold_bn, NULL},
+    {"fold_sum", AVS_PASS_FOLD_SUM, avs_pass_fold_sum, NULL},
     {"fuse_bn_relu", AVS_PASS_FUSE_BN_RELU, avs_pass_fuse_bn_relu, NULL},
     {"remake_bn", AVS_PASS_REMAKE_BN, avs_pass_remake_bn, NULL},
     {"recompute", AVS_PASS_RECOMPUTE, NULL, recompute},

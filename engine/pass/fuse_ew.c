@@ -115,16 +115,32 @@ static void continue_with(joined *j, const avs_ew_attr *reader, const avs_val *i
     for (int i = next; i < reader->n; i++) emit(j, translated(j, reader->instr[i], in));
 }
 
+/* v with the last axes of `to`, where they hold as many elements: a row over [..,192] is one over [..,8,24] too. */
+static avs_val as_last_axes(avs_graph *g, avs_val v, const avs_type *to)
+{
+    const int64_t n = avs_type_count(avs_t(g, v));
+    int64_t have = 1;
+    for (int rank = 1; rank < to->rank; rank++) {
+        avs_type t = *avs_t(g, v);
+        have *= to->d[to->rank - rank];
+        if (have != n) continue;
+        t.rank = (uint8_t)rank;
+        for (int i = 0; i < AVS_MAX_RANK; i++) t.d[i] = i < rank ? to->d[to->rank - rank + i] : 0;
+        return avs_as(g, v, &t);
+    }
+    return 0;
+}
+
 /* Stream v of a program over `from`, for a program over `to` of the same elements; 0: not expressible. */
 static avs_val respread(avs_graph *g, avs_val v, const avs_type *from, const avs_type *to)
 {
     int64_t mid, inner, mid2, inner2;
     if (avs_type_same_shape(from, to)) return v;
     if (avs_type_count(avs_t(g, v)) == avs_type_count(to)) return avs_as(g, v, to);
-    if (!avs_ew_broadcast(avs_t(g, v), from, &mid, &inner) ||
-        !avs_ew_broadcast(avs_t(g, v), to, &mid2, &inner2))
-        return 0;
-    return mid == mid2 && inner == inner2 ? v : 0;
+    if (!avs_ew_broadcast(avs_t(g, v), from, &mid, &inner)) return 0;
+    if (avs_ew_broadcast(avs_t(g, v), to, &mid2, &inner2)) return mid == mid2 && inner == inner2 ? v : 0;
+    const avs_val w = as_last_axes(g, v, to);
+    return w && avs_ew_broadcast(avs_t(g, w), to, &mid2, &inner2) && mid == mid2 && inner == inner2 ? w : 0;
 }
 
 /* Does it pay to keep this producer in the prologue? A constant that is only spread does not: the reader can spread. */

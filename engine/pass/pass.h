@@ -22,7 +22,8 @@ enum {
     AVS_PASS_BUCKET = 1 << 7,
     AVS_PASS_SCHEDULE = 1 << 8,
     AVS_PASS_REMAKE_BN = 1 << 9, /* before RECOMPUTE */
-    AVS_PASS_EVERY = (1 << 10) - 1
+    AVS_PASS_FOLD_SUM = 1 << 10, /* behind FOLD_BN */
+    AVS_PASS_EVERY = (1 << 11) - 1
 };
 
 typedef struct {
@@ -36,6 +37,8 @@ int avs_pass_dce(avs_graph *g, avs_err *e);
 int avs_pass_cse(avs_graph *g, avs_err *e);
 /* CONV2D, then EW times s[C] and plus t[C] with constant s, t, w: a CONV2D with weight w*s and bias t (+ bias*s). */
 int avs_pass_fold_bn(avs_graph *g, avs_err *e);
+/* Linear layers of x + c with constant c and weight: of x, with c W + bias, made once, as their residual. */
+int avs_pass_fold_sum(avs_graph *g, avs_err *e);
 /* BATCHNORM followed by RELU alone: act of the BATCHNORM; likewise the RELU_GRAD before BATCHNORM_BWD. */
 int avs_pass_fuse_bn_relu(avs_graph *g, avs_err *e);
 /* BATCHNORM with RELU whose backward readers are gradients of convolution weights: they read EW of its operands instead,

@@ -1,7 +1,7 @@
 /* Batch and group normalisation: x [S][n][C], statistics per (set, group of channels); batch: one set, groups of one
  * channel.
  *
- * Forward: a block takes 32 columns and AVS_NORM_ROWS rows (8 strips of threads, 3 KiB shared) and leaves each column's
+ * Forward: small groups are a block's. Else a block takes 32 columns and AVS_NORM_ROWS rows (8 strips of threads, 3 KiB shared) and leaves each column's
  * mean, sum of deviations and of their squares; a warp per group joins them in double with Chan's formula and leaves
  * mean, factor and shift per channel; then one pass over elements, four per thread where C allows.
  * Backward: column sums of g and g (x - mean), then coefficients per channel, then gx = k1 g - k2 - (x - mean) k3, where
@@ -149,6 +149,57 @@ AVS_FN void avs_norm_apply_body(const avs_norm_apply_p *p, int64_t i)
 }
 AVS_OWN_EW(avs_norm_apply, avs_norm_apply_p)
 
+/* A block per statistic, all in one kernel: for groups whose elements a block gets through in a moment. Thread t has channel
+ * t % Cg of the group and every (threads / Cg)th row, so its channel stays and neighbours read what lies side by side. */
+enum { NORM_GROUP_THREADS = 512, NORM_GROUP_MOST = 32768 };
+
+/* The sum over the block's threads, for all of them; slot: a double per warp, its own for every call. */
+AVS_FN double norm_block_sum(float v, double *slot)
+{
+    const double d = avs_lane_sum_d((double)v);
+    double sum = 0;
+    if (AVS_LANE == 0) slot[AVS_THREAD / 32] = d;
+    AVS_SYNC();
+    for (int i = 0; i < NORM_GROUP_THREADS / 32; i++) sum += slot[i];
+    return sum;
+}
+
+AVS_GLOBAL(norm_group, avs_norm_p)
+{
+    AVS_SHARED double slot[3][NORM_GROUP_THREADS / 32];
+    const int Cg = (int)(p.C / p.G), step = NORM_GROUP_THREADS / Cg, row = AVS_THREAD / Cg;
+    const int64_t c = AVS_BLOCK % p.G * Cg + AVS_THREAD % Cg, set = AVS_BLOCK / p.G * p.n * p.C + c;
+    const int64_t from = row < step ? row : p.n; /* threads that are left over have no rows */
+    const double total = (double)(p.n * Cg);
+    float sum = 0.f, d1 = 0.f, d2 = 0.f;
+    for (int64_t r = from; r < p.n; r += step) sum += p.x[set + r * p.C];
+    const float first = (float)(norm_block_sum(sum, slot[0]) / total);
+    for (int64_t r = from; r < p.n; r += step) {
+        const float d = p.x[set + r * p.C] - first;
+        d1 += d;
+        d2 += d * d;
+    }
+    /* what rounding took from the mean goes into the variance and the shift */
+    const double rest = norm_block_sum(d1, slot[1]) / total, square = norm_block_sum(d2, slot[2]) / total;
+    const double mean = (double)first + rest, var = square - rest * rest;
+    const float rstd = (float)(1.0 / sqrt((var > 0 ? var : 0) + (double)p.eps)), factor = rstd * p.gamma[c];
+    const float shift = (float)((double)p.beta[c] - (mean - (double)(float)mean) * (double)factor);
+    for (int64_t r = from; r < p.n; r += step) {
+        const float v = (p.x[set + r * p.C] - (float)mean) * factor + shift;
+        p.y[set + r * p.C] = p.has_relu && v < 0.f ? 0.f : v;
+    }
+    if (AVS_THREAD == 0) {
+        p.mean[AVS_BLOCK] = (float)mean;
+        p.rstd[AVS_BLOCK] = rstd;
+    }
+}
+
+static inline int norm_is_one_kernel(const avs_norm_p *p)
+{
+    const int64_t Cg = p->C / p->G;
+    return !p->nm && Cg >= 4 && Cg <= NORM_GROUP_THREADS && p->n * Cg <= NORM_GROUP_MOST;
+}
+
 static inline int norm_is_quad(int64_t C, const void *a, const void *b, const void *c)
 {
     return C % 4 == 0 && ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) % 16 == 0;
@@ -173,8 +224,9 @@ static inline int norm_apply(const norm_stage_p *q, void *stream)
 
 AVS_HOST(int) avs_norm_cuda(const avs_norm_p *p, int64_t n, void *stream)
 {
-    const norm_stage_p q = norm_stages(p);
     (void)n;
+    if (norm_is_one_kernel(p)) return AVS_LAUNCH(norm_group, p->S * p->G, NORM_GROUP_THREADS, stream, *p);
+    const norm_stage_p q = norm_stages(p);
     int rc = AVS_LAUNCH(norm_stats, p->S * q.chunks * q.n_col_blocks, NORM_COLS * NORM_STRIPS, stream, q);
     if (!rc) rc = avs_norm_join_cuda(&q, p->S * p->G, stream);
     return rc || p->is_sync ? rc : norm_apply(&q, stream);

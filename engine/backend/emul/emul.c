@@ -34,7 +34,8 @@ static struct {
     int at;                             /* position in the order of this pass */
     int idle[EMUL_MAX_THREADS], n_idle; /* stacks without a thread */
     int cap;                            /* threads that f and stacks hold; both are kept between launches */
-    bool is_reversed;
+    bool is_reversed, is_counting;
+    int64_t n_launches;
     double slot[EMUL_MAX_THREADS];
     char error[256];
 } E;
@@ -66,6 +67,23 @@ const char *emul_error(void)
 void emul_set_reversed(bool is_reversed)
 {
     E.is_reversed = is_reversed;
+}
+
+void emul_count_only(bool is_counting)
+{
+    E.is_counting = is_counting;
+}
+bool emul_counts_only(void)
+{
+    return E.is_counting;
+}
+void emul_count_one(void)
+{
+    E.n_launches++;
+}
+int64_t emul_launches(void)
+{
+    return E.n_launches;
 }
 
 static void wait_at(fibre_state where)
@@ -234,6 +252,8 @@ int emul_launch(void (*fn)(const void *args), const void *args, int64_t grid, in
                  (long long)grid, block, EMUL_MAX_THREADS);
         return AVS_ERANGE;
     }
+    E.n_launches++;
+    if (E.is_counting) return AVS_OK;
     E.fn = fn;
     E.args = args;
     E.grid = grid;

@@ -22,6 +22,12 @@ enum { EMUL_WARP = 32, EMUL_MAX_THREADS = 1024 };
 int emul_launch(void (*fn)(const void *args), const void *args, int64_t grid, int block);
 const char *emul_error(void); /* "" after a launch that ended well; static storage */
 void emul_set_reversed(bool is_reversed);
+/* While counting, launches only add to the number of all launches so far, and nothing runs. emul_count_one: a kernel that is
+ * no source of this project. */
+void emul_count_only(bool is_counting);
+void emul_count_one(void);
+bool emul_counts_only(void);
+int64_t emul_launches(void);
 /* Every thread goes through its nth block barrier (1: the first) of each block without waiting; 0: none. With it a test
  * shows that it would notice if a barrier were taken out of a kernel. */
 void emul_drop_barrier(int nth);

@@ -55,6 +55,27 @@ static void feed_forward(avs_graph *g)
     avs_graph_output(g, "y", avs_gelu(g, z));
 }
 
+/* Two layers read x + position, and nothing else does; the second sum is an output too and stays. */
+static void positions(avs_graph *g)
+{
+    avs_val x = avs_input(g, "x", AVS_F32T(1, 4, 8)), pos = param(g, "pos", AVS_F32T(4, 8));
+    avs_val y = avs_add(g, x, avs_add(g, pos, param(g, "level", AVS_F32T(8))));
+    y = avs_reshape(g, y, AVS_F32T(1, 4, 8));
+    avs_graph_output(g, "a", avs_linear(g, y, param(g, "w1", AVS_F32T(6, 8)), param(g, "b1", AVS_F32T(6))));
+    avs_graph_output(g, "b", avs_relu(g, avs_linear(g, y, param(g, "w2", AVS_F32T(3, 8)), 0)));
+    avs_val z = avs_add(g, x, avs_reshape(g, pos, AVS_F32T(1, 4, 8)));
+    avs_graph_output(g, "z", z);
+    avs_graph_output(g, "c", avs_linear(g, z, param(g, "w3", AVS_F32T(2, 8)), 0));
+}
+
+/* A row over 24 elements is one over 4 times 6 too. */
+static void ew_reshaped(avs_graph *g)
+{
+    avs_val x = avs_mul(g, avs_input(g, "x", AVS_F32T(5, 24)), param(g, "row", AVS_F32T(24)));
+    avs_val y = avs_add(g, avs_reshape(g, x, AVS_F32T(5, 4, 6)), avs_input(g, "ref", AVS_F32T(5, 1, 6)));
+    avs_graph_output(g, "y", y);
+}
+
 static void twice_the_same(avs_graph *g)
 {
     avs_val x = avs_input(g, "x", AVS_F32T(2, 4));
@@ -211,6 +232,8 @@ static const row rows[] = {
     {"fuse_epilogue_gelu", feed_forward, avs_pass_fuse_epilogue, false},
     {"fuse_ew", ew_chain, avs_pass_fuse_ew, false},
     {"fuse_ew_temp", ew_temp, avs_pass_fuse_ew, false},
+    {"fuse_ew_reshaped", ew_reshaped, avs_pass_fuse_ew, false},
+    {"fold_sum", positions, avs_pass_fold_sum, false},
     {"recompute", mlp_train, recompute_all, true},
     {"recompute_blocks", blocks_train, recompute_all, true},
     {"schedule", wide_then_narrow, avs_pass_schedule, false},
@@ -321,9 +344,9 @@ static void pass_names_are_read_and_wrong_ones_are_told_the_names(void **state)
     const char *const wrong[] = {"", "cse,", "cse,,dce", "CSE", "cs", "inlining"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(avs_pass_parse(wrong[i], &off, &e), AVS_EPARSE);
-    assert_string_equal(e.msg,
-                        "there is no pass 'inlining'; the names are all, dce, cse, fold_bn, fuse_bn_relu, "
-                        "remake_bn, recompute, fuse_epilogue, fuse_ew, bucket, schedule");
+    assert_string_equal(
+        e.msg, "there is no pass 'inlining'; the names are all, dce, cse, fold_bn, fold_sum, fuse_bn_relu, "
+               "remake_bn, recompute, fuse_epilogue, fuse_ew, bucket, schedule");
 }
 
 int main(void)

@@ -187,6 +187,26 @@ static inline avs_graph *net_tower_train(avs_arena *a)
     return g;
 }
 
+/* Two layers over tokens with constant positions, and what a deformable encoder makes of one of them: a row times it, seen
+ * by heads, plus points of reference. The batch is one, so that positions have all elements of the sum. */
+static inline avs_graph *net_positions_eval(avs_arena *a)
+{
+    enum { N = 15, C = 16, H = 4 };
+    avs_graph *g = avs_graph_new(a, false);
+    const avs_init one = {AVS_INIT_ONE, 0, 0, 0};
+    avs_val x = avs_input(g, "x", AVS_F32T(1, N, C));
+    avs_val pos =
+        avs_add(g, avs_param(g, "pos", AVS_F32T(1, N, C), one), avs_param(g, "level", AVS_F32T(C), one));
+    avs_val y = avs_add(g, x, pos);
+    avs_val points =
+        avs_mul(g, net_linear(g, "points", y, H * 6), avs_param(g, "size", AVS_F32T(H * 6), one));
+    points =
+        avs_add(g, avs_reshape(g, points, AVS_F32T(1, N, H, 6)), avs_input(g, "ref", AVS_F32T(1, N, 1, 6)));
+    avs_graph_output(g, "points", points);
+    avs_graph_output(g, "weights", avs_softmax(g, net_linear(g, "weights", y, H * 3)));
+    return g;
+}
+
 /* ------------------------------------------------------------------ values */
 
 static inline void net_values(const char *name, avs_vkind kind, const avs_type *t, float *out)

@@ -51,7 +51,6 @@ struct avs_cuda_device {
     size_t used, limit;
     kept *first, **last;
     bool is_recording;
-    int n_kernels;
     int64_t marked[2];
     const char *failure;
 };
@@ -87,7 +86,6 @@ static int go_launch(avs_cuda_device *d, kept *k)
     {                                                                                                        \
         if (!recorder) return avs_##name##_cuda(p, n, stream);                                               \
         const kept k = {.go = go_launch, .launch = now_##name, .n = n};                                      \
-        recorder->n_kernels++;                                                                               \
         return queue(recorder, &k, p, sizeof *p);                                                            \
     }
 AVS_CUDA_LAUNCHERS(X)
@@ -126,7 +124,6 @@ static void forget(avs_cuda_device *d)
     }
     d->first = NULL;
     d->last = &d->first;
-    d->n_kernels = 0;
 }
 
 static void emul_close(avs_cuda_device *d)
@@ -171,6 +168,7 @@ static int emul_alloc(avs_cuda_device *d, size_t bytes, void **out, avs_err *e)
 static int go_copy(avs_cuda_device *d, kept *k)
 {
     (void)d;
+    if (emul_counts_only()) return AVS_OK;
     memmove(k->y, k->x, k->bytes);
     return AVS_OK;
 }
@@ -208,18 +206,24 @@ static int emul_record(avs_cuda_device *d)
     return AVS_OK;
 }
 
-static int emul_recorded(avs_cuda_device *d, int *n)
-{
-    d->is_recording = false;
-    recorder = NULL;
-    *n = d->n_kernels;
-    return AVS_OK;
-}
-
 static int emul_replay(avs_cuda_device *d)
 {
     int rc = AVS_OK;
     for (kept *k = d->first; k && rc == AVS_OK; k = k->next) rc = k->go(d, k);
+    return rc;
+}
+
+/* Kernels are counted without running them, one for each product or convolution. */
+static int emul_recorded(avs_cuda_device *d, int *n)
+{
+    const int64_t before = emul_launches();
+    const bool was_counting = emul_counts_only();
+    d->is_recording = false;
+    recorder = NULL;
+    emul_count_only(true);
+    const int rc = emul_replay(d);
+    emul_count_only(was_counting);
+    *n = (int)(emul_launches() - before);
     return rc;
 }
 
@@ -255,6 +259,8 @@ static int go_gemm(avs_cuda_device *d, kept *k)
     const avs_cuda_gemm *g = k->call->plan;
     float *y = k->y;
     (void)d;
+    emul_count_one();
+    if (emul_counts_only()) return AVS_OK;
     for (int64_t z = 0; z < g->batch; z++)
         for (int64_t i = 0; i < g->M; i++)
             for (int64_t j = 0; j < g->N; j++) {
@@ -284,7 +290,6 @@ static int emul_gemm_run(avs_cuda_device *d, const avs_cuda_call *c, const void 
               .bias = bias,
               .residual = residual};
     if (!d->is_recording) return go_gemm(d, &k);
-    d->n_kernels++;
     return queue(d, &k, NULL, 0);
 }
 
@@ -349,8 +354,10 @@ static int go_conv(avs_cuda_device *d, kept *k)
     static const tap_fn taps[] = {tap_y, tap_x, tap_w};
     const int64_t n = counts[g->kind];
     void *to = g->kind == AVS_CONV_FWD ? k->y : g->kind == AVS_CONV_BWD_X ? k->x : k->w;
-    double *sum = avs_xalloc((size_t)n * sizeof *sum);
     (void)d;
+    emul_count_one();
+    if (emul_counts_only()) return AVS_OK;
+    double *sum = avs_xalloc((size_t)n * sizeof *sum);
     if (!sum) return AVS_ENOMEM;
     memset(k->workspace, 0xff, k->call->workspace); /* lent for the whole call */
     every_tap(k, g, sum, taps[g->kind]);
@@ -382,7 +389,6 @@ static int emul_conv_run(avs_cuda_device *d, const avs_cuda_call *c, void *x, vo
               .bias = bias,
               .residual = residual};
     if (!d->is_recording) return go_conv(d, &k);
-    d->n_kernels++;
     return queue(d, &k, NULL, 0);
 }
 
