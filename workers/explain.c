@@ -69,6 +69,11 @@ static int parse_own(options *o, const char *option, const char *value, bool *is
 static void add_value(options *o, const char *key, const char *text)
 {
     char *end;
+    avs_json *list = NULL;
+    if (text[0] == '[' && avs_json_parse(o->arena, key, text, strlen(text), &list, NULL) == AVS_OK) {
+        avs_json_add(o->arena, o->given, key, list);
+        return;
+    }
     const long long i = strtoll(text, &end, 10);
     if (*text && !*end) {
         avs_json_add_int(o->arena, o->given, key, i);

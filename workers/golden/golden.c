@@ -97,7 +97,7 @@ static bool number_of(const char *s, double *v)
     char *end;
     errno = 0;
     *v = strtod(s, &end);
-    return end != s && !*end && errno == 0 && *v > 0;
+    return end != s && !*end && errno == 0 && *v > 0 && isfinite(*v);
 }
 
 static int usage(const char *what)

@@ -109,19 +109,30 @@ static int make_values(maker *m, const avs_json *spec, avs_golden_tensor *t, avs
     return i == t->n ? AVS_OK : avs_fail(e, AVS_EPARSE, "'values' is ragged");
 }
 
+const avs_json *avs_golden_item(const avs_json *list, size_t i)
+{
+    static const avs_json nothing = {.kind = AVS_J_NULL};
+    const avs_json *item = avs_json_at(list, i);
+    return item ? item : &nothing;
+}
+
+enum { MOST_SIDE = 65536 };
+
 static int make_sine(maker *m, const avs_json *spec, avs_golden_tensor *t, avs_err *e)
 {
     const avs_json *levels = avs_json_get(spec, "level_sizes");
     const int64_t dim = avs_json_int(spec, "dim", 0), half = dim / 2;
     int64_t n = 0;
-    for (const avs_json *l = levels ? levels->first : NULL; l; l = l->next)
-        n += avs_json_at(l, 0)->i * avs_json_at(l, 1)->i;
+    for (const avs_json *l = levels ? levels->first : NULL; l && n >= 0; l = l->next) {
+        const int64_t h = avs_golden_item(l, 0)->i, w = avs_golden_item(l, 1)->i;
+        n = h < 1 || w < 1 || h > MOST_SIDE || w > MOST_SIDE ? -1 : n + h * w;
+    }
     if (half < 1 || n < 1) return avs_fail(e, AVS_EPARSE, "'sine_position' needs 'level_sizes' and 'dim'");
     int rc = alloc(m, t, 3, (const int64_t[]){1, n, dim}, e);
     float *p = t->v;
     for (const avs_json *l = levels->first; l && rc == AVS_OK; l = l->next)
-        for (int64_t y = 1; y <= avs_json_at(l, 0)->i; y++)
-            for (int64_t x = 1; x <= avs_json_at(l, 1)->i; x++)
+        for (int64_t y = 1; y <= avs_golden_item(l, 0)->i; y++)
+            for (int64_t x = 1; x <= avs_golden_item(l, 1)->i; x++)
                 for (int64_t c = 0; c < dim; c++) {
                     const int64_t j = c % half;
                     const float a =
@@ -311,7 +322,7 @@ static int step_fill(const avs_json *s, avs_golden_tensor *t, avs_err *e)
                    *channel = avs_json_get(s, "channel");
     if (image) {
         const int64_t H = t->rank > 1 ? t->d[t->rank - 2] : 1, W = t->d[t->rank - 1],
-                      lo = avs_json_at(image, 0)->i, hi = avs_json_at(image, 1)->i;
+                      lo = avs_golden_item(image, 0)->i, hi = avs_golden_item(image, 1)->i;
         for (int64_t i = 0; i < t->n; i++)
             if (i / W % H >= lo && i / W % H < hi) t->v[i] = value;
         return AVS_OK;
@@ -393,7 +404,7 @@ static int step_paint(maker *m, const avs_json *s, avs_golden_tensor *t, avs_err
     for (int64_t i = 0; i < t->n; i++) {
         const int64_t c = (int64_t)t->v[i];
         if (c < 0 || c >= k) return avs_fail(e, AVS_EPARSE, "class %lld has no colour", (long long)c);
-        for (size_t j = 0; j < 3; j++) o.v[3 * i + (int64_t)j] = (float)avs_json_at(colour[c], j)->d;
+        for (size_t j = 0; j < 3; j++) o.v[3 * i + (int64_t)j] = (float)avs_golden_item(colour[c], j)->d;
     }
     *t = o;
     return AVS_OK;

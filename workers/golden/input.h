@@ -29,6 +29,8 @@ typedef struct {
     const avs_st_file *files; /* for make: output; may be NULL                     */
 } avs_golden_source;
 
+/* Item i of a list; where there is none (or no list) something without value, number 0. */
+const avs_json *avs_golden_item(const avs_json *list, size_t i);
 /* Makes every input of the list whose `when` fits. AVS_EPARSE names the role and what is wrong. */
 int avs_golden_make(const avs_golden_source *src, avs_golden_inputs *out, avs_err *e);
 const avs_golden_tensor *avs_golden_find(const avs_golden_inputs *in, const char *role);

@@ -114,6 +114,16 @@ int avs_golden_set(avs_golden_net *net, const char *input, const avs_golden_tens
     return AVS_OK;
 }
 
+int avs_golden_size(const avs_json *j, const char *key, int *v, avs_err *e)
+{
+    const avs_json *given = avs_json_get(j, key);
+    if (!given) return AVS_OK;
+    if (given->kind != AVS_J_INT || given->i < 1 || given->i > AVS_GOLDEN_SIZE)
+        return avs_fail(e, AVS_ERANGE, "%s must be a whole number from 1 to %d", key, AVS_GOLDEN_SIZE);
+    *v = (int)given->i;
+    return AVS_OK;
+}
+
 static bool is_attention(const char *output)
 {
     const size_t n = strlen(output);

@@ -115,7 +115,7 @@ static distances summary_distances(const float *x, int64_t n, const char *probe,
         const double diff = fabs(avs_probe_dot(probe, x, n) - avs_json_num(want, "dot", 0));
         d.dot = scale > 0 ? diff / scale : diff;
     }
-    const int64_t stride = avs_json_int(want, "stride", 1);
+    const int64_t given = avs_json_int(want, "stride", 1), stride = given > 0 && given < n ? given : n;
     double diff = 0, norm = 0;
     int64_t i = 0;
     for (const avs_json *s = samples ? samples->first : NULL; s && i < n; s = s->next, i += stride) {
@@ -135,7 +135,8 @@ bool avs_golden_summary(avs_golden_report *r, const char *what, const char *name
     const int failed = r->failed;
     int64_t size = 1;
     char probe[192], label[192];
-    for (const avs_json *d = shape ? shape->first : NULL; d; d = d->next) size *= d->i;
+    for (const avs_json *d = shape ? shape->first : NULL; d && size >= 0 && size <= n; d = d->next)
+        size = d->i >= 0 && d->i <= n ? size * d->i : -1;
     if (size != n) {
         snprintf(label, sizeof label, "has %lld values, the case wants %lld", (long long)n, (long long)size);
         avs_golden_miss(r, what, name, label);

@@ -66,6 +66,9 @@ typedef struct avs_golden_net {
 void avs_golden_net_free(avs_golden_net *net);
 /* Builds the plan (taps on) and gives every parameter and buffer its probe value. */
 int avs_golden_plan(avs_golden_case *c, avs_golden_net *net, bool training, avs_err *e);
+/* A size in a case's configuration: *v stays where j does not hold the key. AVS_ERANGE unless 1 to AVS_GOLDEN_SIZE. */
+enum { AVS_GOLDEN_SIZE = 65536 };
+int avs_golden_size(const avs_json *j, const char *key, int *v, avs_err *e);
 /* The inputs that the case's `inputs` list makes. */
 int avs_golden_inputs_of(avs_golden_case *c, avs_golden_inputs *in, avs_err *e);
 /* The case's configuration with defaults filled in. training: without dropout and stochastic depth; thawed: nothing but the

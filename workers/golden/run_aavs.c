@@ -100,7 +100,7 @@ static void matching(avs_golden_case *c, avs_golden_net *net, int l, const avs_j
         int64_t pairs = 0;
         for (int i = 0; i < t.d[1]; i++) pairs += got[b * t.d[1] + i] >= 0.F;
         for (size_t i = 0; q && m && i < q->len && i < m->len; i++) {
-            const int64_t n = avs_json_at(q, i)->i, want = avs_json_at(m, i)->i;
+            const int64_t n = avs_golden_item(q, i)->i, want = avs_golden_item(m, i)->i;
             wrong += n < 0 || n >= t.d[1] || (int64_t)got[(int64_t)b * t.d[1] + n] != want;
         }
         wrong += !q || pairs != (int64_t)q->len;
@@ -269,7 +269,7 @@ static void check_costs(avs_golden_case *c, part *p, int rows)
         const int64_t Q = t.d[1], K = t.d[2], M = (int64_t)of->len;
         float *m = AVS_NEW_N(c->arena, float, Q *M);
         for (int64_t i = 0; m && i < Q * M; i++) {
-            const int64_t k = avs_json_at(of, (size_t)(i % M))->i;
+            const int64_t k = avs_golden_item(of, (size_t)(i % M))->i;
             m[i] = k >= 0 && k < K ? cost[(b * Q + i / M) * K + k] : 0.F;
         }
         const avs_type want = AVS_F32T(Q, M);

@@ -306,8 +306,8 @@ static int check_step(avs_golden_case *c, run *r, avs_err *e)
     float *m = avs_plan_slab_new(r->net.plan, e), *v = m ? avs_plan_slab_new(r->net.plan, e) : NULL;
     const avs_json *betas = avs_json_get(step, "betas");
     const avs_adamw_cfg cfg = {.lr = (float)avs_json_num(step, "lr", 1e-3),
-                               .beta1 = betas ? (float)avs_json_at(betas, 0)->d : 0.9F,
-                               .beta2 = betas ? (float)avs_json_at(betas, 1)->d : 0.999F,
+                               .beta1 = betas ? (float)avs_golden_item(betas, 0)->d : 0.9F,
+                               .beta2 = betas ? (float)avs_golden_item(betas, 1)->d : 0.999F,
                                .eps = (float)avs_json_num(step, "eps", 1e-8),
                                .decoupled = true};
     const avs_opt_segment seg = {

@@ -239,14 +239,19 @@ int avs_golden_run_generator(avs_golden_case *c, avs_err *e)
     return rc;
 }
 
+enum { MOST_TOKENS = 4096 }; /* of a side of a level */
+
 static int read_levels(avs_golden_case *c, avs_msdeform_attr *lv, avs_err *e)
 {
     const avs_json *sizes = avs_json_get(avs_json_get(c->root, "extra_config"), "level_sizes");
     for (const avs_json *s = sizes ? sizes->first : NULL; s; s = s->next) {
-        if (lv->levels >= AVS_MAX_LEVELS || s->len != 2)
-            return avs_fail(e, AVS_EPARSE, "'level_sizes' must be at most %d pairs", AVS_MAX_LEVELS);
-        lv->h[lv->levels] = (int32_t)avs_json_at(s, 0)->i;
-        lv->w[lv->levels++] = (int32_t)avs_json_at(s, 1)->i;
+        const avs_json *h = avs_json_at(s, 0), *w = avs_json_at(s, 1);
+        if (lv->levels >= AVS_MAX_LEVELS || s->len != 2 || !h || !w || h->kind != AVS_J_INT ||
+            w->kind != AVS_J_INT || h->i < 1 || w->i < 1 || h->i > MOST_TOKENS || w->i > MOST_TOKENS)
+            return avs_fail(e, AVS_EPARSE, "'level_sizes' must be at most %d pairs of sides from 1 to %d",
+                            AVS_MAX_LEVELS, MOST_TOKENS);
+        lv->h[lv->levels] = (int32_t)h->i;
+        lv->w[lv->levels++] = (int32_t)w->i;
     }
     return lv->levels ? AVS_OK : avs_fail(e, AVS_EMISSING, "the case has no 'level_sizes'");
 }

@@ -420,7 +420,7 @@ int avs_golden_run_preprocess(avs_golden_case *c, avs_err *e)
         uint8_t rgb[3];
         avs_palette_colour(j, rgb);
         for (size_t k = 0; k < 3; k++)
-            avs_golden_number(c->report, "palette", "colour", rgb[k], avs_json_at(p, k)->d, 0, 0);
+            avs_golden_number(c->report, "palette", "colour", rgb[k], avs_golden_item(p, k)->d, 0, 0);
     }
     for (const avs_json *n = cases ? cases->first : NULL; n && rc == AVS_OK; n = n->next) {
         avs_golden_inputs in;

@@ -101,26 +101,35 @@ int avs_golden_run_position(avs_golden_case *c, avs_err *e)
 
 enum { MOST_PIXELS = 16384 }; /* of a side of an image */
 
-static void read_config(const avs_json *j, avs_sam_vit_cfg *vit, avs_sam_cfg *sam)
+static int read_config(const avs_json *j, avs_sam_vit_cfg *vit, avs_sam_cfg *sam, avs_err *e)
 {
     const avs_json *blocks = avs_json_get(j, "backbone_global_blocks");
     if (!avs_sam_vit_named(avs_json_str(j, "backbone", ""), vit)) (void)avs_sam_vit_named("sam_vit_b", vit);
-    vit->patch = (int)avs_json_int(j, "backbone_patch_size", vit->patch);
-    vit->dim = (int)avs_json_int(j, "backbone_embed_dim", vit->dim);
-    vit->depth = (int)avs_json_int(j, "backbone_depths", vit->depth);
-    vit->heads = (int)avs_json_int(j, "backbone_num_heads", vit->heads);
-    vit->window = (int)avs_json_int(j, "backbone_window_size", vit->window);
+    *sam = avs_sam_default();
+    const struct {
+        const char *key;
+        int *v;
+    } sizes[] = {{"backbone_patch_size", &vit->patch},
+                 {"backbone_embed_dim", &vit->dim},
+                 {"backbone_depths", &vit->depth},
+                 {"backbone_num_heads", &vit->heads},
+                 {"backbone_window_size", &vit->window},
+                 {"embed_dim", &sam->dim},
+                 {"num_heads", &sam->heads},
+                 {"num_decoder_layers", &sam->layers},
+                 {"ffn_dim", &sam->mlp_dim},
+                 {"iou_hidden_dim", &sam->iou_hidden},
+                 {"mask_channels", &sam->mask_channels}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int rc = avs_golden_size(j, sizes[i].key, sizes[i].v, e);
+        if (rc != AVS_OK) return rc;
+    }
+    vit->out = sam->dim;
     if (blocks) vit->n_global = 0;
     for (const avs_json *b = blocks ? blocks->first : NULL; b && vit->n_global < AVS_SAM_GLOBALS; b = b->next)
         vit->global_block[vit->n_global++] = (int)b->i;
-    *sam = avs_sam_default();
-    sam->dim = vit->out = (int)avs_json_int(j, "embed_dim", sam->dim);
-    sam->heads = (int)avs_json_int(j, "num_heads", sam->heads);
-    sam->layers = (int)avs_json_int(j, "num_decoder_layers", sam->layers);
-    sam->mlp_dim = (int)avs_json_int(j, "ffn_dim", sam->mlp_dim);
-    sam->iou_hidden = (int)avs_json_int(j, "iou_hidden_dim", sam->iou_hidden);
-    sam->mask_channels = (int)avs_json_int(j, "mask_channels", sam->mask_channels);
     vit->tap_windows = true;
+    return AVS_OK;
 }
 
 typedef struct {
@@ -248,8 +257,8 @@ int avs_golden_run_sam(avs_golden_case *c, avs_err *e)
     if (rc == AVS_OK) rc = avs_golden_need(&in, "frames", &frames, e);
     static const char *const roles[] = {"points", "point_labels", "boxes", "mask_input"};
     for (int i = 0; rc == AVS_OK && i < 4; i++) rc = avs_golden_need(&in, roles[i], &t, e);
+    if (rc == AVS_OK) rc = read_config(avs_json_get(c->root, "config"), &vit, &sam, e);
     if (rc != AVS_OK) return rc;
-    read_config(avs_json_get(c->root, "config"), &vit, &sam);
     if (!(net.graph = avs_golden_graph(c, false, e))) return AVS_ENOMEM;
     prompted p = {.c = c, .g = net.graph, .in = &in, .cfg = &sam};
     build_sam(&p, &vit, frames);

@@ -18,14 +18,22 @@ static int read_config(avs_golden_case *c, avs_swin_cfg *cfg, avs_err *e)
     const char *name = avs_json_str(j, "backbone", "");
     if (strcmp(name, "swin_custom") != 0 && !avs_swin_named(name, cfg))
         return avs_fail(e, AVS_EMISSING, "backbone '%s' is no Swin that is built in", name);
-    cfg->patch = (int)avs_json_int(j, "backbone_patch_size", cfg->patch);
-    cfg->dim = (int)avs_json_int(j, "backbone_embed_dim", cfg->dim);
-    cfg->window = (int)avs_json_int(j, "backbone_window_size", cfg->window);
+    int rc = avs_golden_size(j, "backbone_patch_size", &cfg->patch, e);
+    if (rc == AVS_OK) rc = avs_golden_size(j, "backbone_embed_dim", &cfg->dim, e);
+    if (rc == AVS_OK) rc = avs_golden_size(j, "backbone_window_size", &cfg->window, e);
+    if (rc != AVS_OK) return rc;
     cfg->mlp_ratio = (float)avs_json_num(j, "backbone_mlp_ratio", (double)cfg->mlp_ratio);
     read_four(avs_json_get(j, "backbone_depths"), cfg->depth);
     read_four(avs_json_get(j, "backbone_num_heads"), cfg->heads);
     cfg->adapter = !strcmp(avs_json_str(j, "backbone_adapter", "off"), "always");
     cfg->tap_windows = true;
+    for (int i = 0; i < 4; i++)
+        if (cfg->depth[i] < 1 || cfg->heads[i] < 1 || cfg->depth[i] > AVS_GOLDEN_SIZE ||
+            cfg->heads[i] > AVS_GOLDEN_SIZE)
+            return avs_fail(
+                e, AVS_ERANGE,
+                "backbone_depths and backbone_num_heads must be from 1 to %d, stage %d has %d and %d",
+                AVS_GOLDEN_SIZE, i + 1, cfg->depth[i], cfg->heads[i]);
     return AVS_OK;
 }
 
