@@ -78,7 +78,9 @@ static int build(avs_plan *p, const avs_graph *g, avs_err *e)
     p->g = avs_graph_clone(g, p->arena);
     if (!p->g) return avs_fail(e, AVS_ENOMEM, "no memory for a copy of the graph");
     if (p->cfg.taps) AVS_TRY(taps_to_outputs(p->g, e));
-    const avs_pass_cfg passes = {.off = p->cfg.passes_off, .mem_budget = p->cfg.mem_budget};
+    avs_pass_cfg passes = {.off = p->cfg.passes_off, .mem_budget = p->cfg.mem_budget};
+    /* it saves launches; on a CPU reading a residual costs more than the sum did */
+    if (!p->ops->device) passes.off |= AVS_PASS_FOLD_SUM;
     AVS_TRY(avs_pass_all(p->g, &passes, e));
     AVS_TRY(p->ops->open(&p->be, math_of(p->cfg.prec), e));
     AVS_TRY(resolve_views(p, e));
