@@ -232,10 +232,11 @@ static apart compare(const char *what, int ranks, const outcome *one, const outc
     return a;
 }
 
-/* Deep networks on a few rows amplify last bits from step to step, so the bound is wider at the end. */
+/* The first step tells: 8e-5 and less with statistics of all ranks, 0.15 with each rank's own. Deep networks on a few rows
+ * amplify last bits from step to step, so the bounds of what comes after it are wide. */
 static bool is_same(const apart *a)
 {
-    return a->loss <= 4e-4 && a->first <= 1e-3 && a->last <= 5e-2;
+    return a->loss <= 4e-3 && a->first <= 1e-3 && a->last <= 5e-2;
 }
 
 #define MINI                                                                                                 \
