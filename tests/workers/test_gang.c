@@ -2,6 +2,7 @@
  * systems with BatchNorm in training when the statistics are those of all ranks, and for systems without batch statistics.
  * With statistics of each rank's own they do not, so the comparison can fail. */
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -333,6 +334,6 @@ int main(void)
         cmocka_unit_test(the_same_gang_twice_gives_the_same_bits),
         cmocka_unit_test(a_gang_that_was_stopped_goes_on_with_the_same_bits),
     };
-    setenv("OMP_NUM_THREADS", "1", 1);
+    omp_set_num_threads(1); /* of each rank: they share the cores */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
