@@ -50,7 +50,7 @@ further() {
 {
   echo "Written by \`scripts/systems-table.sh\`; $("$bin/avsweep" version | head -n 1)."
   echo
-  "$bin/avsweep" report --db "$db" --by task,model,variant --where kind=train --no-published --format md \
+  "$bin/avsweep" report --db "$db" --sweep systems --by task,model,variant --where kind=train --no-published --format md \
     --metrics miou,fscore,miou_swapped,miou_silent,miou_constant,dissipation_index,train_seconds | grep '^|'
   echo
   echo "Twenty more steps from the best checkpoint, ms3, mIoU on val:"
