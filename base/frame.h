@@ -25,8 +25,7 @@ enum {
 
 /* Types 1..63: trial -> agent; 64..127: agent -> trial; 128..: coordinator and agent (orchestrator/message.h). */
 typedef enum {
-    AVS_F_HELLO =
-        1, /* pid, version; rank 0 of a gang across nodes: ring, the address where it lets the others in */
+    AVS_F_HELLO = 1, /* pid, version; ring: where rank 0 of a gang across nodes lets the others in */
     AVS_F_PROGRESS,  /* step, steps, rate: proof of life                */
     AVS_F_POINT,     /* name, step, value: one sample of a series       */
     AVS_F_RESULT,    /* name, split, value, unit, better: a final number */

@@ -25,10 +25,10 @@ typedef struct {
     double p50, p90, p99;        /* sorted[(size_t)(n*p)], no interpolation                            */
     double p90_bound, p99_bound; /* early-stopping estimate, confidence 0.99; NaN when n is too small  */
     double p50_lo, p50_hi;       /* 95 % interval of the median from order statistics; = min, max if n < 6 */
-    double
-        trend_p; /* two-sided p of Kendall's tau against time (1 for n < 3), of n >= 128 samples over the medians of
-                     * 32 equal spans: neighbouring samples are alike, and the test wants independent ones */
-    int flags; /* AVS_LAT_DRIFT, AVS_LAT_SHORT as found here                         */
+    /* Two-sided p of Kendall's tau against time (1 for n < 3); of n >= 128 samples over the medians of 32 equal spans, for
+     * neighbouring samples are alike and the test wants independent ones. */
+    double trend_p;
+    int flags; /* AVS_LAT_DRIFT, AVS_LAT_SHORT as found here                                               */
 } avs_latency_stats;
 
 /* Makes ns the sample number n, after n others, in units of *unit_ns nanoseconds (1 at the start). Where it is more than 32

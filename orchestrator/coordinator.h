@@ -196,8 +196,8 @@ typedef enum {
     AVS_ACT_BYE,    /* agent: it may go                                                                  */
     AVS_ACT_LOST,   /* agent: counted out                                                                */
     AVS_ACT_QUARANTINE, /* agent: gets nothing more                                                      */
-    AVS_ACT_TOO_BIG, /* trial, cores, gpus: no node (nodes) can ever hold it; the most that one node has, or all
-                           of them where its ranks may lie on several */
+    AVS_ACT_TOO_BIG, /* trial, cores, gpus: it can never be held; what the largest node has, or all together
+                           where its ranks may lie on several                                         */
     AVS_ACT_FINISH   /* code: nothing is left to do; the last action ever                             */
 } avs_action_type;
 

@@ -71,7 +71,7 @@ out:
 }
 
 /* A row per rank that is told of; rank 0 has its row already. */
-static int put_rank_gpus(avs_store *s, const avs_store_start *st, int64_t attempt_id, avs_err *e)
+static int put_ranks(avs_store *s, const avs_store_start *st, int64_t attempt_id, avs_err *e)
 {
     int rc = AVS_OK, last = -1;
     for (int i = 0; i < st->n_gpu; i++) {
@@ -126,7 +126,7 @@ int avs_store_attempt_begin(avs_store *s, const avs_store_start *st, int64_t *at
     *attempt_id = sqlite3_last_insert_rowid(s->db);
     AVS_TRY(avs_db_run(s, e, "INSERT INTO attempt_rank(attempt_id, rank, host, cpus) VALUES(?,0,?,?)", "itt",
                        *attempt_id, st->host, st->cpus));
-    AVS_TRY(put_rank_gpus(s, st, *attempt_id, e));
+    AVS_TRY(put_ranks(s, st, *attempt_id, e));
     AVS_TRY(avs_db_run(s, e, "UPDATE trial SET state=?, attempts=?, epoch=? WHERE trial_id=?", "iiii",
                        (int64_t)AVS_TRIAL_RUNNING, (int64_t)number, (int64_t)new_epoch, st->trial_id));
     AVS_TRY(avs_tally_move(s, st->trial_id, state, AVS_TRIAL_RUNNING, e));

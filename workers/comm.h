@@ -16,9 +16,8 @@ typedef struct {
     const char *name;                                              /* "ring", "nccl" */
     int (*start)(avs_comm *c, float *slab, int64_t n, avs_err *e); /* in place */
     int (*wait)(avs_comm *c, avs_err *e);
-    int (*sum)(avs_comm *c, double *x, int64_t n,
-               avs_err *e);     /* in place, done on return or in the plan's queue */
-    void (*close)(avs_comm *c); /* aborts what runs */
+    int (*sum)(avs_comm *c, double *x, int64_t n, avs_err *e); /* in place, done on return */
+    void (*close)(avs_comm *c);                                /* aborts what runs */
 } avs_comm_ops;
 struct avs_comm {
     const avs_comm_ops *ops;

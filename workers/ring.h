@@ -20,8 +20,8 @@ typedef struct avs_ring avs_ring;
 int avs_ring_open(avs_ring **out, const char *name, int rank, int ranks, int timeout_ms, avs_err *e);
 
 /* Ranks on several nodes (2 or more). Rank 0 listens first; `address` says where and carries the secret of this ring: it
- * reaches the other ranks by a way of its own. Ports are the system's choice. The addresses told are those of the host
- * name and of all network interfaces, or what AVSWEEP_RING_ADDRESS names: an address, a host or an interface. */
+ * reaches the other ranks by a way of its own. Ports are the system's choice. The addresses told are those of all
+ * interfaces that lead out of the node, or of what AVSWEEP_RING_ADDRESS names: an interface, an address or a host. */
 enum { AVS_RING_ADDRESS = AVS_FRAME_RING };
 typedef struct avs_ring_meet avs_ring_meet;
 int avs_ring_listen(avs_ring_meet **out, char address[AVS_RING_ADDRESS], avs_err *e);

@@ -1,16 +1,13 @@
 /* Batch statistics of several ranks as one sum: per channel the first two moments about a number that all ranks hold (the
  * running mean), in double, so that adding them is all that ranks do: d_r = mean_r - shift,
  *   N = sum n_r,  mean = shift + sum n_r d_r / N,  M2 = sum (M2_r + n_r d_r^2) - N (mean - shift)^2
- * (Chan, Golub, LeVeque 1979). buf: N, C first moments, C second ones: avs_moments_count(C) doubles. */
+ * (Chan, Golub, LeVeque 1979). buf: N, C first moments, C second ones: AVS_MOMENTS(C) doubles. */
 #ifndef AVS_ENGINE_KERNEL_MOMENTS_K_H
 #define AVS_ENGINE_KERNEL_MOMENTS_K_H
 
 #include "engine/kernel/math.k.h"
 
-AVS_FN int64_t avs_moments_count(int64_t C)
-{
-    return 2 * C + 1;
-}
+#define AVS_MOMENTS(C) (2 * (C) + 1)
 
 /* Channel c of n elements; channel 0 also writes n. */
 AVS_FN void avs_moments_put(double *buf, int64_t C, int64_t c, double n, double shift, double mean, double m2)

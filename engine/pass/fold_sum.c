@@ -30,10 +30,7 @@ static bool is_fixed_linear(const avs_graph *g, const bool *is_const, const avs_
 static int linear_readers(const avs_graph *g, const bool *is_const, avs_val y, uint32_t *reader)
 {
     int n_reader = 0;
-    for (uint32_t i = 0; i < g->n_output; i++)
-        if (avs_root(g, g->output[i].val) == y) return 0;
-    for (uint32_t i = 0; i < g->n_update; i++)
-        if (avs_root(g, g->update[i].value) == y) return 0;
+    if (avs_is_kept(g, y)) return 0;
     for (uint32_t i = 1; i < g->n_node; i++) {
         const avs_node *n = &g->node[i];
         for (int k = 0; k < n->n_in; k++) {

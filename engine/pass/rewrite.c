@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+bool avs_is_kept(const avs_graph *g, avs_val y)
+{
+    for (uint32_t i = 0; i < g->n_output; i++)
+        if (avs_root(g, g->output[i].val) == y) return true;
+    for (uint32_t i = 0; i < g->n_update; i++)
+        if (avs_root(g, g->update[i].value) == y) return true;
+    return false;
+}
+
 int avs_uses_find(const avs_graph *g, avs_uses *u, avs_err *e)
 {
     u->n_read = AVS_NEW_N(g->arena, uint32_t, g->n_v);

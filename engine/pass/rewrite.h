@@ -14,6 +14,8 @@ static inline avs_val avs_root(const avs_graph *g, avs_val v)
     return v && g->v[v].view_of ? g->v[v].view_of : v;
 }
 
+/* Whether y, a root, is an output or what an update writes. */
+bool avs_is_kept(const avs_graph *g, avs_val y);
 /* Tables of g->n_v entries in the graph's arena. */
 int avs_uses_find(const avs_graph *g, avs_uses *u, avs_err *e);
 /* The node that makes v (also seen through a view of all its elements), if v is its output 0, its op is op and v is

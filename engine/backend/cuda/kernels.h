@@ -12,6 +12,7 @@
 #include "engine/backend/cuda/msdeform_value.h"
 #include "engine/backend/cuda/rows.h"
 #include "engine/kernel/assign.k.h"
+#include "engine/kernel/moments.k.h"
 
 /* What a run found wrong in its data; read back by the host after it. */
 enum { AVS_STATUS_CLASS = 1, AVS_STATUS_POINTS };
@@ -44,7 +45,7 @@ static inline int64_t avs_norm_over(int64_t S, int64_t n, int64_t C)
 }
 static inline int64_t avs_norm_work(int64_t S, int64_t n, int64_t C)
 {
-    return avs_norm_over(S, n, C) + 2 * (2 * C + 1);
+    return avs_norm_over(S, n, C) + 2 * AVS_MOMENTS(C);
 }
 
 /* CONCAT, SLICE and PAD in units of 1, 4 or 16 bytes: position q of a run of y lies in part i with at[i] <= q < at[i+1]

@@ -97,7 +97,7 @@ static int over_ranks(avs_backend *be, const avs_lower_req *r, const norm_extent
     ranks_ctx *c = before && after ? AVS_NEW(be->arena, ranks_ctx) : NULL;
     if (!c) return avs_fail(e, AVS_ENOMEM, "no memory for a step");
     after->work_at = before->work_at;
-    *c = (ranks_ctx){be, before, after, r->rt, avs_norm_over(q->S, q->n, q->C), 2 * q->C + 1};
+    *c = (ranks_ctx){be, before, after, r->rt, avs_norm_over(q->S, q->n, q->C), AVS_MOMENTS(q->C)};
     out->run = ranks_run;
     out->ctx = c;
     return AVS_OK;

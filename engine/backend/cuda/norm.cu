@@ -1,9 +1,10 @@
 /* Batch and group normalisation: x [S][n][C], statistics per (set, group of channels); batch: one set, groups of one
  * channel.
  *
- * Forward: small groups are a block's. Else a block takes 32 columns and AVS_NORM_ROWS rows (8 strips of threads, 3 KiB shared) and leaves each column's
- * mean, sum of deviations and of their squares; a warp per group joins them in double with Chan's formula and leaves
- * mean, factor and shift per channel; then one pass over elements, four per thread where C allows.
+ * Forward: small groups are a block's. Else a block takes 32 columns and AVS_NORM_ROWS rows (8 strips of threads, 3 KiB
+ * shared) and leaves each column's mean, sum of deviations and of their squares; a warp per group joins them in double
+ * with Chan's formula and leaves mean, factor and shift per channel; then one pass over elements, four per thread where C
+ * allows.
  * Backward: column sums of g and g (x - mean), then coefficients per channel, then gx = k1 g - k2 - (x - mean) k3, where
  * with a ReLU g is gy where the forward's value before it is above 0.
  * Over ranks (is_sync) each direction is two launchers, between which the host has the ranks' moments or sums added.

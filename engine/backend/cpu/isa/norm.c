@@ -37,7 +37,7 @@ static norm_plan norm_plan_of(const avs_kernel_args *a, int x_at, bool is_batch,
     q.sums = avs_scratch_take(&s, (size_t)(q.S * 2 * q.C) * sizeof(float));
     const int64_t group = q.n * (q.C / q.G);
     q.total = (double)group;
-    double *over = at->is_sync ? avs_scratch_take(&s, (size_t)avs_moments_count(q.C) * sizeof *over) : NULL;
+    double *over = at->is_sync ? avs_scratch_take(&s, (size_t)AVS_MOMENTS(q.C) * sizeof *over) : NULL;
     if (a->rt && a->rt->sum) q.over = over;
     if (bytes) *bytes = s.used;
     return q;
@@ -148,7 +148,7 @@ static int add_ranks(const avs_kernel_args *k, norm_plan *q)
         join_moments(q, 0, c, c + 1, &m, &m2);
         avs_moments_put(q->over, q->C, c, q->total, (double)shift[c], m, m2);
     }
-    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, avs_moments_count(q->C));
+    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, AVS_MOMENTS(q->C));
     q->total = q->over[0];
     return rc;
 }
@@ -310,7 +310,7 @@ static int add_rank_sums(const avs_kernel_args *k, norm_plan *q)
 {
     q->over[0] = q->total;
     for (int64_t j = 0; j < 2 * q->C; j++) q->over[1 + j] = (double)q->sums[j];
-    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, avs_moments_count(q->C));
+    const int rc = k->rt->sum(k->rt->sum_ctx, q->over, AVS_MOMENTS(q->C));
     q->total = q->over[0];
     for (int64_t j = 0; j < 2 * q->C; j++) q->sums[j] = (float)q->over[1 + j];
     return rc;
