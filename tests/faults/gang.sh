@@ -27,13 +27,15 @@ gang bad 4 4 "hang: 2s, retry_on: [crash, hang, infra, error]"
 export FAKE_PLAN="1r3=crash*1,2r1=error-new*1,3r2=hang*1"
 avs run bad.yaml --db bad.db 2> bad.err
 expect 0 $? "exit with bad ranks"
-expect "done 4 " "$(states bad.db)" "states with bad ranks"
-n() { sqlite3 bad.db "SELECT count(*) FROM attempt JOIN trial USING(trial_id) WHERE seed=$1"; }
-expect "1 2 2 2" "$(n 0) $(n 1) $(n 2) $(n 3)" "attempts per seed"
-why() { sqlite3 bad.db "SELECT r.name || ': ' || a.message FROM attempt a JOIN reason_name r USING(reason) JOIN trial USING(trial_id) WHERE seed=$1 ORDER BY a.n LIMIT 1"; }
-case "$(why 1)" in "crash: rank 3: killed by signal 11"*) ;; *) fail "seed 1: $(why 1)" ;; esac
-case "$(why 2)" in "error: bad luck"*) ;; *) fail "seed 2: $(why 2)" ;; esac
-sound bad.db
+gangs_recovered bad.db
+
+# A rank that only saw another one end is not the cause, however much earlier it is gone.
+gang echo 1 4 "hang: 20s"
+export FAKE_PLAN="0r1=follow*1,0r2=crash*1"
+FAKE_MS=100 FAKE_STEPS=10 avs run echo.yaml --db echo.db 2> echo.err
+expect 0 $? "exit with a rank that followed"
+expect 2 "$(attempts_of echo.db 0)" "attempts with a rank that followed"
+case "$(first_end echo.db 0)" in "crash: rank 2: killed by signal 11"*) ;; *) fail "the cause: $(first_end echo.db 0)" ;; esac
 
 # What no node can hold is told before anything starts.
 : > "$FAKE_LOG"

@@ -61,6 +61,21 @@ states() {
     sqlite3 -readonly -separator ' ' "$1" "SELECT n.name, count(*) FROM trial t JOIN state_name n USING(state) GROUP BY 1 ORDER BY 1" | tr '\n' ' '
 }
 
+# attempts_of DB SEED: how many its trial had; first_end DB SEED: how the first of them ended
+attempts_of() { sqlite3 -readonly "$1" "SELECT count(*) FROM attempt JOIN trial USING(trial_id) WHERE seed=$2"; }
+first_end() {
+    sqlite3 -readonly "$1" "SELECT r.name || ': ' || a.message FROM attempt a JOIN reason_name r USING(reason)
+        JOIN trial USING(trial_id) WHERE seed=$2 ORDER BY a.n LIMIT 1"
+}
+# gangs_recovered DB: seed 0 needed one attempt; 1 to 3 a second, after a crash of rank 3, an error and one that is not looked at
+gangs_recovered() {
+    expect "done 4 " "$(states "$1")" "states with bad ranks"
+    expect "1 2 2 2" "$(for i in 0 1 2 3; do attempts_of "$1" $i; done | xargs)" "attempts per seed"
+    case "$(first_end "$1" 1)" in "crash: rank 3: killed by signal 11"*) ;; *) fail "seed 1: $(first_end "$1" 1)" ;; esac
+    case "$(first_end "$1" 2)" in "error: bad luck"*) ;; *) fail "seed 2: $(first_end "$1" 2)" ;; esac
+    sound "$1"
+}
+
 # sound DB: what must hold of every database at any time
 sound() {
     local db=$1 bad

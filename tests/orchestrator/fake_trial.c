@@ -11,7 +11,8 @@
  * Behaviours: ok, crash (SIGSEGV half way), exit3, error, error-new (another text each time), hang, silent (no HELLO),
  * garbage (broken frame), big (8 MiB of latency samples), stale (frames of another epoch), nan, deaf (ignores STOP),
  * gate (goes on from half way when the file is there), mute (says nothing between its start and its end, as ranks other
- * than 0 of real trials).
+ * than 0 of real trials), oom (FAIL for want of memory), torch-oom (the words of PyTorch for it), follow (says at once that
+ * another rank ended).
  * Results are a function of trial hash and seed alone. Steps are checkpointed in work_dir; work_dir/lock shows two
  * attempts that run at one time. */
 #include <errno.h>
@@ -199,6 +200,15 @@ static void misbehave(fake *f)
     }
 }
 
+static void follow(fake *f)
+{
+    size_t m = begin(f, AVS_F_FAIL);
+    avs_frame_put_i64(&f->out, AVS_T_CODE, AVS_ECANCEL);
+    avs_frame_put_str(&f->out, AVS_T_TEXT, "another rank of this trial ended");
+    end(f, m);
+    exit(1);
+}
+
 static int run(fake *f)
 {
     char ckpt[4096], lock[4096];
@@ -218,6 +228,7 @@ static int run(fake *f)
     m = begin(f, AVS_F_ENV);
     avs_frame_put_str(&f->out, AVS_T_JSON, "{\"cpu\":\"fake\",\"threads\":1}");
     end(f, m);
+    if (is(f, "follow")) follow(f);
     double scale = getenv("FAKE_CURVES") ? 1.0 + (double)(avs_fnv1a64_str(f->trial) % 1000) / 100.0 : 1.0;
     for (int s = (int)number_in(ckpt); s < steps; s++) {
         if (is(f, "mute")) {

@@ -18,15 +18,20 @@ static int fill(void **state)
     return 0;
 }
 
-static int export_to(const char *word, const char *where, const char *path, avs_err *err)
+static int export_from(const char *db, const char *word, const char *where, const char *path, avs_err *err)
 {
     avs_export_spec spec = {.where = where};
     avs_store *s;
     OK(avs_export_parse(word, &spec.to, e));
-    OK(avs_store_open(sample_path("board.db"), AVS_STORE_READ, NULL, &s, e));
+    OK(avs_store_open(sample_path(db), AVS_STORE_READ, NULL, &s, e));
     int rc = avs_export(s, &spec, path, err);
     avs_store_close(s);
     return rc;
+}
+
+static int export_to(const char *word, const char *where, const char *path, avs_err *err)
+{
+    return export_from("board.db", word, where, path, err);
 }
 
 static avs_buf read_all(const char *path)
@@ -63,12 +68,32 @@ static void csv_has_a_line_per_trial(void **state)
         snprintf(column, sizeof column, "%.*s", (int)strcspn(p + 1, ",") + 2, p);
         assert_ptr_equal(strstr(head, column), p);
     }
+    assert_null(strstr(head, "param/")); /* model and task stand in their columns already */
     assert_non_null(strstr(b.data, ",failed,"));
     assert_non_null(strstr(b.data, ",0.796"));
     avs_buf_free(&b);
     OK(export_to("csv", "num_queries=16,kind=latency", sample_path("t.csv"), e));
     b = read_all(sample_path("t.csv"));
     assert_non_null(strstr(b.data, ",12550000"));
+    avs_buf_free(&b);
+}
+
+static void a_parameter_with_the_name_of_a_column_has_a_prefix(void **state)
+{
+    (void)state;
+    avs_store *s = sample_open("host.db");
+    const int64_t sweep = sample_sweep(s, "own", NULL), stage = sample_stage(s, sweep, "main", "exec");
+    sample_done(
+        s,
+        sample_register(s, sweep, sample_trial(stage, 0, "exec", "", "", "{\"host\":\"h7\",\"width\":3}", 0)),
+        0.5, 0.6);
+    OK(avs_store_flush(s, e));
+    avs_store_close(s);
+    OK(export_from("host.db", "csv", NULL, sample_path("h.csv"), e));
+    avs_buf b = read_all(sample_path("h.csv"));
+    assert_non_null(strstr(b.data, ",host,"));
+    assert_non_null(strstr(b.data, ",param/host,width,"));
+    assert_non_null(strstr(b.data, ",h7,3,"));
     avs_buf_free(&b);
 }
 
@@ -246,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checksums_are_those_of_their_standards),
         cmocka_unit_test(csv_has_a_line_per_trial),
+        cmocka_unit_test(a_parameter_with_the_name_of_a_column_has_a_prefix),
         cmocka_unit_test(json_lines_parse_and_carry_the_series),
         cmocka_unit_test(the_sqlite_copy_is_whole),
         cmocka_unit_test(event_files_have_valid_records),
