@@ -687,6 +687,7 @@ int avs_train_run(avs_trial *t, avs_err *e)
     if (rc == AVS_OK) rc = loop(&r, e);
     if (rc == AVS_OK) rc = avs_ring_barrier(t->ring, e);
     if (rc == AVS_OK && job->rank == 0) rc = final_scores(&r, e);
+    if (rc == AVS_OK && job->rank == 0) unlink(r.previous); /* nothing goes on from it any more */
     close_all(&r);
     return rc;
 }

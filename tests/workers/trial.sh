@@ -48,6 +48,7 @@ torn() { # torn NAME WHAT
   run "$1" || { cat "$W/$1.log"; die "$1: a run after a damaged checkpoint"; }
   same "$W/a/last.safetensors" "$W/$1/last.safetensors" "after a checkpoint that was $2"
   same "$W/a/best.safetensors" "$W/$1/best.safetensors" "after a checkpoint that was $2"
+  [ ! -e "$W/$1/previous.safetensors" ] || die "$1: a trial that is done keeps the checkpoint before the last"
 }
 torn t1 cut; grep -q '^warning: a checkpoint is left aside: .*last.safetensors' "$W/t1.log" || die "a torn checkpoint is not told"
 grep -q '^resumed from .*previous.safetensors at step' "$W/t1.log" || die "the checkpoint before a torn one is not used"
